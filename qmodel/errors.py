@@ -1,0 +1,35 @@
+"""The one exception for what a user can mend, and the shape of its one line."""
+
+
+class InputError(ValueError):
+    """Bad input: says where, what is wrong and what would be right, on one line.
+
+    The command line prints it on stderr and exits with code 2; it never shows a traceback for it.
+
+    >>> str(InputError("profile.csv, column latency_s", "is missing", "add it or name another with --response"))
+    'profile.csv, column latency_s: is missing; add it or name another with --response'
+    """
+
+    def __init__(self, place: str, fault: str, remedy: str = "") -> None:
+        self.place, self.fault, self.remedy = place, fault, remedy
+        line = f"{place}: {fault}" + (f"; {remedy}" if remedy else "")
+        super().__init__(" ".join(line.split()))
+
+
+class MissingExtra(InputError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(module, "is not installed", f"pip install 'qmodel[{extra}]'")
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Remedy for an unknown word: the nearest known one, or all of them.
+
+    >>> nearest("polcy", ["policy", "system"])
+    "did you mean 'policy'?"
+    """
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else "known: " + ", ".join(sorted(known))
