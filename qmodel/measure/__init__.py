@@ -1,0 +1,1 @@
+"""Designed experiments that time real inference and write tidy CSV; knows nothing of queues."""
