@@ -1,0 +1,174 @@
+"""Transforms of service: each turns a class's service into (occupancy, delivery, quality, energy).
+
+Occupancy is what the server spends, delivery is when, inside it, the result is out: T = W(occupancy) + delivery.
+A transform applies always, or only while the queue is long (`above_queue`): the state is read as a service
+starts, counting every request in the system, itself included.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from qmodel.errors import InputError
+from qmodel.workload.discrete import Discrete
+from qmodel.workload.distribution import Distribution, Mixture, positive
+
+
+@dataclass(frozen=True)
+class Service:
+    """What serving one request of a class takes and gives.
+
+    `occupancy`: law of the server's time (s). `delivered_at`: law of the share of the occupancy after which the
+    result is out, independent of it (None: at its end). `quality` and `energy` are relative to the full service.
+    """
+
+    occupancy: Distribution
+    delivered_at: Discrete | None = None
+    quality: float = 1.0
+    energy: float = 1.0
+
+
+@dataclass(frozen=True)
+class QueueCondition:
+    """Applies to a service that starts with more than `above` in the system, itself included.
+
+    With `below`, hysteresis: once applied it goes on until a service starts with fewer than `below` there.
+    """
+
+    above: int
+    below: int | None = None
+    swap_time_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.above < 0:
+            raise InputError("transform, above_queue", f"{self.above} is negative", "give 0 or more")
+        if self.below is not None and not 0 <= self.below <= self.above:
+            raise InputError("transform, below_queue", f"{self.below} is above above_queue", "give at most it")
+        if not (math.isfinite(self.swap_time_s) and self.swap_time_s >= 0):
+            raise InputError("transform, swap_time_s", f"{self.swap_time_s} is no time", "give seconds >= 0")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Base: `when` is None if it always applies."""
+
+    when: QueueCondition | None = None
+
+    def apply(self, service: Service) -> Service:
+        """The transformed service."""
+        raise TypeError(f"{type(self).__name__} does not transform")
+
+
+@dataclass(frozen=True)
+class ModelSwap(Transform):
+    """A smaller model: service times `service_factor` times as long, at relative `quality`."""
+
+    service_factor: float = 1.0
+    quality: float = 1.0
+    energy_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("transform model-swap", service_factor=self.service_factor)
+
+    def apply(self, service: Service) -> Service:
+        energy = self.service_factor if self.energy_factor is None else self.energy_factor
+        return replace(
+            service,
+            occupancy=service.occupancy.scaled(self.service_factor),
+            quality=service.quality * self.quality,
+            energy=service.energy * energy,
+        )
+
+
+@dataclass(frozen=True)
+class FewerSteps(Transform):
+    """A share `fraction` of the steps (diffusion): the occupancy shrinks in proportion.
+
+    With a fitted model that has a factor `steps`, a scenario applies it to that factor instead, rounded to
+    whole steps (`steps_kept`), so that fixed costs stay.
+    """
+
+    fraction: float = 1.0
+    quality: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction <= 1:
+            raise InputError("transform steps, fraction", f"{self.fraction} is not in (0, 1]", "e.g. 0.5")
+
+    def steps_kept(self, steps: float) -> int:
+        """Whole number of steps left of `steps`, at least 1.
+
+        >>> FewerSteps(fraction=0.5).steps_kept(25)
+        12
+        """
+        return max(1, round(self.fraction * steps))
+
+    def apply(self, service: Service) -> Service:
+        return replace(
+            service,
+            occupancy=service.occupancy.scaled(self.fraction),
+            quality=service.quality * self.quality,
+            energy=service.energy * self.fraction,
+        )
+
+
+@dataclass(frozen=True)
+class EarlyExit(Transform):
+    """With probability p_i a request leaves after the share f_i of its service.
+
+    `delivery` "stop": the server stops too, occupancy shrinks. "release": the result goes out, the server goes
+    on to the end, so only the moment of delivery moves and every queue stays as long as it was.
+    """
+
+    fractions: tuple[float, ...] = (1.0,)
+    probabilities: tuple[float, ...] = (1.0,)
+    delivery: str = "stop"
+    quality: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.delivery not in ("stop", "release"):
+            raise InputError("transform early-exit, delivery", f"{self.delivery!r} is unknown", "stop or release")
+        if any(not 0 < f <= 1 for f in self.fractions):
+            raise InputError("transform early-exit, fractions", "must be in (0, 1]", "e.g. [0.5, 1.0]")
+        Discrete(self.fractions, self.probabilities)
+
+    def apply(self, service: Service) -> Service:
+        quality = service.quality * self.quality
+        if self.delivery == "release":
+            return replace(service, delivered_at=Discrete(self.fractions, self.probabilities), quality=quality)
+        kept = sum(f * p for f, p in zip(self.fractions, self.probabilities, strict=True))
+        laws = tuple(service.occupancy.scaled(f) for f in self.fractions)
+        occupancy = laws[0] if len(laws) == 1 else Mixture(self.probabilities, laws)
+        return replace(service, occupancy=occupancy, quality=quality, energy=service.energy * kept)
+
+
+@dataclass(frozen=True)
+class Cache(Transform):
+    """With probability `hit_ratio` a share `saved_fraction` of the service is saved; each look-up costs time."""
+
+    hit_ratio: float = 0.0
+    saved_fraction: float = 1.0
+    lookup_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("hit_ratio", "saved_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"transform cache, {name}", "is not in [0, 1]", "give a share")
+        if not (math.isfinite(self.lookup_s) and self.lookup_s >= 0):
+            raise InputError("transform cache, lookup_s", f"{self.lookup_s} is no time", "give seconds >= 0")
+        if self.saved_fraction == 1 and self.lookup_s == 0 and self.hit_ratio > 0:
+            raise InputError("transform cache", "a hit would take no time", "give lookup_s above 0")
+
+    def apply(self, service: Service) -> Service:
+        miss = service.occupancy.shifted(self.lookup_s)
+        if self.hit_ratio == 0:
+            return replace(service, occupancy=miss)
+        left = 1.0 - self.saved_fraction
+        hit: Distribution = Discrete((self.lookup_s,), (1.0,))
+        if left > 0:
+            hit = service.occupancy.scaled(left).shifted(self.lookup_s)
+        occupancy = Mixture((self.hit_ratio, 1.0 - self.hit_ratio), (hit, miss))
+        return replace(
+            service, occupancy=occupancy, energy=service.energy * (1 - self.hit_ratio * self.saved_fraction)
+        )

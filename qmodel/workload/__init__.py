@@ -1,0 +1,42 @@
+"""Demand: distributions, arrival processes, request classes, traces."""
+
+from qmodel.workload.arrivals import ArrivalProcess, Poisson, Renewal, Trace
+from qmodel.workload.continuous import (
+    BoundedPareto,
+    Erlang,
+    Exponential,
+    Gamma,
+    Hyperexponential,
+    Lognormal,
+    Pareto,
+    Uniform,
+    Weibull,
+)
+from qmodel.workload.discrete import Deterministic, Discrete, Empirical, Geometric
+from qmodel.workload.distribution import Distribution, Mixture, Scaled
+from qmodel.workload.request_class import PredictedSize, RequestClass
+
+__all__ = [
+    "ArrivalProcess",
+    "BoundedPareto",
+    "Deterministic",
+    "Discrete",
+    "Distribution",
+    "Empirical",
+    "Erlang",
+    "Exponential",
+    "Gamma",
+    "Geometric",
+    "Hyperexponential",
+    "Lognormal",
+    "Mixture",
+    "Pareto",
+    "Poisson",
+    "PredictedSize",
+    "Renewal",
+    "RequestClass",
+    "Scaled",
+    "Trace",
+    "Uniform",
+    "Weibull",
+]

@@ -1,0 +1,66 @@
+"""A class of requests: arrivals, size, priority and what is asked of its latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from qmodel.errors import InputError
+from qmodel.workload.arrivals import ArrivalProcess
+from qmodel.workload.distribution import Distribution, positive
+
+
+@dataclass(frozen=True)
+class PredictedSize:
+    """Law of the predicted size given the true one.
+
+    `error`: "none" (no prediction is made), "exact", "exponential" (a draw with the true size as its mean;
+    Mitzenmacher, ITCS 2020) or "lognormal" (the true size times a lognormal of mean 1 and this `scv`).
+    """
+
+    error: str = "exact"
+    scv: float = 0.0
+
+    def __post_init__(self) -> None:
+        known = ("none", "exact", "exponential", "lognormal")
+        if self.error not in known:
+            raise InputError("predicted_size, error", f"{self.error!r} is unknown", "known: " + ", ".join(known))
+        if self.error == "lognormal":
+            positive("predicted_size", scv=self.scv)
+
+
+@dataclass(frozen=True)
+class RequestClass:
+    """Requests of one kind.
+
+    `service` is the law of the service time in seconds when one server works on one request alone. With a
+    fitted model instead, `factors` holds the law of each of the model's factors (`input_tokens`, `steps`,
+    ...). `slo` maps a metric (`response_p99_s`, `ttft_p95_s`, `response_s`) to its limit in seconds.
+    """
+
+    name: str
+    arrivals: ArrivalProcess
+    service: Distribution | None = None
+    factors: Mapping[str, Distribution] = field(default_factory=dict)
+    priority: int = 0
+    weight: float = 1.0
+    predicted_size: PredictedSize = PredictedSize()
+    slo: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name == "all":
+            raise InputError(
+                "class, name", f"{self.name!r} is not allowed", "use any other word; 'all' is every class"
+            )
+        if self.service is None and not self.factors:
+            raise InputError(f"class '{self.name}'", "has no size", "give service, or factors with a fitted model")
+        positive(f"class '{self.name}'", weight=self.weight)
+
+    @property
+    def rate(self) -> float:
+        """Arrivals per second."""
+        return self.arrivals.rate
+
+    def at_rate(self, rate: float) -> RequestClass:
+        """The same class with another arrival rate."""
+        return replace(self, arrivals=self.arrivals.at_rate(rate))
