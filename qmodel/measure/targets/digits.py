@@ -1,0 +1,196 @@
+"""The digits diffusion model on ONNX Runtime: the embedded engine of the main study.
+
+A class-conditional U-Net (0.6 M parameters) draws 8x8 digits in `steps` denoising steps for a batch of images.
+`scripts/train_digits_diffusion.py` makes `digits_unet.onnx`; `digits_unet.json` says how it was made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmodel.errors import InputError, MissingExtra
+from qmodel.measure.targets import ddim
+from qmodel.measure.targets.base import Levels, OutOfMemory, Trial
+from qmodel.measure.targets.device import cpu_name
+from qmodel.measure.targets.levels import check_factors, whole
+
+MODEL = Path(__file__).with_name("digits_unet.onnx")
+CLASSES = 10
+SHAPE = (1, 8, 8)
+Array = NDArray[np.float32]
+
+
+class DigitsDiffusion:
+    """Target "digits-diffusion": a trial generates `batch_size` images in `steps` denoising steps.
+
+    A live serving loop uses `start`, which gives a job that is run one denoising step at a time.
+    Raises MissingExtra without onnxruntime.
+    """
+
+    name = "digits-diffusion"
+    phases = ("denoise",)
+    factors: Mapping[str, tuple[str, ...]] = {"denoise": ("batch_size", "steps")}
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = whole({"threads": threads}, "threads", 1)
+        self.device = cpu_name()
+        self.session = open_session(MODEL, self.threads)
+
+    def prepare(self, phase: str, levels: Levels) -> Trial:
+        """The call that generates one batch; every trial has its own seed (0, 1, 2, ...)."""
+        check_factors(phase, levels, self.factors)
+        batch_size = whole(levels, "batch_size", 1)
+        steps = whole(levels, "steps", 16, 1, schedule().timesteps)
+        seeds = itertools.count()
+
+        def trial() -> None:
+            self.generate(batch_size, steps, next(seeds))
+
+        return trial
+
+    def start(
+        self, batch_size: int, steps: int, seed: int, labels: Sequence[int] | NDArray[np.integer] | None = None
+    ) -> DenoisingJob:
+        """A new job of `batch_size` images in `steps` steps; labels are drawn from the seed if not given.
+
+        The noise of image i depends on the seed and i alone, not on the batch size.
+        Raises InputError for a batch size, a number of steps (1 to 1000) or labels that make no sense.
+        """
+        batch_size = whole({"batch_size": batch_size}, "batch_size", 1)
+        updates = ddim.updates(whole({"steps": steps}, "steps", 1, 1, schedule().timesteps), schedule())
+        with out_of_memory():
+            noise, classes = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+            x = noise.standard_normal((batch_size, *SHAPE), dtype=np.float32)
+            if labels is None:
+                labels = classes.integers(CLASSES, size=batch_size)
+            return DenoisingJob(self.session, x, check_labels(labels, batch_size), updates)
+
+    def generate(
+        self, batch_size: int, steps: int, seed: int, labels: Sequence[int] | NDArray[np.integer] | None = None
+    ) -> DenoisingJob:
+        """A job run to its end."""
+        job = self.start(batch_size, steps, seed, labels)
+        while job.remaining:
+            job.step()
+        return job
+
+    def peak_memory_bytes(self) -> int | None:
+        """None: ONNX Runtime does not tell what a run took on the CPU."""
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """Engine and model."""
+        import onnxruntime
+
+        return {
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+            "digits_unet_sha256": description()["onnx_sha256"],
+        }
+
+    def close(self) -> None:
+        """Nothing to release: the engine's memory goes with the object."""
+
+
+class DenoisingJob:
+    """A batch of images on their way from noise to digits.
+
+    Attributes: `labels` (the digits asked for), `steps` (in all), `remaining` (steps still to run).
+    """
+
+    def __init__(self, session: Any, x: Array, labels: NDArray[np.int64], updates: tuple[ddim.Update, ...]) -> None:
+        self.labels, self.steps, self.remaining = labels, len(updates), len(updates)
+        self._x, self._eps, self._scratch = x, np.empty_like(x), np.empty_like(x)
+        self._timestep = np.empty(len(x), dtype=np.int64)
+        self._updates = iter(updates)
+        self._session = session
+        self._binding = bind(session, self._eps, sample=x, timestep=self._timestep, label=labels)
+
+    def step(self) -> None:
+        """Run exactly one denoising step for the whole batch. Raises RuntimeError when none remains."""
+        if not self.remaining:
+            raise RuntimeError("this job is done: no step remains")
+        update = next(self._updates)
+        self._timestep.fill(update.timestep)
+        with out_of_memory():
+            self._session.run_with_iobinding(self._binding)
+        ddim.denoise(self._x, self._eps, update, self._scratch)
+        self.remaining -= 1
+
+    @property
+    def images(self) -> NDArray[np.float64]:
+        """Grey levels (n, 8, 8) in [0, 16], as scikit-learn has them. Raises RuntimeError before the end."""
+        if self.remaining:
+            raise RuntimeError(f"{self.remaining} of {self.steps} steps remain: no image yet")
+        return (self._x[:, 0].astype(np.float64) + 1) * 8
+
+
+def bind(session: Any, output: Array, **inputs: NDArray[Any]) -> Any:
+    """Tie arrays to the network's inputs and output, so that a run neither copies nor allocates them."""
+    import onnxruntime
+
+    binding = session.io_binding()
+    for name, array in inputs.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+    binding.bind_ortvalue_output("eps", onnxruntime.OrtValue.ortvalue_from_numpy(output))
+    return binding
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU whose idle threads sleep instead of spinning."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("onnxruntime", "live") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def check_labels(labels: Sequence[int] | NDArray[np.integer], batch_size: int) -> NDArray[np.int64]:
+    """The labels as an array of their own, after checking their number and range."""
+    checked = np.array(labels)
+    if checked.shape != (batch_size,):
+        raise InputError("labels", f"shape {checked.shape}, not ({batch_size},)", "give one label per image")
+    if not np.issubdtype(checked.dtype, np.integer) or checked.min() < 0 or checked.max() >= CLASSES:
+        raise InputError("labels", "some are no digits", f"use whole numbers from 0 to {CLASSES - 1}")
+    return checked.astype(np.int64)
+
+
+@contextmanager
+def out_of_memory() -> Iterator[None]:
+    """Turn every engine's way of saying so into OutOfMemory."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(str(error)) from error
+    except RuntimeError as error:
+        if any(words in str(error).lower() for words in ("allocate memory", "bad_alloc", "bad allocation")):
+            raise OutOfMemory(str(error)) from error
+        raise
+
+
+@lru_cache(maxsize=1)
+def description() -> dict[str, Any]:
+    """How the model was made: schedule, training, versions, checksum."""
+    text: dict[str, Any] = json.loads(MODEL.with_suffix(".json").read_text())
+    return text
+
+
+@lru_cache(maxsize=1)
+def schedule() -> ddim.CosineSchedule:
+    """The noise schedule the model was trained with."""
+    fields = {key: value for key, value in description()["schedule"].items() if key != "kind"}
+    return ddim.CosineSchedule(**fields)
