@@ -14,7 +14,7 @@ from qmodel.errors import InputError, nearest
 from qmodel.workload import arrivals as arrival_processes
 from qmodel.workload import continuous, discrete
 from qmodel.workload.arrivals import ArrivalProcess
-from qmodel.workload.distribution import Distribution
+from qmodel.workload.distribution import Distribution, Mixture, Scaled, Shifted
 
 LAWS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...]]] = {
     "exponential": (continuous.Exponential, ("mean",)),
@@ -33,6 +33,8 @@ PROCESSES: dict[str, tuple[Callable[..., ArrivalProcess], tuple[str, ...]]] = {
     "poisson": (arrival_processes.Poisson, ("rate",)),
     "renewal": (arrival_processes.Renewal, ("rate", "scv")),
 }
+
+COMPOSED = {"scaled": ("factor", "law"), "shifted": ("offset", "law"), "mixture": ("probabilities", "laws")}
 
 
 def parse_service(text: str, folder: Path = Path()) -> Distribution:
@@ -70,8 +72,21 @@ def service_from_table(table: Mapping[str, Any], place: str, folder: Path = Path
         return discrete.Empirical.from_csv(folder / str(given["file"]), str(given["column"]))
     if kind == "discrete":
         _expect(place, given, ("values", "probabilities"))
-        return discrete.Discrete(tuple(given["values"]), tuple(given["probabilities"]))
-    return _from_table(place, LAWS, "distribution", kind, given, also=["empirical", "discrete"])
+        return _call(place, lambda **v: discrete.Discrete(**{k: tuple(x) for k, x in v.items()}), given)
+    if kind in COMPOSED:
+        return _composed(kind, given, place, folder)
+    return _from_table(place, LAWS, "distribution", kind, given, also=["empirical", "discrete", *COMPOSED])
+
+
+def _composed(kind: str, given: dict[str, Any], place: str, folder: Path) -> Distribution:
+    _expect(place, given, COMPOSED[kind])
+    if kind == "mixture":
+        laws = tuple(service_from_table(law, f"{place}.laws.{i}", folder) for i, law in enumerate(given["laws"]))
+        return _call(place, Mixture, {"probabilities": tuple(given["probabilities"]), "laws": laws})
+    law = service_from_table(given["law"], f"{place}.law", folder)
+    if kind == "scaled":
+        return _call(place, Scaled, {"law": law, "factor": given["factor"]})
+    return _call(place, Shifted, {"law": law, "offset": given["offset"]})
 
 
 def arrivals_from_table(table: Mapping[str, Any], place: str, folder: Path = Path()) -> ArrivalProcess:
@@ -126,3 +141,45 @@ def _call(place: str, factory: Callable[..., Any], values: Mapping[str, Any]) ->
         return factory(**values)
     except InputError as error:
         raise InputError(f"{place}, {error.place}", error.fault, error.remedy) from error
+
+
+def law_to_table(law: Distribution) -> dict[str, Any]:
+    """The table spelling of a law; `service_from_table` reads it back.
+
+    >>> from qmodel.workload import Lognormal
+    >>> law_to_table(Lognormal(mean=2.0, scv=4.0))
+    {'distribution': 'lognormal', 'mean': 2.0, 'scv': 4.0}
+    """
+    if isinstance(law, discrete.Discrete) and not isinstance(law, discrete.Deterministic):
+        return {"distribution": "discrete", "values": list(law.values), "probabilities": list(law.probabilities)}
+    if isinstance(law, Scaled):
+        return {"distribution": "scaled", "factor": law.factor, "law": law_to_table(law.law)}
+    if isinstance(law, Shifted):
+        return {"distribution": "shifted", "offset": law.offset, "law": law_to_table(law.law)}
+    if isinstance(law, Mixture):
+        laws = [law_to_table(part) for part in law.laws]
+        return {"distribution": "mixture", "probabilities": list(law.probabilities), "laws": laws}
+    kind = next((kind for kind, (made, _) in LAWS.items() if type(law) is made), None)
+    if kind is None:
+        raise InputError(f"law {type(law).__name__}", "has no spelling in a scenario file", "register it in LAWS")
+    return {"distribution": kind} | {name: _parameter(law, name) for name in LAWS[kind][1]}
+
+
+def arrivals_to_table(process: ArrivalProcess) -> dict[str, Any]:
+    """The table spelling of an arrival process; a trace is spelled by its times, for the fingerprint only."""
+    if isinstance(process, arrival_processes.Poisson):
+        return {"process": "poisson", "rate": process.rate}
+    if isinstance(process, arrival_processes.Renewal):
+        return {"process": "renewal", "rate": process.rate, "scv": process.scv}
+    if isinstance(process, arrival_processes.Trace):
+        return {"process": "trace", "times_s": list(process.recorded_s)}
+    raise InputError(
+        f"arrivals {type(process).__name__}", "has no spelling in a scenario file", "use a known process"
+    )
+
+
+def _parameter(law: Distribution, name: str) -> float:
+    if name == "k":
+        return round(1.0 / law.__dict__["_scv"])
+    stored = law.__dict__.get(f"_{name}")
+    return float(getattr(law, name) if stored is None else stored)

@@ -1,0 +1,249 @@
+"""Scenarios in TOML: the tables of a scenario file, read, checked and written.
+
+The schema classes say what a file may hold; `read_scenario` turns it into the question, `to_tables` back.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from qmodel.errors import InputError
+from qmodel.policy import Policy, make_policy
+from qmodel.scenario import Scenario, System
+from qmodel.service.iteration_time import IterationTime
+from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, QueueCondition, Transform
+from qmodel.validation import Table, parse_value, read_toml, set_field, validated
+from qmodel.workload import Deterministic, Distribution, PredictedSize, RequestClass
+from qmodel.workload.grammar import arrivals_from_table, arrivals_to_table, law_to_table, service_from_table
+
+Law = dict[str, Any] | float
+
+
+class IterationTable(Table):
+    """[system.iteration_time], seconds."""
+
+    base: float
+    per_sequence: float = 0.0
+    per_context_token: float = 0.0
+    per_prefill_token: float = 0.0
+
+
+class SystemTable(Table):
+    """[system]."""
+
+    servers: int = 1
+    batching: Literal["none", "processor-sharing", "dynamic", "continuous"] = "none"
+    max_batch: int | None = None
+    kv_capacity_tokens: int | None = None
+    service: str | None = None
+    iteration_time: IterationTable | None = None
+
+
+class PolicyTable(Table):
+    """[policy]; `options` are the preset's own (thresholds, quantum, ...)."""
+
+    preset: str = "fcfs"
+    preemption_cost_s: float = Field(default=0.0, ge=0.0)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class PredictedSizeTable(Table):
+    """class.predicted_size."""
+
+    error: Literal["none", "exact", "exponential", "lognormal"] = "exact"
+    scv: float = 0.0
+
+
+class ClassTable(Table):
+    """[[class]]."""
+
+    name: str
+    arrivals: dict[str, Any]
+    service: Law | None = None
+    input_tokens: Law | None = None
+    output_tokens: Law | None = None
+    factors: dict[str, Law] = Field(default_factory=dict)
+    priority: int = 0
+    weight: float = 1.0
+    predicted_size: PredictedSizeTable = PredictedSizeTable()
+    slo: dict[str, float] = Field(default_factory=dict)
+
+
+class TransformTable(Table):
+    """[[transform]]; which keys belong to which kind is checked when the transform is made."""
+
+    kind: Literal["model-swap", "steps", "early-exit", "cache"]
+    above_queue: int | None = None
+    below_queue: int | None = None
+    swap_time_s: float | None = None
+    quality: float | None = None
+    service_factor: float | None = None
+    energy_factor: float | None = None
+    fraction: float | None = None
+    fractions: list[float] | None = None
+    probabilities: list[float] | None = None
+    delivery: Literal["stop", "release"] | None = None
+    hit_ratio: float | None = None
+    saved_fraction: float | None = None
+    lookup_s: float | None = None
+
+
+class ScenarioTables(Table):
+    """The whole file."""
+
+    name: str | None = None
+    system: SystemTable = SystemTable()
+    policy: PolicyTable = PolicyTable()
+    request_class: list[ClassTable] = Field(alias="class", min_length=1)
+    transform: list[TransformTable] = Field(default_factory=list)
+
+
+TRANSFORMS: dict[str, tuple[type[Transform], tuple[str, ...]]] = {
+    "model-swap": (ModelSwap, ("service_factor", "quality", "energy_factor")),
+    "steps": (FewerSteps, ("fraction", "quality")),
+    "early-exit": (EarlyExit, ("fractions", "probabilities", "delivery", "quality")),
+    "cache": (Cache, ("hit_ratio", "saved_fraction", "lookup_s")),
+}
+CONDITION = ("above_queue", "below_queue", "swap_time_s")
+
+
+def read_scenario(path: Path, settings: Mapping[str, str] | None = None) -> Scenario:
+    """The scenario of a TOML file, with `--set` settings (dotted path -> text) applied first.
+
+    Paths inside are relative to the file. Raises InputError naming file and place.
+    """
+    tables = read_toml(path)
+    for place, text in (settings or {}).items():
+        set_field(tables, place, parse_value(text))
+    return from_tables(tables, str(path), path.parent, default_name=path.stem)
+
+
+def from_tables(tables: Mapping[str, Any], source: str, folder: Path, default_name: str = "scenario") -> Scenario:
+    """The scenario that these tables spell. Raises InputError naming `source` and the place."""
+    checked = validated(ScenarioTables, tables, source)
+    try:
+        return Scenario(
+            classes=tuple(_class(table, folder) for table in checked.request_class),
+            policy=make_policy(checked.policy.preset, **_options(checked.policy)),
+            system=_system(checked.system, folder),
+            transforms=tuple(_transform(table) for table in checked.transform),
+            name=checked.name or default_name,
+        )
+    except InputError as error:
+        raise InputError(f"{source}: {error.place}", error.fault, error.remedy) from error
+
+
+def _options(table: PolicyTable) -> dict[str, Any]:
+    if table.preemption_cost_s:
+        raise InputError(
+            "policy.preemption_cost_s", "is not analysed or simulated by this version", "leave it at 0"
+        )
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in copy.deepcopy(table.options).items()}
+
+
+def _system(table: SystemTable, folder: Path) -> System:
+    from qmodel.service.model import ServiceModel
+
+    return System(
+        servers=table.servers,
+        batching=table.batching,
+        max_batch=table.max_batch,
+        kv_capacity_tokens=table.kv_capacity_tokens,
+        model=ServiceModel.load(folder / table.service) if table.service else None,
+        iteration_time=IterationTime(**table.iteration_time.model_dump()) if table.iteration_time else None,
+    )
+
+
+def _class(table: ClassTable, folder: Path) -> RequestClass:
+    place = f"class '{table.name}'"
+    factors = {name: _law(law, f"{place}.factors.{name}", folder) for name, law in table.factors.items()}
+    for name in ("input_tokens", "output_tokens"):
+        law = getattr(table, name)
+        if law is not None:
+            factors[name] = _law(law, f"{place}.{name}", folder)
+    return RequestClass(
+        name=table.name,
+        arrivals=arrivals_from_table(table.arrivals, f"{place}.arrivals", folder),
+        service=None if table.service is None else _law(table.service, f"{place}.service", folder),
+        factors=factors,
+        priority=table.priority,
+        weight=table.weight,
+        predicted_size=PredictedSize(table.predicted_size.error, table.predicted_size.scv),
+        slo=table.slo,
+    )
+
+
+def _law(value: Law, place: str, folder: Path) -> Distribution:
+    return service_from_table(value, place, folder) if isinstance(value, dict) else Deterministic(value)
+
+
+def _transform(table: TransformTable) -> Transform:
+    given = {k: v for k, v in table.model_dump(exclude={"kind"}).items() if v is not None}
+    condition = {k.removesuffix("_queue"): given.pop(k) for k in CONDITION if k in given}
+    made, names = TRANSFORMS[table.kind]
+    for unknown in set(given) - set(names):
+        raise InputError(
+            f"transform '{table.kind}', {unknown}", "does not belong to it", "it has " + ", ".join(names)
+        )
+    if condition and "above" not in condition:
+        raise InputError(
+            f"transform '{table.kind}'", "has a queue condition without above_queue", "give above_queue"
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return made(when=QueueCondition(**condition) if condition else None, **values)
+
+
+def to_tables(scenario: Scenario) -> dict[str, Any]:
+    """The tables that spell the scenario; equal scenarios give equal tables."""
+    return {
+        "system": _system_table(scenario.system),
+        "policy": _policy_table(scenario.policy),
+        "class": [_class_table(request_class) for request_class in scenario.classes],
+        "transform": [_transform_table(transform) for transform in scenario.transforms],
+    }
+
+
+def _system_table(system: System) -> dict[str, Any]:
+    table: dict[str, Any] = {"servers": system.servers, "batching": system.batching}
+    for name in ("max_batch", "kv_capacity_tokens"):
+        if getattr(system, name) is not None:
+            table[name] = getattr(system, name)
+    if system.model is not None:
+        table["service"] = getattr(system.model, "fingerprint", repr(system.model))
+    if system.iteration_time is not None:
+        table["iteration_time"] = dict(vars(system.iteration_time))
+    return table
+
+
+def _policy_table(policy: Policy) -> dict[str, Any]:
+    options = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(policy).items()}
+    return {"preset": policy.name or f"{type(policy).__module__}:{type(policy).__qualname__}", "options": options}
+
+
+def _class_table(request_class: RequestClass) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "name": request_class.name,
+        "arrivals": arrivals_to_table(request_class.arrivals),
+        "priority": request_class.priority,
+        "weight": request_class.weight,
+        "predicted_size": dict(vars(request_class.predicted_size)),
+        "slo": dict(request_class.slo),
+        "factors": {name: law_to_table(law) for name, law in request_class.factors.items()},
+    }
+    return table | ({} if request_class.service is None else {"service": law_to_table(request_class.service)})
+
+
+def _transform_table(transform: Transform) -> dict[str, Any]:
+    kind = next(kind for kind, (made, _) in TRANSFORMS.items() if type(transform) is made)
+    values = {
+        name: getattr(transform, name) for name in TRANSFORMS[kind][1] if getattr(transform, name) is not None
+    }
+    if transform.when is not None:
+        values |= {"above_queue": transform.when.above, "swap_time_s": transform.when.swap_time_s}
+        values |= {} if transform.when.below is None else {"below_queue": transform.when.below}
+    return {"kind": kind} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -1,0 +1,1 @@
+"""Answers by discrete events, with honest intervals."""
