@@ -12,7 +12,9 @@ import argparse
 import copy
 import hashlib
 import json
+import logging
 import time
+import warnings
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from qmodel.measure.quality import assess
 from qmodel.measure.targets import ddim
 from qmodel.measure.targets.unet import UNet
 
@@ -80,15 +83,6 @@ def sample(model: UNet, count: int, steps: int, seed: int) -> tuple[np.ndarray, 
     return (x[:, 0] + 1) * 8, labels
 
 
-def agreement(images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of images that a classifier trained on the real digits gives the label asked for."""
-    from sklearn.datasets import load_digits
-    from sklearn.svm import SVC
-
-    data = load_digits()
-    return float((SVC(C=10).fit(data.data, data.target).predict(images.reshape(-1, 64)) == labels).mean())
-
-
 def export(model: UNet, path: Path) -> None:
     """Write the model as ONNX with a dynamic batch axis."""
     size, channels = model.config.image_size, model.config.in_channels
@@ -97,6 +91,8 @@ def export(model: UNet, path: Path) -> None:
         torch.zeros(2, dtype=torch.int64),
         torch.zeros(2, dtype=torch.int64),
     )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else: what it skips, e.g. torchvision
+    warnings.filterwarnings("ignore", module="torch|copyreg")
     batch = torch.export.Dim("n", min=1, max=65536)
     program = torch.onnx.export(
         model,
@@ -126,7 +122,9 @@ def describe(path: Path, **facts: object) -> None:
         "onnx_bytes": path.stat().st_size,
         "versions": {name: version(name) for name in libraries},
     }
-    path.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.replace(path.with_suffix(".json"))
 
 
 def main() -> None:
@@ -141,8 +139,13 @@ def main() -> None:
     seconds = time.perf_counter() - began
     agreements = {}
     for steps in (1, 2, 4, 8, 16, 32, 50):
-        agreements[steps] = agreement(*sample(model, 500, steps, seed=0))
-        print(f"{steps:3d} DDIM steps: classifier agreement {agreements[steps]:.3f}", flush=True)
+        quality = assess(*sample(model, 500, steps, seed=0))
+        agreements[steps] = quality.agreement
+        print(
+            f"{steps:3d} DDIM steps: classifier agreement {quality.agreement:.3f}, "
+            f"Fréchet distance {quality.frechet_distance:.3f} (real digits: {quality.real_frechet_distance:.3f})",
+            flush=True,
+        )
     parameters = sum(p.numel() for p in model.parameters())
     export(model, options.output)
     describe(

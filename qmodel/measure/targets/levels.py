@@ -28,8 +28,8 @@ def whole(levels: Levels, name: str, default: int, low: int = 1, high: int | Non
     16
     """
     level = levels.get(name, default)
-    wanted = f"use a whole number of at least {low}" if high is None else f"use a whole number from {low} to {high}"
-    if isinstance(level, bool) or isinstance(level, str) or int(level) != level:
+    wanted = f"use a whole number from {low}" + (" up" if high is None else f" to {high}")
+    if isinstance(level, bool | str) or not float(level).is_integer():
         raise InputError(name, f"{level!r} is not a whole number", wanted)
     if level < low or (high is not None and level > high):
         raise InputError(name, f"{level} is out of range", wanted)
