@@ -1,0 +1,60 @@
+"""What a person types. Thin: one file per command, results to stdout, messages and progress to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 done, 1 internal fault, 2 bad input, 3 a bound not met."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; never raises for bad input."""
+    import typer
+
+    from qmodel.cli.app import app
+    from qmodel.errors import InputError
+
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except InputError as error:
+        return complain(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        return complain("interrupted", 130)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except BrokenPipeError:
+        # the reader of a pipe went away: what is left to write has no taker
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error, whichever click typer brings along
+            return complain(usage_line(error, arguments))
+        if os.environ.get("QMODEL_DEBUG"):
+            raise
+        return complain(f"internal fault: {type(error).__name__}: {error} (QMODEL_DEBUG=1 shows where)", 1)
+
+
+def usage_line(error: Any, arguments: list[str]) -> str:
+    """What is wrong with the words of a command, on one line, with the nearest right word."""
+    from qmodel.cli.app import COMMANDS
+    from qmodel.errors import nearest
+
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    place = f"qmodel {command}".strip()
+    message = error.format_message()
+    if not command and arguments and "command" in message.lower():
+        return f"{place}: no command '{arguments[0]}'; {nearest(arguments[0], list(COMMANDS))}"
+    return f"{place}: {message[0].lower()}{message[1:].rstrip('.')}; see {place} --help"
+
+
+def complain(line: str, code: int = 2) -> int:
+    """One line on stderr; returns the exit code."""
+    print(" ".join(line.split()), file=sys.stderr)
+    return code

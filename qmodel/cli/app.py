@@ -1,0 +1,65 @@
+"""The commands put together. Each command's module is imported only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+COMMANDS = {
+    "profile": "time real inference over a designed grid",
+    "fit": "ANOVA and the service-time function from measurements",
+    "predict": "what-if table, per class and policy",
+    "simulate": "predict by simulation",
+    "validate": "predict, run live, compare, explain the gap",
+    "study": "measure, fit, predict, run live, compare, report; resumable",
+    "report": "write the report of a study again from its results",
+    "doctor": "what this machine can do, and what is missing",
+}
+
+
+class LazyGroup(TyperGroup):
+    """Knows the names and one-liners of all commands; imports a command's module when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"qmodel.cli.{cmd_name}").command
+        one = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        one.command(name=cmd_name, help=None)(command)
+        return typer.main.get_command(one)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def version(show: bool) -> None:
+    """Print the version and stop."""
+    if show:
+        import qmodel
+
+        print(f"qmodel {qmodel.__version__}")
+        raise typer.Exit
+
+
+app_builder = typer.Typer(
+    cls=LazyGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True
+)
+
+
+@app_builder.callback()
+def qmodel_command(
+    show_version: bool = typer.Option(
+        False, "--version", callback=version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Latency of inference serving: what will my users see, and what would another policy do?"""
+
+
+app = typer.main.get_command(app_builder)

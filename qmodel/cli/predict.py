@@ -1,0 +1,80 @@
+"""`qmodel predict`: the what-if table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from qmodel.cli import ask
+
+if TYPE_CHECKING:
+    from qmodel.answer import Answer
+
+SCENARIO = typer.Argument(None, help="Scenario file (TOML).", show_default=False)
+
+
+def command(
+    scenario: Path | None = SCENARIO,
+    arrivals: str | None = typer.Option(None, help="Inline arrivals: poisson:RATE, renewal:RATE,SCV, trace:FILE."),
+    service: str | None = typer.Option(
+        None, help="Inline service time (s): exponential:MEAN, lognormal:MEAN,SCV, ..."
+    ),
+    policy: list[str] = typer.Option([], help="Policy or policies, P[,P...]; repeatable."),
+    rate: str | None = typer.Option(None, help="Total arrival rate(s), R[,R...]; classes keep their shares."),
+    set_: list[str] = typer.Option([], "--set", help="PATH=VALUE sets a scenario field; repeatable."),
+    method: str = typer.Option("auto", help="auto | theory | simulation"),
+    percentiles: str = typer.Option("50,95,99", help="Percentiles of the response time."),
+    json: bool = typer.Option(False, "--json", help="Print the answer as JSON."),
+    csv: Path | None = typer.Option(None, help="Write the tidy table to this file."),
+    plot: Path | None = typer.Option(None, help="Draw latency against rate to this PNG, SVG or PDF."),
+    seed: int = typer.Option(1, help="Seed of simulations."),
+    requests: int = typer.Option(400_000, help="Requests per simulation."),
+) -> int:
+    """Predict per-class latency under each policy and rate."""
+    from qmodel.errors import InputError
+    from qmodel.predict import Asking, predict
+
+    if method not in ("auto", "theory", "simulation"):
+        raise InputError("--method", f"{method!r} is unknown", "auto, theory or simulation")
+    asking = Asking(method, tuple(ask.numbers(percentiles, "--percentiles")), requests, seed)  # type: ignore[arg-type]
+    question = ask.the_scenario(scenario, arrivals, service, set_)
+    answer = predict(question, policies=ask.policies(policy), rates=ask.rates(rate), asking=asking)
+    show(answer, json, csv, plot, asking.percentiles)
+    return exit_code(answer, several_policies=len(ask.policies(policy)) > 1)
+
+
+def show(
+    answer: Answer, as_json: bool, csv: Path | None, plot: Path | None, percentiles: tuple[float, ...]
+) -> None:
+    """Print the answer, and write the files that were asked for."""
+    if csv is not None:
+        from qmodel.files import write_atomically
+
+        write_atomically(csv, answer.to_frame().to_csv(index=False))
+    if plot is not None:
+        from qmodel.report.what_if import plot_answer
+
+        plot_answer(answer, plot)
+    if as_json:
+        print(answer.to_json())
+        return
+    from qmodel.cli.tables import print_answer
+
+    print_answer(answer, percentiles)
+
+
+def exit_code(answer: Answer, several_policies: bool) -> int:
+    """2 with one line on stderr when a queue is unstable and is the only one asked about; else 0."""
+    unstable = [result for result in answer.results if not result.stable]
+    if not unstable or several_policies:
+        return 0
+    worst = unstable[0]
+    load = "" if worst.utilisation is None else f" (utilisation {worst.utilisation:.4g})"
+    print(
+        f"rate {worst.rate:g}/s: the queue is unstable under {worst.policy}{load}; lower --rate or add servers",
+        file=sys.stderr,
+    )
+    return 2

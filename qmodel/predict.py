@@ -1,0 +1,102 @@
+"""The what-if: theory where there is a result, simulation where there is none, and every number labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from qmodel.answer import Answer, NotAnalysable, PolicyAnswer, percentile_name
+from qmodel.errors import InputError
+from qmodel.policy import Policy
+from qmodel.scenario import Scenario
+
+MethodChoice = Literal["auto", "theory", "simulation"]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How to answer: instrument, percentiles (per cent), and the length and seed of simulations."""
+
+    method: MethodChoice = "auto"
+    percentiles: tuple[float, ...] = (50.0, 95.0, 99.0)
+    requests: int = 400_000
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if any(not 0 < percent < 100 for percent in self.percentiles):
+            raise InputError("percentiles", "must lie between 0 and 100", "e.g. 50,95,99")
+        if self.requests < 1000:
+            raise InputError("requests", f"{self.requests} are too few", "give at least 1000")
+
+
+def predict(
+    scenario: Scenario,
+    *,
+    policies: Sequence[Policy] = (),
+    rates: Sequence[float] = (),
+    asking: Asking | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Answer:
+    """Answer the scenario under each policy at each total rate (its own policy and rate by default).
+
+    Raises InputError when `asking.method` is "theory" and there is no result.
+    """
+    asking = asking or Asking()
+    questions = [
+        scenario.with_policy(policy).at_rate(rate)
+        for rate in (rates or [scenario.rate])
+        for policy in (policies or [scenario.policy])
+    ]
+    results = []
+    for i, question in enumerate(questions):
+        results.append(answer_one(question, asking))
+        if progress:
+            progress(i + 1, len(questions))
+    return Answer(scenario.fingerprint, results)
+
+
+def answer_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:
+    """One policy at one rate, by the instrument that `asking` names."""
+    if asking.method == "simulation":
+        return simulate_one(scenario, asking)
+    from qmodel.theory import analyse
+
+    analysed = analyse(scenario, percentiles=asking.percentiles)
+    if isinstance(analysed, NotAnalysable):
+        if asking.method == "theory":
+            raise InputError(f"policy '{scenario.policy.name}'", str(analysed), "use --method auto to simulate it")
+        simulated = simulate_one(scenario, asking)
+        simulated.notes.append(str(analysed))
+        return simulated
+    if asking.method == "auto" and analysed.stable:
+        fill_percentiles(analysed, scenario, asking)
+    return analysed
+
+
+def simulate_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:
+    """The simulator's answer."""
+    from qmodel.simulation import simulate
+
+    return simulate(scenario, requests=asking.requests, seed=asking.seed, percentiles=asking.percentiles)
+
+
+def fill_percentiles(analysed: PolicyAnswer, scenario: Scenario, asking: Asking) -> None:
+    """Put simulated percentiles, so labelled, where theory has none."""
+    names = [percentile_name(percent) for percent in asking.percentiles]
+    if all(answer.metrics.get(name) is not None for answer in analysed.classes for name in names):
+        return
+    simulated = simulate_one(scenario, asking)
+    for answer in analysed.classes:
+        for name in names:
+            if answer.metrics.get(name) is None:
+                answer.metrics[name] = simulated[answer.name].metrics.get(name)
+                answer.methods[name] = "simulation"
+                if name in simulated[answer.name].ci95:
+                    answer.ci95[name] = simulated[answer.name].ci95[name]
+    analysed.run = dict(simulated.run)
+
+
+def simulate(scenario: Scenario, *, requests: int = 400_000, seed: int = 1) -> Answer:
+    """The simulator's answer to one scenario (= `predict` with method "simulation")."""
+    return predict(scenario, asking=Asking(method="simulation", requests=requests, seed=seed))
