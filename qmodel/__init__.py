@@ -32,7 +32,7 @@ _WHERE = {
     "qmodel.workload",
 )
 
-__all__ = ["__version__", "policies", *_WHERE]  # noqa: PLE0604
+__all__ = ["__version__", "policies", *_WHERE]
 
 
 def __getattr__(name: str) -> Any:

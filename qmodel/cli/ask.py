@@ -1,4 +1,4 @@
-"""Options that `predict`, `simulate` and `validate` share: from what a person typed to a scenario and a way to ask."""
+"""Options that the asking commands share: from what a person typed to a scenario and a way to ask."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def settings(options: list[str]) -> dict[str, str]:
 
 
 def the_scenario(file: Path | None, arrivals: str | None, service: str | None, set_options: list[str]) -> Scenario:
-    """A scenario from its file, or from `--arrivals` and `--service`. Raises InputError if it is neither or both."""
+    """A scenario from its file, or from `--arrivals` and `--service`. Raises InputError if neither or both."""
     if file is not None:
         if arrivals or service:
             raise InputError("scenario", "both a file and inline options are given", "use one or the other")
