@@ -131,7 +131,7 @@ def from_tables(tables: Mapping[str, Any], source: str, folder: Path, default_na
             classes=tuple(_class(table, folder) for table in checked.request_class),
             policy=make_policy(checked.policy.preset, **_options(checked.policy)),
             system=_system(checked.system, folder),
-            transforms=tuple(_transform(table) for table in checked.transform),
+            transforms=tuple(make_transform(table) for table in checked.transform),
             name=checked.name or default_name,
         )
     except InputError as error:
@@ -182,8 +182,9 @@ def _law(value: Law, place: str, folder: Path) -> Distribution:
     return service_from_table(value, place, folder) if isinstance(value, dict) else Deterministic(value)
 
 
-def _transform(table: TransformTable) -> Transform:
-    given = {k: v for k, v in table.model_dump(exclude={"kind"}).items() if v is not None}
+def make_transform(table: TransformTable) -> Transform:
+    """The transform a table spells. Raises InputError for keys that do not belong to its kind."""
+    given = {k: v for k, v in table.model_dump(exclude={"kind", "name"}).items() if v is not None}
     condition = {k.removesuffix("_queue"): given.pop(k) for k in CONDITION if k in given}
     made, names = TRANSFORMS[table.kind]
     for unknown in set(given) - set(names):

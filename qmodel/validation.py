@@ -39,13 +39,14 @@ def validated(schema: type[Schema], data: Mapping[str, Any], source: str) -> Sch
         return schema.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        path = ".".join(str(part) for part in first["loc"])
+        place = f"{source}: {path}" if path else source
         if first["type"] == "extra_forbidden":
             known = known_keys(schema, first["loc"][:-1])
-            raise InputError(f"{source}: {place}", "is not known", nearest(str(first["loc"][-1]), known)) from error
-        remedy = "" if first["type"] == "missing" else f"got {_short(first['input'])}"
+            raise InputError(place, "is not known", nearest(str(first["loc"][-1]), known)) from error
+        remedy = "" if first["type"] in ("missing", "value_error") else f"got {_short(first['input'])}"
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{source}: {place}", message[0].lower() + message[1:], remedy) from error
+        raise InputError(place, message[0].lower() + message[1:], remedy) from error
 
 
 def known_keys(schema: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

@@ -1,0 +1,184 @@
+"""The plan of a study (study.toml): what is measured, which settings are compared, how long it may take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from qmodel.errors import InputError, nearest
+from qmodel.scenario import Scenario
+from qmodel.scenario_file import TransformTable, make_transform, read_scenario
+from qmodel.validation import Table, read_toml, validated
+
+Positive = Field(gt=0)
+
+
+class FitTable(Table):
+    """[fit]: phase to fit and the pacing whose service times the predictions use."""
+
+    phase: str | None = None
+    reference_pacing: Literal["back-to-back", "idle-gaps"] | None = None
+
+
+class SettingTable(TransformTable):
+    """[[exit]]: a named early-exit setting; without a kind the requests run to their end."""
+
+    name: str
+    kind: Literal["model-swap", "steps", "early-exit", "cache"] | None = None  # type: ignore[assignment]
+
+
+class RunsTable(Table):
+    """[[live.runs]]: one live run for each policy and load under this exit setting."""
+
+    exit: str
+    policies: list[str] = Field(min_length=1)
+    loads: list[float] = Field(min_length=1)
+
+
+class LiveTable(Table):
+    """[live]: seconds of arrivals a run, seeds, share of each run dropped as warm-up."""
+
+    seconds: float = Positive
+    seeds: list[int] = Field(default=[1], min_length=1)
+    warmup_share: float = Field(default=0.1, ge=0.0, lt=0.9)
+    runs: list[RunsTable] = Field(min_length=1)
+
+
+class QualityTable(Table):
+    """[quality]: step counts judged besides those the classes use, and images for each."""
+
+    steps: list[int] = Field(default_factory=list)
+    images: int = Field(default=500, ge=10)
+    seed: int = 1
+
+
+class StudyTables(Table):
+    """The whole file."""
+
+    name: str
+    title: str
+    target: str
+    profile: str
+    scenario: str
+    policies: list[str] = Field(min_length=1)
+    loads: list[float] = Field(min_length=1)
+    baseline: str
+    percentiles: list[float] = Field(default=[50.0, 95.0, 99.0])
+    fit: FitTable = FitTable()
+    exit: list[SettingTable] = Field(min_length=1)
+    live: LiveTable
+    quality: QualityTable | None = None
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> StudyTables:
+        exits = [setting.name for setting in self.exit]
+        for runs in self.live.runs:
+            if runs.exit not in exits:
+                raise ValueError(f"live.runs: exit '{runs.exit}' is not defined; {nearest(runs.exit, exits)}")
+            for policy in runs.policies:
+                if policy not in self.policies:
+                    raise ValueError(
+                        f"live.runs: policy '{policy}' is not predicted; {nearest(policy, self.policies)}"
+                    )
+            for load in runs.loads:
+                if load not in self.loads:
+                    raise ValueError(f"live.runs: load {load} is not predicted; add it to loads")
+        if self.baseline not in self.policies:
+            raise ValueError(f"baseline '{self.baseline}' is not among the policies")
+        if any(not 0 < load < 1 for load in self.loads):
+            raise ValueError("loads must lie between 0 and 1")
+        return self
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared: a policy, an exit setting and a load."""
+
+    policy: str
+    exit: str
+    load: float
+
+    @property
+    def label(self) -> str:
+        """File-name friendly.
+
+        >>> Setting("fcfs", "none", 0.85).label
+        'fcfs-none-load0.85'
+        """
+        return f"{self.policy}-{self.exit}-load{self.load:.2f}".replace(":", "_")
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """A checked plan and the folder it lies in."""
+
+    tables: StudyTables
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.tables.name
+
+    @property
+    def profile_path(self) -> Path:
+        """The profile spec."""
+        return self.folder / self.tables.profile
+
+    @property
+    def scenario_path(self) -> Path:
+        """The scenario file; its [system] service is replaced by the model fitted in this study."""
+        return self.folder / self.tables.scenario
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Every setting that is predicted."""
+        return [
+            Setting(policy, exit_setting.name, load)
+            for exit_setting in self.tables.exit
+            for policy in self.tables.policies
+            for load in self.tables.loads
+        ]
+
+    @property
+    def live_settings(self) -> list[Setting]:
+        """Those that are also run live."""
+        wanted = {
+            (p, runs.exit, load) for runs in self.tables.live.runs for p in runs.policies for load in runs.loads
+        }
+        return [setting for setting in self.settings if (setting.policy, setting.exit, setting.load) in wanted]
+
+    def base_scenario(self, model: Path | None = None) -> Scenario:
+        """The scenario of the study, with the fitted model if there is one."""
+        settings = {} if model is None else {"system.service": json.dumps(str(model.resolve()))}
+        return read_scenario(self.scenario_path, settings)
+
+    def scenario(self, base: Scenario, setting: Setting) -> Scenario:
+        """The question that one setting asks: its load counts the service without early exit."""
+        from qmodel.policy import make_policy
+
+        table = next(table for table in self.tables.exit if table.name == setting.exit)
+        transforms = () if table.kind is None else (make_transform(table),)
+        return base.at_load(setting.load).with_policy(make_policy(setting.policy)).with_transforms(*transforms)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides what is measured: study, profile spec and scenario."""
+        texts: dict[str, Any] = {"study": self.tables.model_dump(mode="json")}
+        for name, path in (("profile", self.profile_path), ("scenario", self.scenario_path)):
+            texts[name] = read_toml(path)
+        return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+
+def load_plan(path: Path) -> StudyPlan:
+    """Read and check a study file with all the files it names. Raises InputError."""
+    plan = StudyPlan(validated(StudyTables, read_toml(path), str(path)), path.parent)
+    for named in (plan.profile_path, plan.scenario_path):
+        if not named.is_file():
+            raise InputError(f"{path}", f"names {named}, which is not there", "correct the path")
+    return plan
