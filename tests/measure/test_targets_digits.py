@@ -8,6 +8,7 @@ import pytest
 
 from qmodel.errors import InputError, MissingExtra
 from qmodel.measure.targets import OutOfMemory, digits, make_target
+from qmodel.measure.targets.memory import out_of_memory
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +134,9 @@ def test_senseless_labels_are_refused(target, labels):
 
 def test_memory_errors_become_out_of_memory():
     for error in (MemoryError("array too big"), RuntimeError("Failed to allocate memory for requested buffer")):
-        with pytest.raises(OutOfMemory), digits.out_of_memory():
+        with pytest.raises(OutOfMemory), out_of_memory():
             raise error
-    with pytest.raises(RuntimeError, match="other"), digits.out_of_memory():
+    with pytest.raises(RuntimeError, match="other"), out_of_memory():
         raise RuntimeError("other")
 
 

@@ -6,6 +6,7 @@ timesteps "trailing", so that the first is always the noisiest (Lin et al. 2024)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -85,3 +86,13 @@ def denoise(x: Array, eps: Array, update: Update, scratch: Array) -> None:
     np.multiply(x, update.signal, out=x)
     np.multiply(eps, update.noise, out=scratch)
     np.add(x, scratch, out=x)
+
+
+def check_labels(labels: Sequence[int] | NDArray[np.integer], count: int, classes: int) -> NDArray[np.int64]:
+    """The labels as an array of their own, one for each image and each in [0, classes); InputError otherwise."""
+    checked = np.array(labels)
+    if checked.shape != (count,):
+        raise InputError("labels", f"shape {checked.shape}, not ({count},)", "give one label per image")
+    if not np.issubdtype(checked.dtype, np.integer) or checked.min() < 0 or checked.max() >= classes:
+        raise InputError("labels", "some are no classes", f"use whole numbers from 0 to {classes - 1}")
+    return checked.astype(np.int64)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmodel.errors import InputError, MissingExtra
+from qmodel.errors import MissingExtra
 from qmodel.measure.targets import ddim
-from qmodel.measure.targets.base import Levels, OutOfMemory, Trial
+from qmodel.measure.targets.base import Levels, Trial
 from qmodel.measure.targets.device import cpu_name
 from qmodel.measure.targets.levels import check_factors, whole
+from qmodel.measure.targets.memory import out_of_memory
 
 MODEL = Path(__file__).with_name("digits_unet.onnx")
 CLASSES = 10
@@ -72,7 +72,7 @@ class DigitsDiffusion:
             x = noise.standard_normal((batch_size, *SHAPE), dtype=np.float32)
             if labels is None:
                 labels = classes.integers(CLASSES, size=batch_size)
-            return DenoisingJob(self.session, x, check_labels(labels, batch_size), updates)
+            return DenoisingJob(self.session, x, ddim.check_labels(labels, batch_size, CLASSES), updates)
 
     def generate(
         self, batch_size: int, steps: int, seed: int, labels: Sequence[int] | NDArray[np.integer] | None = None
@@ -157,29 +157,6 @@ def open_session(path: Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def check_labels(labels: Sequence[int] | NDArray[np.integer], batch_size: int) -> NDArray[np.int64]:
-    """The labels as an array of their own, after checking their number and range."""
-    checked = np.array(labels)
-    if checked.shape != (batch_size,):
-        raise InputError("labels", f"shape {checked.shape}, not ({batch_size},)", "give one label per image")
-    if not np.issubdtype(checked.dtype, np.integer) or checked.min() < 0 or checked.max() >= CLASSES:
-        raise InputError("labels", "some are no digits", f"use whole numbers from 0 to {CLASSES - 1}")
-    return checked.astype(np.int64)
-
-
-@contextmanager
-def out_of_memory() -> Iterator[None]:
-    """Turn every engine's way of saying so into OutOfMemory."""
-    try:
-        yield
-    except MemoryError as error:
-        raise OutOfMemory(str(error)) from error
-    except RuntimeError as error:
-        if any(words in str(error).lower() for words in ("allocate memory", "bad_alloc", "bad allocation")):
-            raise OutOfMemory(str(error)) from error
-        raise
 
 
 @lru_cache(maxsize=1)
