@@ -76,7 +76,9 @@ def quality_by_steps(
     `progress(done, total)` is called after each batch, in denoising steps.
     """
     from qmodel.measure.targets.digits import CLASSES, DigitsDiffusion
+    from qmodel.measure.targets.levels import whole
 
+    images = whole({"images": images}, "images", 1000, low=2)
     target = DigitsDiffusion()
     starts = range(0, images, BATCH)
     done, total = 0, sum(steps) * len(starts)

@@ -101,6 +101,15 @@ def test_quality_by_steps_improves_with_steps(real):
     assert seen == [(1, 34), (2, 34), (18, 34), (34, 34)]
 
 
+@pytest.mark.parametrize(
+    ("steps", "images", "word"), [([4], 1, "images"), ([0], 10, "steps"), ([1001], 10, "steps")]
+)
+def test_senseless_samples_are_refused(steps, images, word):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(InputError, match=word):
+        quality.quality_by_steps(steps, images)
+
+
 def test_missing_judge_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     quality.real_digits.cache_clear()
