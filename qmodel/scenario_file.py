@@ -15,6 +15,7 @@ from pydantic import Field
 from qmodel.errors import InputError
 from qmodel.policy import Policy, make_policy
 from qmodel.scenario import Scenario, System
+from qmodel.service.from_model import FittedModel
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, QueueCondition, Transform
 from qmodel.validation import Table, parse_value, read_toml, set_field, validated
@@ -40,7 +41,7 @@ class SystemTable(Table):
     batching: Literal["none", "processor-sharing", "dynamic", "continuous"] = "none"
     max_batch: int | None = None
     kv_capacity_tokens: int | None = None
-    service: str | None = None
+    service: str | dict[Literal["prefill", "decode"], str] | None = None
     iteration_time: IterationTable | None = None
 
 
@@ -147,16 +148,28 @@ def _options(table: PolicyTable) -> dict[str, Any]:
 
 
 def _system(table: SystemTable, folder: Path) -> System:
-    from qmodel.service.model import ServiceModel
-
     return System(
         servers=table.servers,
         batching=table.batching,
         max_batch=table.max_batch,
         kv_capacity_tokens=table.kv_capacity_tokens,
-        model=ServiceModel.load(folder / table.service) if table.service else None,
+        model=_model(table.service, folder) if table.service else None,
         iteration_time=IterationTime(**table.iteration_time.model_dump()) if table.iteration_time else None,
     )
+
+
+def _model(service: str | Mapping[Any, str], folder: Path) -> FittedModel:
+    """One fitted model, or the prefill and decode models of a language model."""
+    from qmodel.service.model import ServiceModel
+
+    if isinstance(service, str):
+        return ServiceModel.load(folder / service)
+    from qmodel.service.token_service import TokenService
+
+    for phase in ("prefill", "decode"):
+        if phase not in service:
+            raise InputError(f"system.service.{phase}", "is missing", "name the model files of both phases")
+    return TokenService(*(ServiceModel.load(folder / service[phase]) for phase in ("prefill", "decode")))
 
 
 def _class(table: ClassTable, folder: Path) -> RequestClass:

@@ -31,8 +31,8 @@ class TerminalWatcher(Watcher):
             refresh_per_second=4,
         )
         self.task = self.bar.add_task("", total=None, left="", message="", visible=False)
-        self.name, self.started, self.told, self.expected = "", 0.0, 0.0, None
-        self.expected: float | None
+        self.name, self.started, self.told = "", 0.0, 0.0
+        self.expected: float | None = None
 
     def __enter__(self) -> TerminalWatcher:
         if self.console.is_terminal:

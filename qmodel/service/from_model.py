@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class FittedModel(Protocol):
     def residual_scv(self) -> float:
         """Squared coefficient of variation of measured over predicted."""
 
-    def predict(self, levels: Mapping[str, float]) -> float:
+    def predict(self, levels: Mapping[str, Any]) -> Any:
         """Seconds at these levels."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +20,9 @@ Positive = Field(gt=0)
 
 
 class FitTable(Table):
-    """[fit]: phase to fit and the pacing whose service times the predictions use."""
+    """[fit]: phases to fit, one model each, and the pacing whose service times the predictions use."""
 
-    phase: str | None = None
+    phases: list[str] = Field(min_length=1)
     reference_pacing: Literal["back-to-back", "idle-gaps"] | None = None
 
 
@@ -69,15 +70,15 @@ class StudyTables(Table):
     loads: list[float] = Field(min_length=1)
     baseline: str
     percentiles: list[float] = Field(default=[50.0, 95.0, 99.0])
-    fit: FitTable = FitTable()
+    fit: FitTable
     exit: list[SettingTable] = Field(min_length=1)
-    live: LiveTable
+    live: LiveTable | None = None
     quality: QualityTable | None = None
 
     @model_validator(mode="after")
     def _names_agree(self) -> StudyTables:
         exits = [setting.name for setting in self.exit]
-        for runs in self.live.runs:
+        for runs in self.live.runs if self.live else []:
             if runs.exit not in exits:
                 raise ValueError(f"live.runs: exit '{runs.exit}' is not defined; {nearest(runs.exit, exits)}")
             for policy in runs.policies:
@@ -148,15 +149,13 @@ class StudyPlan:
     @property
     def live_settings(self) -> list[Setting]:
         """Those that are also run live."""
-        wanted = {
-            (p, runs.exit, load) for runs in self.tables.live.runs for p in runs.policies for load in runs.loads
-        }
+        planned = self.tables.live.runs if self.tables.live else []
+        wanted = {(policy, runs.exit, load) for runs in planned for policy in runs.policies for load in runs.loads}
         return [setting for setting in self.settings if (setting.policy, setting.exit, setting.load) in wanted]
 
-    def base_scenario(self, model: Path | None = None) -> Scenario:
-        """The scenario of the study, with the fitted model if there is one."""
-        settings = {} if model is None else {"system.service": json.dumps(str(model.resolve()))}
-        return read_scenario(self.scenario_path, settings)
+    def base_scenario(self, models: Mapping[str, Path] | None = None) -> Scenario:
+        """The scenario of the study, with the fitted models by phase if there are any."""
+        return read_scenario(self.scenario_path, {"system.service": _service(models)} if models else {})
 
     def scenario(self, base: Scenario, setting: Setting) -> Scenario:
         """The question that one setting asks: its load counts the service without early exit."""
@@ -173,6 +172,14 @@ class StudyPlan:
         for name, path in (("profile", self.profile_path), ("scenario", self.scenario_path)):
             texts[name] = read_toml(path)
         return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
+
+
+def _service(models: Mapping[str, Path]) -> str:
+    """The TOML value of system.service: one file, or a table of files by phase."""
+    files = {phase: json.dumps(str(path.resolve())) for phase, path in models.items()}
+    if len(files) == 1:
+        return next(iter(files.values()))
+    return "{ " + ", ".join(f"{phase} = {file}" for phase, file in files.items()) + " }"
 
 
 def load_plan(path: Path) -> StudyPlan:

@@ -11,6 +11,8 @@ from qmodel.study.watch import Watcher
 
 if TYPE_CHECKING:
     from qmodel.answer import PolicyAnswer
+    from qmodel.fit import FitResult
+    from qmodel.scenario import Scenario
 
 
 def profile(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
@@ -23,20 +25,31 @@ def profile(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
 
 
 def fit(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
-    """ANOVA and the service-time function, with the evidence as tables beside the model."""
+    """ANOVA and the service-time function of each phase, with the evidence as text beside the model."""
     from qmodel.files import write_atomically
+
+    for i, phase in enumerate(plan.tables.fit.phases):
+        found = fit_phase(plan, results, phase)
+        found.model.save(results.model(phase))
+        write_atomically(results.folder / f"fit-{phase}.txt", found.summary())
+        for warning in found.warnings:
+            watcher.say(warning)
+        watcher.say(found.model.describe())
+        watcher.update(i + 1, len(plan.tables.fit.phases), phase)
+
+
+def fit_phase(plan: StudyPlan, results: Results, phase: str) -> FitResult:
+    """The fit of one phase to the measured rows; the same rows give the same fit."""
     from qmodel.fit import fit_measurements, read_profile
 
     reference = plan.tables.fit.reference_pacing
-    measurements = read_profile([results.profile], phase=plan.tables.fit.phase)
-    found = fit_measurements(measurements, reference={"pacing": reference} if reference else None)
-    found.model.save(results.model)
-    results.write_table("anova", found.anova_table())
-    results.write_table("candidates", found.candidates)
-    write_atomically(results.folder / "fit.md", found.to_markdown())
-    write_atomically(results.folder / "fit.txt", found.summary())
-    for warning in found.warnings:
-        watcher.say(warning)
+    measurements = read_profile([results.profile], phase=phase)
+    return fit_measurements(measurements, reference={"pacing": reference} if reference else None)
+
+
+def fitted_scenario(plan: StudyPlan, results: Results) -> Scenario:
+    """The study's scenario with the models fitted in it."""
+    return plan.base_scenario({phase: results.model(phase) for phase in plan.tables.fit.phases})
 
 
 def quality(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
@@ -67,7 +80,7 @@ def steps_used(plan: StudyPlan) -> set[int]:
 
 def predictions(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     """Answer every setting by theory, or by simulation where there is no result, and save them with their hash."""
-    base = plan.base_scenario(results.model)
+    base = fitted_scenario(plan, results)
     asking = Asking(percentiles=tuple(plan.tables.percentiles))
     answers: dict[Setting, PolicyAnswer] = {}
     fingerprints: dict[Setting, str] = {}

@@ -33,10 +33,9 @@ class Results:
         """Timed repetitions (tidy CSV)."""
         return self.folder / "profile.csv"
 
-    @property
-    def model(self) -> Path:
-        """The fitted service-time function."""
-        return self.folder / "model.json"
+    def model(self, phase: str) -> Path:
+        """The fitted service-time function of a phase."""
+        return self.folder / f"model-{phase}.json"
 
     @property
     def predictions(self) -> Path:
