@@ -69,9 +69,13 @@ PREAMBLE = r"""\documentclass[a4paper,11pt]{article}
 \definecolor{caution}{HTML}{B35900}
 \definecolor{byauthor}{HTML}{7A4FA3}
 \captionsetup[table]{position=top,skip=4pt}
-\setlength{\LTcapwidth}{\linewidth}
+\setlength{\LTcapwidth}{\textwidth}
 \setlength{\emergencystretch}{3em}
 \setlength{\headheight}{14pt}
+\renewcommand{\topfraction}{0.9}
+\renewcommand{\bottomfraction}{0.7}
+\renewcommand{\textfraction}{0.1}
+\renewcommand{\floatpagefraction}{0.8}
 \newsavebox{\calloutbox}
 \newenvironment{callout}[2]{%
   \def\calloutcolor{#1}\par\medskip\noindent\begin{lrbox}{\calloutbox}%
@@ -81,6 +85,8 @@ PREAMBLE = r"""\documentclass[a4paper,11pt]{article}
 \newcommand{\codeline}[1]{\noindent\hangindent=2em\strut #1\par}
 \newenvironment{code}{\par\medskip\begingroup\ttfamily\footnotesize\raggedright\leftskip=1em\parskip=0pt}{%
   \par\endgroup\medskip}
+\newcommand{\formulasource}[1]{%
+  \vspace{-6pt}\par\noindent\hfill{\footnotesize\color{black!60}Source: #1}\par\smallskip}
 \newcommand{\tablenote}[1]{\par\smallskip\begin{minipage}{0.95\linewidth}\footnotesize #1\end{minipage}}
 \pagestyle{fancy}
 \fancyhf{}
@@ -164,7 +170,8 @@ class Writer:
         """A list."""
         kind = "enumerate" if block.numbered else "itemize"
         items = "\n".join(rf"  \item {self.inlines(item)}" for item in block.items)
-        return f"\\begin{{{kind}}}\n{items}\n\\end{{{kind}}}"
+        tight = r"\setlength{\itemsep}{2pt}\setlength{\parskip}{0pt}"
+        return f"\\begin{{{kind}}}{tight}\n{items}\n\\end{{{kind}}}"
 
     def table(self, table: Table) -> str:
         """A floating table, or one that runs over pages when it is long."""
@@ -178,7 +185,7 @@ class Writer:
         return (
             f"\\begin{{table}}[htbp]\n\\centering\n{self.caption(table.label, table.caption)}\n"
             f"{{\\{how.size}\n\\begin{{tabular}}{{{column_types(shown.aligns, how)}}}\n"
-            f"\\toprule\n{self.head(shown, how)}\n\\midrule\n{self.rows(shown)}\n\\bottomrule\n"
+            f"\\toprule\n{self.head(shown, how)}\n\\midrule\n{self.rows(shown, how)}\n\\bottomrule\n"
             f"\\end{{tabular}}}}\n{notes}\\end{{table}}"
         )
 
@@ -189,7 +196,7 @@ class Writer:
         return (
             f"{{\\{how.size}\n\\begin{{longtable}}{{{column_types(shown.aligns, how)}}}\n"
             f"{self.caption(table.label, table.caption)}\\\\\n{head}\n\\endfirsthead\n{head}\n\\endhead\n"
-            f"\\bottomrule\n\\endlastfoot\n{self.rows(shown)}\n\\end{{longtable}}\n{notes}}}"
+            f"\\bottomrule\n\\endlastfoot\n{self.rows(shown, how)}\n\\end{{longtable}}\n{notes}}}"
         )
 
     def caption(self, label: str, text: Contentlike) -> str:
@@ -208,12 +215,13 @@ class Writer:
         stacked = r"\\".join(self.inlines(line) for line in lines)
         return rf"\begin{{tabular}}[b]{{@{{}}{COLUMN_TYPES[align]}@{{}}}}{stacked}\end{{tabular}}"
 
-    def rows(self, shown: FormattedTable) -> str:
+    def rows(self, shown: FormattedTable, how: Layout) -> str:
         """Rows, with a little space before each group."""
+        end = r" \\" if all(share is None for share in how.shares) else r" \\[2pt]"
         lines = []
         for i, row in enumerate(shown.rows):
             space = "\\addlinespace\n" if i in shown.group_starts else ""
-            lines.append(space + " & ".join(self.inlines(cell) for cell in row) + r" \\")
+            lines.append(space + " & ".join(self.inlines(cell) for cell in row) + end)
         return "\n".join(lines)
 
     def figure(self, figure: Figure) -> str:
@@ -227,7 +235,7 @@ class Writer:
 
     def formula(self, formula: Formula) -> str:
         """A numbered formula, its source under it."""
-        source = f"\n\\noindent{{\\footnotesize Source: {self.inlines(formula.source)}}}" if formula.source else ""
+        source = f"\n\\formulasource{{{self.inlines(formula.source)}}}" if formula.source else ""
         return f"\\begin{{equation}}\n{formula.latex}\\label{{{formula.label}}}\n\\end{{equation}}{source}"
 
     def references(self) -> str:

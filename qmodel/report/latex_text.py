@@ -43,6 +43,7 @@ COMMANDS = {
     "•": r"\textbullet{}",
     "·": r"\textperiodcentered{}",
     "°": r"\textdegree{}",
+    "µ": r"\textmu{}",
     "€": r"\texteuro{}",
     "£": r"\textsterling{}",
     "§": r"\textsection{}",
@@ -83,7 +84,6 @@ MATH = {
     "∫": r"\int",
     "′": r"'",
     "¬": r"\neg",
-    "µ": r"\mu",
     **GREEK,
 }
 

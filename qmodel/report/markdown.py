@@ -55,19 +55,42 @@ def render(document: Document) -> str:
     return "\n\n".join([*parts, *writer.notes]) + "\n"
 
 
-def escape(text: str) -> str:
-    """Text that Markdown shows to the letter, wherever in a line it stands.
+MARKS = re.compile(
+    r"""
+    [\\`*~$]                      # marks wherever they stand
+  | (?<![^\W_])_|_(?![^\W_])      # an underscore inside a word is none
+  | <(?=[A-Za-z/!?])             # the start of an element or an address
+  | &(?=\#?[A-Za-z0-9]+;)        # the start of an entity
+  | ^\[|\[(?=\^)|\](?=[(\[:])    # boxes, footnotes, links
+    """,
+    re.VERBOSE,
+)
+"""What Markdown would read as its own in the middle of a line."""
 
-    >>> print(escape("a*b_c <d> | $5"))
-    a\\*b\\_c \\<d\\> \\| \\$5
+
+def escape(text: str) -> str:
+    """Text that Markdown shows to the letter inside a line.
+
+    >>> print(escape("a*b <c> in [0, 1] for batch_size & $5"))
+    a\\*b \\<c> in [0, 1] for batch_size & \\$5
     """
-    return re.sub(r"([\\`*_\[\]<>~$|#])", r"\\\1", text).replace("&", "&amp;")
+    return MARKS.sub(lambda m: "\\" + m[0], text)
 
 
 def escape_start(line: str) -> str:
-    """A line whose first mark would otherwise make it a list, a rule or a heading."""
-    line = line.strip(" ")
-    return re.sub(r"^([-+=])|^(\d{1,9})([.)])", lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", line)
+    """A line whose first mark would otherwise make it a list, a rule, a heading or a quotation."""
+    line = line.strip()
+    return re.sub(r"^([-+=#>])|^(\d{1,9})([.)])", lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", line)
+
+
+def escape_end(heading: str) -> str:
+    """A heading whose last marks would otherwise be taken for its closing."""
+    return re.sub(r"#(?=#*$)", r"\#", heading.strip())
+
+
+def escape_label(text: str) -> str:
+    """Text between brackets."""
+    return re.sub(rf"[\[\]]|{MARKS.pattern}", lambda m: "\\" + m[0], text, flags=re.VERBOSE)
 
 
 def inline_math(latex: str) -> str:
@@ -110,7 +133,7 @@ class Writer:
         """Title block, abstract and table of contents."""
         people = ", ".join(escape(a) for a in document.authors)
         parts = [
-            f"# {escape(document.title)}",
+            f"# {escape_end(escape(document.title))}",
             f"**{escape(document.subtitle)}**" if document.subtitle else "",
             " · ".join(part for part in (people, document.written_on) if part),
         ]
@@ -156,7 +179,7 @@ class Writer:
         section_number = self.numbering.section_numbers[self.sections]
         self.sections += 1
         place = f'<a id="{section_anchor(section, section_number)}"></a>'
-        return f"{place}\n\n{'#' * (section.level + 1)} {section_number} {self.inlines(section.title).strip()}"
+        return f"{place}\n\n{'#' * (section.level + 1)} {section_number} {escape_end(self.inlines(section.title))}"
 
     def bullets(self, block: BulletList) -> str:
         """A list."""
@@ -169,29 +192,25 @@ class Writer:
         """Caption, aligned pipes, notes."""
         shown = formatted(table)
         heads = [
-            self.inlines((*head, Text(f" ({unit})")) if unit else head)
+            self.cell((*head, Text(f" ({unit})")) if unit else head)
             for head, unit in zip(shown.heads, shown.units, strict=True)
         ]
         rows = [[self.cell(cell) for cell in row] for row in shown.rows]
         notes = "".join(f"\n\n*Note.* {self.inlines(note)}" for note in table.notes)
         return f"{self.caption(table.label, table.caption)}\n\n{pipes(heads, shown.aligns, rows)}{notes}"
 
-    def cell(self, cell: Content) -> str:
-        """A table cell: bars in code and math are not escaped there yet, and would end the cell."""
-        barred = [
-            self.inlines((i,)).replace("|", "\\|") if isinstance(i, Code | Math) else self.inlines((i,))
-            for i in cell
-        ]
-        return "".join(barred).strip(" ")
+    def cell(self, cell: Contentlike) -> str:
+        """A table cell or head: bars would end it."""
+        return self.inlines(cell).replace("|", "\\|").strip()
 
     def caption(self, label: str, text: Contentlike) -> str:
         """A numbered caption with a place to link to."""
-        return f'<a id="{anchor(label)}"></a>\n**{self.numbering.name(label)}.** {self.inlines(text).strip(" ")}'
+        return f'<a id="{anchor(label)}"></a>\n**{self.numbering.name(label)}.** {self.inlines(text).strip()}'
 
     def figure(self, figure: Figure) -> str:
         """The image, then its caption."""
         source = quote(figure.path)
-        image = f"![{escape(figure.alt)}]({source})"
+        image = f"![{escape_label(figure.alt)}]({source})"
         if figure.width < 1:
             image = f'<img src="{source}" alt="{html.escape(figure.alt)}" width="{figure.width:.0%}">'
         return f"{image}\n\n{self.caption(figure.label, figure.caption)}"
@@ -241,7 +260,7 @@ class Writer:
             case Cite(key):
                 return f"[\\[{self.numbering.citation(key)}\\]](#ref-{key})"
             case Link(text, url):
-                return f"[{escape(text)}](<{url}>)"
+                return f"[{escape_label(text)}]({url if '(' not in url and ')' not in url else f'<{url}>'})"
             case Footnote(note):
                 return self.footnote(note)
 

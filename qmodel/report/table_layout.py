@@ -62,7 +62,7 @@ def wrapped_shares(widths: list[int], wraps: list[bool], room: float) -> tuple[f
 def broken_head(head: Content, unit: str, cell_width: int) -> tuple[Content, ...]:
     """A head with its unit, broken into lines no wider than its column needs."""
     words = list(split_words(head)) + ([(Text(f"({unit})"),)] if unit else [])
-    limit = max([cell_width, 9, *(len(plain(word)) for word in words)])
+    limit = max([cell_width, 10, *(len(plain(word)) for word in words)])
     return tuple(packed(words, limit))
 
 

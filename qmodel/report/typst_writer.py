@@ -130,7 +130,7 @@ class Writer:
         call = f"report-table(\n    {body}\n  )"
         caption = f"{placement(shown, how)}{self.caption(table.caption)}"
         figure = f"#figure(\n  {call},\n  kind: table, {caption}) <{table.label}>"
-        return f"#block(breakable: false)[{figure}]" if len(shown.rows) < FLOATS_FROM else figure
+        return f"#in-one-piece[{figure}]" if len(shown.rows) < FLOATS_FROM else figure
 
     def head(self, shown: FormattedTable, how: Layout) -> str:
         """Heads at the foot of their row, broken as the layout says."""
