@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -12,15 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.workload.continuous import Gamma
+from qmodel.workload.columns import number_column
 from qmodel.workload.distribution import positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+MOST_BURSTY = 1e4
+"""Largest scv of renewal gaps: beyond it most gamma gaps are 0 to double precision."""
+
+
 class ArrivalProcess(ABC):
-    """A stationary point process (or a recorded stretch of one); `rate` is its long-run arrivals per second."""
+    """A stationary point process, or a recorded stretch of one; `rate` is its long-run arrivals per second."""
 
     rate: float
 
@@ -66,6 +69,9 @@ class Poisson(ArrivalProcess):
 class Renewal(ArrivalProcess):
     """Independent gamma gaps with the given squared coefficient of variation.
 
+    The process is seen from an arbitrary moment: the first gap is what is left of one under way, so that the
+    mean count in any horizon is rate * horizon.
+
     >>> Renewal(rate=1.0, scv=1.0).is_poisson
     True
     """
@@ -75,15 +81,16 @@ class Renewal(ArrivalProcess):
 
     def __post_init__(self) -> None:
         positive("renewal", rate=self.rate, scv=self.scv)
+        if self.scv > MOST_BURSTY:
+            raise InputError("renewal, scv", f"{self.scv:g} is out of reach", f"give at most {MOST_BURSTY:g}")
 
     def times(self, rng: np.random.Generator, horizon_s: float) -> NDArray[np.float64]:
-        gap = Gamma(mean=1.0 / self.rate, scv=self.scv)
-        times = np.empty(0)
-        last = 0.0
-        while last < horizon_s:
-            more = last + np.cumsum(gap.sample(rng, 16 + int(1.2 * self.rate * (horizon_s - last))))
-            times = np.concatenate((times, more))
-            last = float(times[-1])
+        shape, scale = 1.0 / self.scv, self.scv / self.rate
+        # a gap in which an arbitrary moment falls is length-biased: gamma of shape + 1, cut uniformly
+        times = np.array([rng.random() * rng.gamma(shape + 1.0, scale)])
+        while times[-1] < horizon_s:
+            missing = 16 + int(1.2 * self.rate * (horizon_s - times[-1]))
+            times = np.concatenate((times, times[-1] + np.cumsum(rng.gamma(shape, scale, missing))))
         return times[times < horizon_s]
 
     def at_rate(self, rate: float) -> Renewal:
@@ -119,19 +126,11 @@ class Trace(ArrivalProcess):
     @classmethod
     def from_csv(cls, path: Path) -> Trace:
         """Times in seconds from a CSV's column `arrival_s` (or `scheduled_s`). Raises InputError."""
+        recorded_s = number_column(path, ["arrival_s", "scheduled_s"])
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = csv.DictReader(file)
-                column = next((c for c in ("arrival_s", "scheduled_s") if c in (rows.fieldnames or [])), None)
-                if column is None:
-                    raise InputError(f"{path}, column arrival_s", "is missing", "name the arrival times so")
-                return cls(tuple(float(row[column]) for row in rows))
-        except OSError as error:
-            raise InputError(str(path), error.strerror or "cannot be read", "check the path") from error
-        except (ValueError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path}, column arrival_s", "holds text", "give seconds") from error
+            return cls(tuple(recorded_s))
+        except InputError as error:
+            raise InputError(f"{path}, {error.place}", error.fault, error.remedy) from error
 
     def times(self, rng: np.random.Generator, horizon_s: float) -> NDArray[np.float64]:
         times = np.asarray(self.recorded_s)

@@ -54,6 +54,17 @@ class _Continuous(Distribution):
         return np.asarray(self.frozen.rvs(size=size, random_state=rng), dtype=float)
 
 
+def _exp(x: float) -> float:
+    return math.inf if x > 709.0 else math.exp(x)
+
+
+def _log1p(z: ArrayLike) -> NDArray[np.complex128]:
+    """log(1 + z) for Re(z) >= 0, which small |z| keeps exact (numpy's loses the digits of complex z)."""
+    z = np.asarray(z, dtype=complex)
+    x, y = z.real, z.imag
+    return 0.5 * np.log1p(x * (2.0 + x) + y * y) + 1j * np.arctan2(y, 1.0 + x)
+
+
 @dataclass(frozen=True)
 class Gamma(_Continuous):
     """Gamma with the given mean and squared coefficient of variation; LST (1 + mean*scv*s)^(-1/scv).
@@ -80,7 +91,7 @@ class Gamma(_Continuous):
         return self._mean**k * math.prod(1.0 + i * self._scv for i in range(k))
 
     def lst(self, s: ArrayLike) -> NDArray[np.complex128]:
-        return np.asarray((1.0 + self._mean * self._scv * np.asarray(s, dtype=complex)) ** (-1.0 / self._scv))
+        return np.exp(-_log1p(np.multiply(s, self._mean * self._scv)) / self._scv)
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         return rng.gamma(1.0 / self._scv, self._mean * self._scv, size)
@@ -108,7 +119,12 @@ class Exponential(Gamma):
         return np.where(x < 0, 0.0, self.sf(x) / self._mean)
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
-        return -self._mean * np.log1p(-np.asarray(p, dtype=float))
+        with np.errstate(divide="ignore"):
+            return -self._mean * np.log1p(-np.asarray(p, dtype=float))
+
+    def upper_quantile(self, tail: ArrayLike) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore"):
+            return -self._mean * np.log(np.asarray(tail, dtype=float))
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         return rng.exponential(self._mean, size)
@@ -122,7 +138,8 @@ class Erlang(Gamma):
     """
 
     def __init__(self, k: int, mean: float) -> None:
-        if k != int(k) or k < 1:
+        positive("erlang", k=k, mean=mean)
+        if k != int(k):
             raise InputError("erlang, k", f"{k!r} is not a whole number of phases", "give 1, 2, 3, ...")
         super().__init__(mean, 1.0 / int(k))
 
@@ -149,33 +166,49 @@ class Hyperexponential(Distribution):
     @cached_property
     def phases(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """((p1, mean1), (p2, mean2)), the more frequent, shorter phase first."""
-        p = 0.5 * (1.0 + math.sqrt((self._scv - 1.0) / (self._scv + 1.0)))
-        return (p, self._mean / (2.0 * p)), (1.0 - p, self._mean / (2.0 * (1.0 - p)))
+        root = math.sqrt((self._scv - 1.0) / (self._scv + 1.0))
+        p, q = 0.5 * (1.0 + root), 1.0 / ((self._scv + 1.0) * (1.0 + root))  # q = (1 - root)/2, also for huge scv
+        return (p, self._mean / (2.0 * p)), (q, self._mean / (2.0 * q))
 
     def moment(self, k: int) -> float:
         return math.factorial(k) * sum(p * m**k for p, m in self.phases)
 
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return 1.0 - self.sf(x)
+        past = np.maximum(np.asarray(x, dtype=float), 0.0)
+        return np.asarray(sum(-p * np.expm1(-past / m) for p, m in self.phases))
 
     def sf(self, x: ArrayLike) -> NDArray[np.float64]:
-        x = np.maximum(np.asarray(x, dtype=float), 0.0)
-        return np.asarray(sum(p * np.exp(-x / m) for p, m in self.phases))
+        past = np.maximum(np.asarray(x, dtype=float), 0.0)
+        return np.asarray(sum(p * np.exp(-past / m) for p, m in self.phases))
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
         x = np.asarray(x, dtype=float)
         return np.where(x < 0, 0.0, sum(p / m * np.exp(-np.maximum(x, 0.0) / m) for p, m in self.phases))
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
-        return np.vectorize(self._quantile, otypes=[float])(p)
+        with np.errstate(divide="ignore"):
+            return self._where_log_sf_is(np.log1p(-np.asarray(p, dtype=float)))
 
-    def _quantile(self, p: float) -> float:
-        if p >= 1.0:
-            return math.inf if p == 1.0 else math.nan
-        from scipy.optimize import brentq
+    def upper_quantile(self, tail: ArrayLike) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore"):
+            return self._where_log_sf_is(np.log(np.asarray(tail, dtype=float)))
 
-        high = max(m for _, m in self.phases) * max(-math.log1p(-p), 1e-12) + 1e-300
-        return float(brentq(lambda x: float(self.sf(x)) - (1.0 - p), 0.0, high, xtol=1e-15, rtol=1e-14))
+    def _where_log_sf_is(self, target: NDArray[np.float64]) -> NDArray[np.float64]:
+        """x with log P(S > x) = target: Newton from the left, monotone because log P(S > x) is convex."""
+        x = -target / sum(p / m for p, m in self.phases)
+        for _ in range(100):
+            log_sf, hazard = self._log_sf_and_hazard(np.where(np.isfinite(x), x, 0.0))
+            step = np.maximum(log_sf - target, 0.0) / hazard
+            x = x + np.where(np.isfinite(x), step, 0.0)
+            if (step <= 4e-16 * x).all():
+                break
+        return x
+
+    def _log_sf_and_hazard(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        (p, first), (q, second) = self.phases
+        a, b = math.log(p) - x / first, math.log(q) - x / second
+        log_sf = np.where(x < first, np.log1p(-np.minimum(self.cdf(x), 0.9)), np.logaddexp(a, b))
+        return log_sf, np.exp(a - log_sf) / first + np.exp(b - log_sf) / second
 
     def lst(self, s: ArrayLike) -> NDArray[np.complex128]:
         s = np.asarray(s, dtype=complex)
@@ -219,7 +252,7 @@ class Lognormal(_Continuous):
         return stats.lognorm(self.sigma, scale=math.exp(self.mu))
 
     def moment(self, k: int) -> float:
-        return self._mean**k * (1.0 + self._scv) ** (k * (k - 1) / 2)
+        return self._mean**k * _exp(k * (k - 1) / 2 * math.log1p(self._scv))
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         return rng.lognormal(self.mu, self.sigma, size)
@@ -238,6 +271,8 @@ class Weibull(_Continuous):
 
     def __init__(self, mean: float, scv: float) -> None:
         positive("weibull", mean=mean, scv=scv)
+        if not 1e-7 <= scv <= 1e20:
+            raise InputError("weibull, scv", f"{scv:g} is out of reach", "give a value in [1e-7, 1e20]")
         object.__setattr__(self, "_mean", float(mean))
         object.__setattr__(self, "_scv", float(scv))
 
@@ -257,7 +292,7 @@ class Weibull(_Continuous):
     @cached_property
     def scale(self) -> float:
         """Scale with E[S] = scale * Gamma(1 + 1/shape)."""
-        return self._mean / math.gamma(1 + 1 / self.shape)
+        return self._mean * math.exp(-math.lgamma(1 + 1 / self.shape))
 
     @cached_property
     def frozen(self) -> Any:
@@ -266,7 +301,7 @@ class Weibull(_Continuous):
         return stats.weibull_min(self.shape, scale=self.scale)
 
     def moment(self, k: int) -> float:
-        return self.scale**k * math.gamma(1 + k / self.shape)
+        return self._mean**k * _exp(math.lgamma(1 + k / self.shape) - k * math.lgamma(1 + 1 / self.shape))
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         return self.scale * rng.weibull(self.shape, size)
@@ -368,26 +403,32 @@ class BoundedPareto(_Continuous):
         return -math.expm1(self.alpha * math.log(self.low / self.high))
 
     def moment(self, k: int) -> float:
-        a, low, high = self.alpha, self.low, self.high
-        if math.isclose(a, k, rel_tol=1e-12):
-            return a * low**a * math.log(high / low) / self._mass
-        return a * low**a / self._mass * (high ** (k - a) - low ** (k - a)) / (k - a)
+        log_ratio = math.log(self.high / self.low)
+        steepness = (k - self.alpha) * log_ratio
+        if steepness > 709.0:
+            return math.inf
+        growth = 1.0 if steepness == 0 else math.expm1(steepness) / steepness
+        return self.alpha * self.low**k * log_ratio * growth / self._mass
 
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
         inside = np.clip(np.asarray(x, dtype=float), self.low, self.high)
         return np.asarray(-np.expm1(self.alpha * np.log(self.low / inside)) / self._mass)
 
     def sf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return 1.0 - self.cdf(x)
+        inside = np.clip(np.asarray(x, dtype=float), self.low, self.high)
+        above = -np.expm1(self.alpha * np.log(inside / self.high))
+        return np.asarray((self.low / inside) ** self.alpha * above / self._mass)
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
         x = np.asarray(x, dtype=float)
         inside = (x >= self.low) & (x <= self.high)
         at = np.where(inside, x, self.low)
-        return np.where(inside, self.alpha * self.low**self.alpha * at ** (-self.alpha - 1) / self._mass, 0.0)
+        return np.where(inside, self.alpha / at * (self.low / at) ** self.alpha / self._mass, 0.0)
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
-        return self.low * (1.0 - np.asarray(p, dtype=float) * self._mass) ** (-1.0 / self.alpha)
+        left = np.maximum(1.0 - np.asarray(p, dtype=float) * self._mass, (self.low / self.high) ** self.alpha)
+        with np.errstate(divide="ignore"):
+            return np.minimum(self.low * left ** (-1.0 / self.alpha), self.high)
 
     def upper_quantile(self, tail: ArrayLike) -> NDArray[np.float64]:
         kept = (self.low / self.high) ** self.alpha

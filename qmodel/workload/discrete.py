@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.errors import InputError, nearest
-from qmodel.workload.distribution import Distribution, positive
+from qmodel.errors import InputError
+from qmodel.workload.columns import number_column
+from qmodel.workload.distribution import LARGEST, SMALLEST, Distribution, positive
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -33,7 +33,7 @@ class Discrete(Distribution):
         values, p = np.asarray(self.values, dtype=float), np.asarray(self.probabilities, dtype=float)
         if values.shape != p.shape or values.ndim != 1 or not values.size:
             raise InputError("discrete", "needs one probability per value", "give both the same length")
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() <= 0:
+        if not (values.min() >= 0 and SMALLEST <= values.max() <= LARGEST):
             raise InputError("discrete, values", "must be finite, >= 0 and not all 0", "correct them")
         if not np.isfinite(p).all() or p.min() < 0 or not math.isclose(p.sum(), 1.0, rel_tol=1e-9):
             raise InputError("discrete, probabilities", "must be >= 0 and sum to 1", "rescale them")
@@ -112,26 +112,16 @@ class Empirical(Discrete):
 
     @classmethod
     def from_csv(cls, path: Path, column: str) -> Empirical:
-        """One column of a CSV file with a header. Raises InputError naming file, row and fault."""
+        """One column of a CSV file with a header. Raises InputError naming file, line and fault."""
+        observations = number_column(path, [column])
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = csv.DictReader(file)
-                names = list(rows.fieldnames or [])
-                if column not in names:
-                    raise InputError(f"{path}, column {column}", "is missing", nearest(column, names))
-                return cls([_number(path, i, column, row[column]) for i, row in enumerate(rows, start=2)])
-        except OSError as error:
-            raise InputError(str(path), error.strerror or "cannot be read", "check the path") from error
+            return cls(observations)
+        except InputError as error:
+            raise InputError(f"{path}, column {column}", error.fault, error.remedy) from error
 
 
-def _number(path: Path, line: int, column: str, text: str | None) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise InputError(f"{path}, line {line}, {column}", f"{text!r} is not a size", "give a number >= 0")
-    return value
+MAX_ATOMS = 100_000
+"""Most point masses that a law lists one by one."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +150,16 @@ class Geometric(Distribution):
         return sum(_stirling(k, j) * math.factorial(j) * q ** (j - 1) / p**j for j in range(1, k + 1))
 
     def sf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return (1.0 - self._stop) ** np.maximum(np.floor(np.asarray(x, dtype=float)), 0.0)
+        return np.exp(self._log_survival(x))
 
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return 1.0 - self.sf(x)
+        return -np.expm1(self._log_survival(x))
+
+    def _log_survival(self, x: ArrayLike) -> NDArray[np.float64]:
+        whole = np.maximum(np.floor(np.asarray(x, dtype=float)), 0.0)
+        if self._mean == 1.0:
+            return np.where(whole >= 1.0, -math.inf, 0.0)
+        return whole * math.log1p(-self._stop)
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
         if self._mean == 1.0:
@@ -172,15 +168,26 @@ class Geometric(Distribution):
         return np.maximum(np.ceil(raw * (1 - 1e-15)), 1.0)
 
     def lst(self, s: ArrayLike) -> NDArray[np.complex128]:
-        z = np.exp(-np.asarray(s, dtype=complex))
-        return self._stop * z / (1.0 - (1.0 - self._stop) * z)
+        s = np.asarray(s, dtype=complex)
+        return self._stop * np.exp(-s) / (self._stop - (1.0 - self._stop) * np.expm1(-s))
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
-        return rng.geometric(self._stop, size).astype(float)
+        if self._mean == 1.0:
+            return np.ones(size)
+        return np.maximum(np.ceil(rng.standard_exponential(size) / -math.log1p(-self._stop)), 1.0)
 
     def atoms(self) -> list[tuple[float, float]]:
-        top = int(self.quantile(1.0 - 1e-12))
-        return [(float(n), self._stop * (1.0 - self._stop) ** (n - 1)) for n in range(1, top + 1)]
+        """Values up to the 1 - 1e-12 quantile; beyond MAX_ATOMS neighbours are lumped at their common mean."""
+        top = float(self.quantile(1.0 - 1e-12))
+        width = float(math.ceil(top / MAX_ATOMS))
+        before = width * np.arange(math.ceil(top / width))
+        mass = self.sf(before) * self.cdf(width)
+        values = before + self._mean_up_to(width)
+        return list(zip(values.tolist(), mass.tolist(), strict=True))
+
+    def _mean_up_to(self, width: float) -> float:
+        """E[S | S <= width]."""
+        return 1.0 if width == 1.0 else self._mean - width * float(self.sf(width) / self.cdf(width))
 
     def support(self) -> tuple[float, float]:
         return 1.0, 1.0 if self._mean == 1.0 else math.inf

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,6 +118,9 @@ class Scaled(Distribution):
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
         return self.factor * self.law.quantile(p)
 
+    def upper_quantile(self, tail: ArrayLike) -> NDArray[np.float64]:
+        return self.factor * self.law.upper_quantile(tail)
+
     def lst(self, s: ArrayLike) -> NDArray[np.complex128]:
         return self.law.lst(self.factor * np.asarray(s))
 
@@ -161,6 +165,9 @@ class Shifted(Distribution):
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
         return self.offset + self.law.quantile(p)
+
+    def upper_quantile(self, tail: ArrayLike) -> NDArray[np.float64]:
+        return self.offset + self.law.upper_quantile(tail)
 
     def lst(self, s: ArrayLike) -> NDArray[np.complex128]:
         s = np.asarray(s, dtype=complex)
@@ -245,8 +252,15 @@ class Mixture(Distribution):
         return min(low for low, _ in ends), max(high for _, high in ends)
 
 
+SMALLEST, LARGEST = 1e-50, 1e50
+"""Range of a parameter: moments up to the fifth stay inside double precision."""
+
+
 def positive(law: str, **parameters: float) -> None:
-    """Refuse a parameter that is not a finite positive number. Raises InputError naming it."""
+    """Refuse a parameter that is not a positive number of workable size. Raises InputError naming it."""
     for name, value in parameters.items():
-        if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+        if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
             raise InputError(f"{law}, {name}", f"{value!r} is not a positive number", "give a value above 0")
+        if not SMALLEST <= value <= LARGEST:
+            size = "large" if value > 1 else "small"
+            raise InputError(f"{law}, {name}", f"is too {size}", f"give a value in [{SMALLEST:g}, {LARGEST:g}]")
