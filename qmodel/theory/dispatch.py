@@ -1,0 +1,66 @@
+"""Which result answers a scenario: read from the policy's declared structure, never guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from qmodel.answer import NotAnalysable, PolicyAnswer, unstable
+from qmodel.policy import FCFS, PS, NonPreemptivePriority, Policy, PreemptivePriority
+from qmodel.scenario import Scenario, ServedClass, processor_sharing
+from qmodel.theory.result import Result, answer_of
+
+Model = Callable[[Sequence[ServedClass]], Result]
+
+
+def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> PolicyAnswer | NotAnalysable:
+    """See `qmodel.theory.analyse`."""
+    scenario = processor_sharing(scenario)
+    refusal = _outside(scenario)
+    if refusal is not None:
+        return refusal
+    load = long_run_load(scenario)
+    if load >= 1.0:
+        rates = {served.name: served.rate for served in scenario.served}
+        return unstable(scenario.policy.name, scenario.rate, load, rates)
+    found = _model(scenario.policy)
+    if isinstance(found, NotAnalysable):
+        return found
+    return answer_of(scenario, found(scenario.served), percentiles)
+
+
+def long_run_load(scenario: Scenario) -> float:
+    """Load that decides stability: with a queue condition, that of the service of long queues."""
+    services = [served.long_queue or served.service for served in scenario.served]
+    rates = [served.rate for served in scenario.served]
+    return math.fsum(r * s.occupancy.mean for r, s in zip(rates, services, strict=True)) / scenario.system.servers
+
+
+def _outside(scenario: Scenario) -> NotAnalysable | None:
+    bursty = [served.name for served in scenario.served if not served.arrivals.is_poisson]
+    if bursty:
+        return NotAnalysable(
+            f"arrivals of class '{bursty[0]}' are not Poisson", "Poisson arrivals at the same rate"
+        )
+    if scenario.system.servers > 1:
+        return NotAnalysable("there are several servers", "one server at the same load")
+    if scenario.system.batching != "none":
+        return NotAnalysable(f"batching is '{scenario.system.batching}'", "one request at a time")
+    if scenario.condition is not None:
+        return NotAnalysable("service depends on the queue's length", "the same transform at all times")
+    return None
+
+
+def _model(policy: Policy) -> Model | NotAnalysable:
+    from qmodel.theory.m_g_1 import fcfs
+    from qmodel.theory.np_priority import non_preemptive
+    from qmodel.theory.preemptive_priority import preemptive_resume
+    from qmodel.theory.processor_sharing import processor_sharing as sharing
+
+    models: dict[type[Policy], Model] = {
+        FCFS: fcfs,
+        NonPreemptivePriority: non_preemptive,
+        PreemptivePriority: preemptive_resume,
+        PS: sharing,
+    }
+    return models.get(type(policy)) or NotAnalysable(f"no result for the policy '{policy.name}'", "fcfs")

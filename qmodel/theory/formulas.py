@@ -1,0 +1,100 @@
+"""The closed forms, each once: a function of numbers that is also a function of symbols.
+
+Calling a formula with floats computes it; `.latex` and `.typst` print the same function applied to symbols.
+sympy is imported only then. Relations that are not closed forms (transforms, chains) carry their print only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A closed form `left = function(symbols)`: name, source, and the symbols in LaTeX, in order of arguments.
+
+    >>> POLLACZEK_KHINCHINE(0.5, 2.0, 0.5)
+    1.0
+    >>> PROCESSOR_SHARING.latex
+    'E[T_k] = \\\\frac{E[D_k]}{1 - \\\\rho}'
+    """
+
+    name: str
+    source: str
+    left: str
+    symbols: tuple[str, ...]
+    function: Callable[..., Any]
+
+    def __call__(self, *values: float) -> float:
+        return self.function(*values)
+
+    @cached_property
+    def expression(self) -> Any:
+        """The right-hand side as a sympy expression."""
+        import sympy
+
+        return self.function(*(sympy.Symbol(symbol) for symbol in self.symbols))
+
+    @property
+    def latex(self) -> str:
+        """The equation in LaTeX."""
+        import sympy
+
+        names = {sympy.Symbol(symbol): symbol for symbol in self.symbols}
+        return f"{self.left} = {sympy.latex(self.expression, symbol_names=names)}"
+
+    @property
+    def typst(self) -> str:
+        """The equation in Typst's mathematics."""
+        from qmodel.theory.typst import from_latex
+
+        return from_latex(self.latex)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """An equation that is solved or inverted numerically rather than evaluated: print and source."""
+
+    name: str
+    source: str
+    latex: str
+
+    @property
+    def typst(self) -> str:
+        """The equation in Typst's mathematics."""
+        from qmodel.theory.typst import from_latex
+
+        return from_latex(self.latex)
+
+
+POLLACZEK_KHINCHINE = Formula(
+    "Pollaczek-Khinchine mean wait",
+    "Pollaczek 1930; Khinchine 1932; Kleinrock 1975, section 5.7",
+    "E[W]",
+    (r"\lambda", "E[S^2]", r"\rho"),
+    lambda rate, second, load: rate * second / (2 * (1 - load)),
+)
+COBHAM = Formula(
+    "Non-preemptive priority mean wait",
+    "Cobham 1954",
+    "E[W_k]",
+    ("W_0", r"\sigma_{k-1}", r"\sigma_k"),
+    lambda residual, above, upto: residual / ((1 - above) * (1 - upto)),
+)
+PREEMPTIVE_RESUME = Formula(
+    "Preemptive-resume priority mean response",
+    "Gaver 1962; Conway, Maxwell & Miller 1967, section 8-7",
+    "E[T_k]",
+    ("E[D_k]", "W_{0,k}", r"\sigma_{k-1}", r"\sigma_k"),
+    lambda own, residual, above, upto: own / (1 - above) + residual / ((1 - above) * (1 - upto)),
+)
+PROCESSOR_SHARING = Formula(
+    "Processor sharing mean response",
+    "Kleinrock 1967; Sakata, Noguchi & Oizumi 1971",
+    "E[T_k]",
+    ("E[D_k]", r"\rho"),
+    lambda own, load: own / (1 - load),
+)

@@ -1,0 +1,72 @@
+"""Non-preemptive priority M/G/1: Cobham's means and the waiting-time transform of each priority.
+
+Classes 1, 2, ... in order of priority, FCFS inside each; classes with the same priority number are one.
+With W0 = sum_i lambda_i E[S_i^2] / 2 over all classes and sigma_k the load of priorities up to k,
+
+    E[W_k] = W0 / ((1 - sigma_{k-1}) (1 - sigma_k)).
+
+Transform: with H the higher and L the lower classes, theta = s + lambda_H (1 - G_H(s)) the busy period's argument,
+
+    W_k~(s) = ((1 - rho) theta + lambda_L (1 - S_L~(theta))) / (s - lambda_k (1 - S_k~(theta))).
+
+Sources: Cobham, *Operations Research* 2 (1954) 70-76; Takacs, *Operations Research* 12 (1964) 464-472;
+Conway, Maxwell & Miller, *Theory of Scheduling* (1967), section 8-6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from qmodel.scenario import ServedClass
+from qmodel.theory import formulas
+from qmodel.theory.busy_period import prolonged
+from qmodel.theory.inversion import Transform
+from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait
+from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.supply import levels, merged, stream
+
+
+def residual_work(classes: Sequence[ServedClass]) -> float:
+    """W0 = sum_i lambda_i E[S_i^2] / 2: mean residual service that an arrival finds (s)."""
+    return math.fsum(served.rate * served.size.moment(2) for served in classes) / 2.0
+
+
+def positive_wait(
+    higher: Sequence[ServedClass], own: Sequence[ServedClass], lower: Sequence[ServedClass]
+) -> Transform:
+    """Transform of W_k where W_k > 0, of mass rho."""
+    above, own_stream, below = stream(higher), merged(own), stream(lower)
+    idle = 1.0 - math.fsum(served.load for served in (*higher, *own, *lower))
+
+    def transform(s: np.ndarray) -> np.ndarray:
+        theta = prolonged(s, *above)
+        own_work = own_stream[0] * (1.0 - own_stream[1].lst(theta))
+        lower_work = 0.0 if below[1] is None else below[0] * (1.0 - below[1].lst(theta))
+        return (idle * (theta - s + own_work) + lower_work) / (s - own_work)
+
+    return transform
+
+
+def non_preemptive(classes: Sequence[ServedClass]) -> Result:
+    """Every class's mean and law of the response under non-preemptive priority."""
+    found: dict[str, ClassResult] = {}
+    ordered = levels(classes)
+    residual = residual_work(classes)
+    load = math.fsum(served.load for served in classes)
+    for k, own in enumerate(ordered):
+        higher, lower = list(chain(*ordered[:k])), list(chain(*ordered[k + 1 :]))
+        above = math.fsum(served.load for served in higher)
+        upto = above + math.fsum(served.load for served in own)
+        wait = formulas.COBHAM(residual, above, upto)
+        positive = positive_wait(higher, own, lower)
+        found |= {served.name: after_wait(served, wait, positive, load) for served in own}
+    return Result(
+        classes=tuple(found[served.name] for served in classes),
+        name="M/G/1 non-preemptive priority: Cobham",
+        source=formulas.COBHAM.source,
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "service is never interrupted"),
+    )

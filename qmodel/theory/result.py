@@ -1,0 +1,142 @@
+"""What a model hands back, and how it becomes an answer: classes in order, `all` first, percentiles, attainment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from qmodel.answer import ClassAnswer, Method, PolicyAnswer, percentile_name
+from qmodel.scenario import Scenario, ServedClass
+from qmodel.theory.inversion import BlendedLaw, Law
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class: means in seconds (`math.inf` where infinite, None where unknown) and the response's law.
+
+    `mean_service` is the server's time until the request is delivered; the wait is the response less it.
+    """
+
+    served: ServedClass
+    mean_service: float
+    mean_response: float | None
+    mean_slowdown: float | None = None
+    law: Law | None = None
+    extra: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A model's result: its classes, what it is called, where it comes from and what it supposes."""
+
+    classes: tuple[ClassResult, ...]
+    name: str
+    source: str
+    assumptions: tuple[str, ...]
+    method: Method = "exact"
+    utilisation: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) -> PolicyAnswer:
+    """The result in the shape of every instrument's answer."""
+    classes = [_class_answer(part, percentiles) for part in result.classes]
+    answer = PolicyAnswer(
+        policy=scenario.policy.name,
+        rate=scenario.rate,
+        method=result.method,
+        result=result.name,
+        utilisation=scenario.utilisation if result.utilisation is None else result.utilisation,
+        classes=[_overall(result, classes, percentiles), *classes],
+        source=result.source,
+        assumptions=list(result.assumptions),
+    )
+    answer.notes = [*result.notes, *_moment_notes(result), *_inversion_notes(result, percentiles)]
+    return answer
+
+
+def _class_answer(part: ClassResult, percentiles: Sequence[float]) -> ClassAnswer:
+    metrics = _means(part.mean_service, part.mean_response)
+    metrics |= _percentiles(part.law, percentiles)
+    metrics["mean_slowdown"] = _known(part.mean_slowdown)
+    limit = response_limit(part.served)
+    metrics["attainment"] = None if limit is None or part.law is None else part.law.cdf(limit)
+    return ClassAnswer(part.served.name, part.served.rate, metrics | part.extra)
+
+
+def _means(service: float, response: float | None) -> dict[str, float | None]:
+    known = _known(response)
+    return {
+        "mean_service_s": service,
+        "mean_wait_s": None if known is None else known - service,
+        "mean_response_s": known,
+    }
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _percentiles(law: Law | None, percentiles: Sequence[float]) -> dict[str, float | None]:
+    return {percentile_name(p): None if law is None else law.percentile(p) for p in percentiles}
+
+
+def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[float]) -> ClassAnswer:
+    rate = math.fsum(answer.arrival_rate for answer in classes)
+    shares = [answer.arrival_rate / rate for answer in classes]
+    service = math.fsum(share * part.mean_service for share, part in zip(shares, result.classes, strict=True))
+    metrics = _means(service, weighted(classes, "mean_response_s"))
+    metrics |= _percentiles(_blend(result, shares) if percentiles else None, percentiles)
+    metrics["mean_slowdown"] = weighted(classes, "mean_slowdown")
+    asked = [answer for part, answer in zip(result.classes, classes, strict=True) if response_limit(part.served)]
+    metrics["attainment"] = weighted(asked, "attainment")
+    for name in result.classes[0].extra:
+        metrics[name] = weighted(classes, name)
+    return ClassAnswer("all", rate, metrics)
+
+
+def weighted(classes: Sequence[ClassAnswer], metric: str) -> float | None:
+    """Mean of a metric over the requests of these classes; None if one of them is unknown or there is none."""
+    values = [answer.metrics[metric] for answer in classes]
+    known = [value for value in values if value is not None]
+    if not values or len(known) < len(values):
+        return None
+    rates = [answer.arrival_rate for answer in classes]
+    return math.fsum(rate * value for rate, value in zip(rates, known, strict=True)) / math.fsum(rates)
+
+
+def _blend(result: Result, shares: Sequence[float]) -> Law | None:
+    laws = [part.law for part in result.classes if part.law is not None]
+    if len(laws) < len(result.classes):
+        return None
+    if len(laws) == 1:
+        return laws[0]
+    scale = math.fsum(share * part.mean_service for share, part in zip(shares, result.classes, strict=True))
+    return BlendedLaw(shares, laws, scale)
+
+
+def response_limit(served: ServedClass) -> float | None:
+    """The strictest limit that the class's SLO sets on the response time (`response_s`, `response_p99_s`, ...)."""
+    limits = [limit for metric, limit in served.slo.items() if metric.split("_")[0] == "response"]
+    return min(limits, default=None)
+
+
+def _moment_notes(result: Result) -> list[str]:
+    infinite = [part.served.name for part in result.classes if part.mean_response == math.inf]
+    stretched = [part.served.name for part in result.classes if part.mean_slowdown == math.inf]
+    notes = []
+    if infinite:
+        notes.append(f"mean response is infinite (service has no finite second moment): {', '.join(infinite)}")
+    if stretched:
+        notes.append(f"mean slowdown is infinite (E[1/S] diverges): {', '.join(stretched)}")
+    return notes
+
+
+def _inversion_notes(result: Result, percentiles: Sequence[float]) -> list[str]:
+    laws = [part.law for part in result.classes if part.law is not None]
+    if not laws or not percentiles:
+        return []
+    return [
+        f"percentiles by numerical inversion, estimated error in probability {max(law.error for law in laws):.0e}"
+    ]
