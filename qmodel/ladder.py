@@ -1,0 +1,136 @@
+"""The gap ladder: from a live run down to theory, one thing changed on each rung.
+
+live -> the same arrivals and measured service times through a simulated queue -> fitted service times -> fresh
+Poisson arrivals, many more -> theory. The difference between two neighbouring rungs is what that one change is
+worth, so the whole gap between live and theory is accounted for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmodel.errors import InputError
+from qmodel.intervals import Interval, batch_means
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from qmodel.answer import PolicyAnswer
+    from qmodel.scenario import Scenario
+
+RUNGS = ("live", "measured services", "fitted services", "poisson arrivals", "theory")
+EXPLAINS = {
+    "live": "",
+    "measured services": "the serving loop: hand-over between processes, decisions between steps, the client's lag",
+    "fitted services": "service times in this run against the fitted service function",
+    "poisson arrivals": "the arrivals of this run against the long-run average of the arrival process",
+    "theory": "what theory idealises: steps that cannot be divided or interrupted",
+}
+LONG_RUN_REQUESTS = 200_000
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Mean response time (s) of a class on one rung, with its interval where it has one."""
+
+    class_name: str
+    rung: str
+    mean_response_s: float
+    low: float
+    high: float
+
+    @property
+    def explains(self) -> str:
+        """What the step from the rung above is due to."""
+        return EXPLAINS[self.rung]
+
+
+def ladder(
+    scenario: Scenario, log: pd.DataFrame, schedule: pd.DataFrame, predicted: PolicyAnswer, warmup_s: float = 0.0
+) -> list[Rung]:
+    """All rungs for `all` and each class.
+
+    `log` is a live run's request log and `schedule` what it was drawn from (same request_id); requests scheduled
+    before `warmup_s` are served but not counted. Raises InputError when the two do not belong together.
+    """
+    live = schedule.merge(log, on="request_id", suffixes=("", "_log"), how="inner")
+    if len(live) != len(schedule) or not np.allclose(live.scheduled_s, live.scheduled_s_log):
+        raise InputError(
+            "ladder", "the log is not of this schedule", "draw it with the run's seed, rate and horizon"
+        )
+    served = live[live.status == "ok"].reset_index(drop=True)
+    measured = served.service_s / served.size_s_log  # the log's size is that of the mode it was served in
+    counted = served.scheduled_s.to_numpy() >= warmup_s
+    responses = {
+        "live": (served.done_s - served.scheduled_s).to_numpy(),
+        "measured services": _replayed(scenario, served, measured.to_numpy()),
+        "fitted services": _replayed(scenario, served, (served.work_s / served.size_s).to_numpy()),
+    }
+    rungs = [
+        Rung(name, rung, *_mean(values[counted & _of(served, name)]))
+        for rung, values in responses.items()
+        for name in _names(scenario)
+    ]
+    return [*rungs, *_long_run(scenario), *_theory(predicted)]
+
+
+def _names(scenario: Scenario) -> list[str]:
+    return ["all", *(request_class.name for request_class in scenario.classes)]
+
+
+def _of(requests: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    every = np.ones(len(requests), dtype=bool)
+    return every if name == "all" else (requests["class"] == name).to_numpy()
+
+
+def _mean(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    found: Interval = batch_means(values)
+    return found.value, found.low, found.high
+
+
+def _replayed(scenario: Scenario, requests: pd.DataFrame, factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Response times when sizes are the schedule's times `factor`, served step by step as a live server does."""
+    from qmodel.simulation import replay
+
+    names = [request_class.name for request_class in scenario.classes]
+    service = requests.size_s.to_numpy() * factor
+    long = requests.size_s_long.to_numpy() * factor if "size_s_long" in requests else service
+    replayed = replay(
+        scenario,
+        arrival_s=requests.scheduled_s.to_numpy(),
+        class_index=requests["class"].map(names.index).to_numpy(),
+        service_s=service,
+        service_long_s=long,
+        delivered_share=requests.delivered_at.to_numpy(),
+        predicted_s=np.where(np.isnan(requests.predicted_size_s), service, requests.predicted_size_s),
+        lottery=requests.lottery.to_numpy(),
+        grain_s=service / requests.steps.to_numpy() if "steps" in requests else None,
+    )
+    return np.asarray(replayed.delivered_s) - requests.scheduled_s.to_numpy()
+
+
+def _long_run(scenario: Scenario) -> list[Rung]:
+    """Fresh arrivals from the scenario's process, and so many that what is left is theory's own error."""
+    from qmodel.live.schedule import draw_schedule
+
+    requests = draw_schedule(scenario, LONG_RUN_REQUESTS / scenario.rate, seed=20_000)
+    responses = _replayed(scenario, requests, (requests.work_s / requests.size_s).to_numpy())
+    counted = np.arange(len(requests)) >= len(requests) // 20
+    return [
+        Rung(name, "poisson arrivals", *_mean(responses[counted & _of(requests, name)]))
+        for name in _names(scenario)
+    ]
+
+
+def _theory(predicted: PolicyAnswer) -> list[Rung]:
+    rungs = []
+    for answer in predicted.classes:
+        value = answer.metrics.get("mean_response_s")
+        low, high = answer.ci95.get("mean_response_s", (math.nan, math.nan))
+        rungs.append(Rung(answer.name, "theory", math.nan if value is None else value, low, high))
+    return rungs

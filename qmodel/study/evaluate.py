@@ -1,0 +1,225 @@
+"""The last stage: answers held against each other, the ladder, what each strategy brings, the arrival tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from qmodel.study.plan import Setting, StudyPlan
+from qmodel.study.prepare import fitted_scenario
+from qmodel.study.results import Results
+from qmodel.study.watch import Watcher
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from qmodel.answer import PolicyAnswer
+    from qmodel.live import LiveRun
+    from qmodel.scenario import Scenario
+
+METRICS = ("mean_response_s", "p50_response_s", "p95_response_s", "p99_response_s", "mean_wait_s", "mean_service_s")
+
+
+class Evaluation:
+    """What the tables are made from: plan, scenario with fitted models, predictions and live runs."""
+
+    def __init__(self, plan: StudyPlan, results: Results) -> None:
+        from qmodel.live import LiveRun
+
+        self.plan, self.results = plan, results
+        self.base: Scenario = fitted_scenario(plan, results)
+        self.predicted: dict[Setting, PolicyAnswer] = results.read_predictions()
+        seeds = plan.tables.live.seeds if plan.tables.live else []
+        self.runs: dict[Setting, list[LiveRun]] = {
+            setting: [LiveRun.read(results.log(setting, seed)) for seed in seeds] for setting in plan.live_settings
+        }
+
+    def scenario(self, setting: Setting) -> Scenario:
+        """The question of one setting."""
+        return self.plan.scenario(self.base, setting)
+
+    def each_run(self) -> Iterator[tuple[Setting, LiveRun]]:
+        """Every live run with its setting."""
+        for setting, runs in self.runs.items():
+            for run in runs:
+                yield setting, run
+
+    @property
+    def warmup_s(self) -> float:
+        """Seconds at the start of each run that are not counted."""
+        live = self.plan.tables.live
+        return live.warmup_share * live.seconds if live else 0.0
+
+
+def evaluate(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
+    """Write every table that the report and other programs read."""
+    evaluation = Evaluation(plan, results)
+    tables: dict[str, Callable[[Evaluation], pd.DataFrame]] = {"capacity": capacities}
+    if evaluation.runs:
+        tables |= {
+            "runs": run_figures,
+            "arrivals": arrival_tests,
+            "measured": measured,
+            "comparison": comparison,
+            "ladder": ladders,
+            "improvement": improvements,
+        }
+    for i, (name, make) in enumerate(tables.items()):
+        results.write_table(name, make(evaluation))
+        watcher.update(i + 1, len(tables), name)
+
+
+def _where(setting: Setting) -> dict[str, Any]:
+    return {"policy": setting.policy, "exit": setting.exit, "load": setting.load}
+
+
+def measured_answers(evaluation: Evaluation) -> dict[Setting, PolicyAnswer]:
+    """The measured answer of each setting, all its seeds together."""
+    from qmodel.live import measured_answer
+
+    percentiles = tuple(evaluation.plan.tables.percentiles)
+    return {
+        setting: measured_answer(runs, evaluation.scenario(setting), percentiles, warmup_s=evaluation.warmup_s)
+        for setting, runs in evaluation.runs.items()
+    }
+
+
+def measured(evaluation: Evaluation) -> pd.DataFrame:
+    """Measured metrics: policy, exit, load, rate, class, metric, value, low, high."""
+    import pandas as pd
+
+    from qmodel.answer import Answer
+
+    frames = []
+    for setting, answer in measured_answers(evaluation).items():
+        frame = Answer("", [answer]).to_frame().drop(columns=["policy", "method"])
+        frames.append(frame.assign(**_where(setting)))
+    columns = ["policy", "exit", "load", "rate", "class", "metric", "value", "low", "high"]
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def comparison(evaluation: Evaluation) -> pd.DataFrame:
+    """Predicted against measured: one row a setting, class and metric."""
+    import pandas as pd
+
+    from qmodel.compare import compare_results
+
+    rows = []
+    for setting, answer in measured_answers(evaluation).items():
+        for row in compare_results(evaluation.predicted[setting], answer, METRICS):
+            requests = answer[row["class"]].metrics.get("requests")
+            rows.append(
+                {**_where(setting), **{k: v for k, v in row.items() if k != "policy"}, "requests": requests}
+            )
+    return pd.DataFrame(rows)
+
+
+def ladders(evaluation: Evaluation) -> pd.DataFrame:
+    """The gap ladder of every live run: one row a class and rung."""
+    import pandas as pd
+
+    from qmodel.ladder import ladder
+    from qmodel.live import draw_schedule
+
+    rows = []
+    for setting, run in evaluation.each_run():
+        scenario = evaluation.scenario(setting)
+        schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
+        rungs = ladder(scenario, run.log, schedule, evaluation.predicted[setting], evaluation.warmup_s)
+        seed = run.meta["seed"]
+        rows += [{**_where(setting), "seed": seed, **asdict(rung), "explains": rung.explains} for rung in rungs]
+    return pd.DataFrame(rows).rename(columns={"class_name": "class"})
+
+
+def run_figures(evaluation: Evaluation) -> pd.DataFrame:
+    """What must be known of each run before its numbers are believed: lag, failures, machine load."""
+    import pandas as pd
+
+    rows = []
+    for setting, run in evaluation.each_run():
+        meta = run.meta
+        counts = {f"requests_{name}": n for name, n in meta["requests"].items()}
+        lags = {f"lag_{name}": value for name, value in meta["lag"].items()}
+        load = {"load_average_before": meta["load_before"], "load_average_after": meta["load_after"]}
+        rows.append({**_where(setting), "seed": meta["seed"], "rate": meta["rate"], **counts, **lags, **load,
+                     "device": meta["engine"]["device"], "begun_at": meta["begun_at"]})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def arrival_tests(evaluation: Evaluation) -> pd.DataFrame:
+    """The arrival tests of each run, all classes together and each alone."""
+    import pandas as pd
+
+    from qmodel.workload.arrival_tests import test_arrivals
+
+    rows = []
+    for setting, run in evaluation.each_run():
+        if setting.exit != evaluation.plan.tables.exit[0].name or setting.policy != evaluation.plan.tables.baseline:
+            continue  # every policy and exit setting at this load got the very same arrivals
+        scenario = evaluation.scenario(setting)
+        for name in ["all", *(c.name for c in scenario.classes)]:
+            times = run.log if name == "all" else run.log[run.log["class"] == name]
+            rate = scenario.rate if name == "all" else next(c.rate for c in scenario.classes if c.name == name)
+            tests = test_arrivals(times.sent_s.to_numpy(), rate, horizon_s=run.meta["horizon_s"])
+            rows.append({"load": setting.load, "class": name, "poisson": tests.poisson, "verdict": tests.verdict,
+                         **{k: v for k, v in tests.to_dict().items() if isinstance(v, int | float)}})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def improvements(evaluation: Evaluation) -> pd.DataFrame:
+    """What each live setting brings against the baseline at the same load, request by request, with intervals."""
+    import pandas as pd
+
+    from qmodel.improvement import mean_improvement, paired_responses, percentile_improvement
+
+    rows = []
+    baseline_exit = evaluation.plan.tables.exit[0].name
+    for setting, runs in evaluation.runs.items():
+        baseline = Setting(evaluation.plan.tables.baseline, baseline_exit, setting.load)
+        if setting == baseline or baseline not in evaluation.runs:
+            continue
+        logs = _counted(runs, evaluation.warmup_s), _counted(evaluation.runs[baseline], evaluation.warmup_s)
+        for name in ["all", *(c.name for c in evaluation.base.classes)]:
+            pair = paired_responses(*logs, class_name=name)
+            for metric, found in (
+                ("mean_response_s", mean_improvement(*pair)),
+                ("p95_response_s", percentile_improvement(*pair, 0.95)),
+            ):
+                rows.append({**_where(setting), "class": name, "metric": metric, "baseline": baseline.policy,
+                             "improvement_percent": found.value, "low": found.low, "high": found.high,
+                             "basis": "equal load", "method": "measured"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _counted(runs: list[LiveRun], warmup_s: float) -> pd.DataFrame:
+    """The logs of all seeds after the warm-up, with request ids that stay apart."""
+    import pandas as pd
+
+    frames = [run.log.assign(request_id=run.log.request_id + 10_000_000 * i) for i, run in enumerate(runs)]
+    everything = pd.concat(frames, ignore_index=True)
+    return everything[everything.scheduled_s >= warmup_s]
+
+
+def capacities(evaluation: Evaluation) -> pd.DataFrame:
+    """Largest rate that meets the SLOs under each policy and exit setting, predicted, and its gain."""
+    import pandas as pd
+
+    from qmodel.capacity import capacity
+
+    if not any(c.slo for c in evaluation.base.classes):
+        return pd.DataFrame(columns=["policy", "exit", "rate", "load", "class", "metric", "gain_percent"])
+    load = evaluation.plan.tables.loads[0]
+    rows = []
+    for exit_setting in evaluation.plan.tables.exit:
+        for policy in evaluation.plan.tables.policies:
+            scenario = evaluation.scenario(Setting(policy, exit_setting.name, load))
+            found = capacity(scenario)
+            limit = found.limited_by or ("all", "stability")
+            row = {"policy": policy, "exit": exit_setting.name, "rate": found.rate}
+            rows.append(row | {"load": load * found.rate / scenario.rate, "class": limit[0], "metric": limit[1]})
+    frame = pd.DataFrame(rows)
+    baseline = frame[
+        (frame.policy == evaluation.plan.tables.baseline) & (frame.exit == evaluation.plan.tables.exit[0].name)
+    ]
+    return frame.assign(gain_percent=100 * (frame.rate / float(baseline.rate.iloc[0]) - 1))
