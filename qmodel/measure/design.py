@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Combination = dict[str, "Level"]
 FactorLevels = Mapping[str, Sequence["Level"]]
+_STARTS, _LARGE = 20, 300
 
 
 @dataclass(frozen=True)
@@ -92,27 +93,47 @@ def balanced_fraction(factors: FactorLevels, fraction: float, rng: np.random.Gen
             f"use at least {math.ceil(100 * least / len(grid)) / 100:g}",
         )
     codes = np.array([[list(factors[name]).index(cell[name]) for name in factors] for cell in grid])
-    for _ in range(100):
-        chosen = _spread(codes, wanted, rng)
+    starts = _STARTS if len(grid) <= _LARGE else 3
+    found = sorted((_spread(codes, wanted, rng) for _ in range(starts)), key=lambda pair: pair[0])
+    for _, chosen in found:
         if np.linalg.matrix_rank(_main_effects(codes[chosen])) == least:
-            return [grid[i] for i in sorted(chosen)]
-    raise InputError("design fraction", "gives no balanced set of cells", "use a larger fraction")
+            return [grid[i] for i in chosen]
+    raise InputError(
+        "design fraction", "gives no set of cells that tells the effects apart", "use a larger fraction"
+    )
 
 
-def _spread(codes: np.ndarray, wanted: int, rng: np.random.Generator) -> list[int]:
-    """Indices of `wanted` rows whose level and pair counts are as even as a greedy choice makes them."""
+def _spread(codes: np.ndarray, wanted: int, rng: np.random.Generator) -> tuple[float, list[int]]:
+    """Indices of `wanted` rows with level and pair counts as even as exchanges make them; how uneven, first.
+
+    What is made small is the sum of squared counts; of all swaps of a chosen row for another, the best is
+    made until none helps.
+    """
     width = codes.shape[1]
     pairs = [(i, j) for i in range(width) for j in range(i + 1, width)]
-    columns = np.array([*codes.T, *(codes[:, i] * 10_000 + codes[:, j] for i, j in pairs)])
-    weights = np.array([1.0] * width + [1.0 / (len(pairs) + 1)] * len(pairs))
-    crowding = rng.random(len(codes)) * 1e-6  # ties fall by lot
-    chosen: list[int] = []
-    for _ in range(wanted):
-        new = int(np.argmin(crowding))
-        chosen.append(new)
-        crowding += weights @ (columns == columns[:, [new]])
-        crowding[new] = np.inf
-    return chosen
+    pair_codes = [codes[:, i] * (codes[:, j].max() + 1) + codes[:, j] for i, j in pairs]
+    columns = np.array([*codes.T, *pair_codes])
+    weights = np.array([1.0] * width + [0.5 / (len(pairs) + 1)] * len(pairs))
+    chosen = np.zeros(len(codes), dtype=bool)
+    chosen[rng.permutation(len(codes))[:wanted]] = True
+    while not chosen.all():
+        inside, outside = np.flatnonzero(chosen), np.flatnonzero(~chosen)
+        gain = sum(
+            weight * _swap_gain(column, inside, outside) for column, weight in zip(columns, weights, strict=True)
+        )
+        best = np.unravel_index(np.argmax(gain), np.shape(gain))
+        if np.asarray(gain)[best] < 1e-9:
+            break
+        chosen[inside[best[0]]], chosen[outside[best[1]]] = False, True
+    unevenness = sum(w * (np.bincount(c[chosen]) ** 2.0).sum() for c, w in zip(columns, weights, strict=True))
+    return float(unevenness), [int(i) for i in np.flatnonzero(chosen)]
+
+
+def _swap_gain(column: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """By how much the sum of squared counts falls when row i inside is swapped for row j outside."""
+    counts = np.bincount(column[inside], minlength=column.max() + 1)
+    out, into = column[inside][:, None], column[outside][None, :]
+    return np.where(out == into, 0, 2 * (counts[out] - counts[into] - 1))
 
 
 def _main_effects(codes: np.ndarray) -> np.ndarray:

@@ -208,7 +208,7 @@ class _Run:
             idle_gap_s=design.idle_gap_s if cell.pacing == "idle-gaps" else 0.0,
             least=least,
             most=most,
-            precision=0.0 if design.replicates else measurement.relative_precision,
+            precision=measurement.relative_precision,
             share_s=share_s,
             deadline_s=deadline_s,
             seed=f"{design.seed}/{visit.number}/{self.ledger.rows}",

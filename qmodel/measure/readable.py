@@ -15,7 +15,8 @@ _UNITS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e
 
 def readable(error: ValidationError, model: type[BaseModel], place: str, content: Mapping[str, Any]) -> InputError:
     """The first fault found in `content`, as an InputError that names the place inside the file."""
-    first = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")  # a misspelt key is missing, too
     location = first["loc"]
     where = ", ".join([place, *_path(location, content)])
     if first["type"] == "extra_forbidden":

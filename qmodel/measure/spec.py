@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from qmodel.errors import InputError
-from qmodel.measure.fraction import Fraction
+from qmodel.measure.design import combinations_of
 from qmodel.measure.levels import check_factor
 from qmodel.measure.readable import readable
 from qmodel.measure.targets.base import Level
@@ -150,9 +150,15 @@ class ProfileSpec(_Table):
         names = [phase.name for phase in self.phase]
         if len(set(names)) < len(names):
             raise InputError(self.place, "names a phase twice", "give each phase one [[phase]]")
-        if self.design.generators:
-            for factors in self.factor_tables():
-                Fraction.parse(len(factors), self.design.generators)
+        for factors in self.factor_tables():
+            self._check_combinations(factors)
+
+    def _check_combinations(self, factors: Factors) -> None:
+        """The design must suit the factors: two levels for some, generators that name them, enough cells."""
+        try:
+            combinations_of(self, factors)
+        except InputError as error:
+            raise InputError(f"{self.place}, {error.place}", error.fault, error.remedy) from error
 
     def factor_tables(self) -> list[Factors]:
         """Factors of each phase, in the order of the spec."""

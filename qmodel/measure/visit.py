@@ -34,7 +34,7 @@ class VisitOrder:
     `least` and `most` bound the rows that the cell has after this visit, those of earlier blocks included;
     `earlier_s` are the latencies already in the file, `row` the fields that stay the same. After `share_s`
     seconds of repetitions the visit ends, once it has `least` rows; after `deadline_s` at once, if it has
-    added one. A `precision` of 0 asks for `most` rows, whatever they look like.
+    added one.
     """
 
     phase: str

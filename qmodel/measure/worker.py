@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from qmodel.errors import InputError
 from qmodel.measure.failure import is_out_of_memory, reason
+from qmodel.measure.options import check_options
 from qmodel.measure.rows import RowFile
 from qmodel.measure.targets.base import Target, make_target
 from qmodel.measure.visit import Tell, VisitOrder, measure
@@ -50,6 +51,7 @@ def _build(setup: dict[str, Any], tell: Tell) -> Target | None:
     """The target, or None when it cannot be built; why has been told then."""
     kind = setup["kind"]
     try:
+        check_options(kind, setup["options"])
         return make_target(kind, threads=setup["threads"], **setup["options"])
     except InputError as error:
         tell(_refusal(error))
