@@ -86,7 +86,8 @@ def factor_names(tables: Sequence[TextTable], response: str, factors: Sequence[s
                 require(table, name)
         return list(dict.fromkeys(factors))
     found = [
-        [n for n in table.frame if n != response and not _of_the_run(n) and _filled(table, n)] for table in tables
+        [n for n in map(str, table.frame) if n != response and not _of_the_run(n) and _filled(table, n)]
+        for table in tables
     ]
     for table, names in zip(tables[1:], found[1:], strict=True):
         if extra := [name for name in names if name not in found[0]]:

@@ -135,7 +135,7 @@ class ServiceModel:
         from scipy.special import stdtrit  # not at module level: loading and predicting need numpy alone
 
         value = np.asarray(self.predict(levels))
-        gradient = self._gradient(self._complete(levels))
+        gradient = self.gradient(levels)
         variance = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient).reshape(value.shape)
         quantile = stdtrit(min(self.degrees_of_freedom, 1e9), 0.5 + confidence / 2)
         half = quantile * np.sqrt(np.maximum(variance, 0.0))
@@ -148,15 +148,15 @@ class ServiceModel:
 
     def labelled_coefficients(self) -> dict[str, tuple[float, float]]:
         """Coefficient and standard error by label: the terms, then `ratio pacing[back-to-back]` and so on."""
-        names = [*self.form.labels, *(f"ratio {name}[{level}]" for name, level in self._free_ratios())]
-        values = [*self.form.coefficients, *(self.ratios[name][level] for name, level in self._free_ratios())]
+        names = [*self.form.labels, *(f"ratio {name}[{level}]" for name, level in self.free_ratios())]
+        values = [*self.form.coefficients, *(self.ratios[name][level] for name, level in self.free_ratios())]
         errors = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
         return {n: (float(v), float(e)) for n, v, e in zip(names, values, errors, strict=True)}
 
     def describe(self) -> str:
         """The formula on one line, with units."""
         line = f"{stem(self.response)} = {self.form.words(self.unit)}"
-        for name, level in self._free_ratios():
+        for name, level in self.free_ratios():
             line += f"; x {self.ratios[name][level]:.4g} if {name} = {level}"
         return line
 
@@ -187,19 +187,20 @@ class ServiceModel:
             product = product * np.select([text == level for level in by_level], list(by_level.values()), np.nan)
         return product
 
-    def _gradient(self, levels: Levels) -> Array:
+    def gradient(self, levels: Levels) -> Array:
         """Derivative by coefficients, then by free ratios; shape (points, parameters)."""
+        levels = self._complete(levels)
         base, ratio = np.broadcast_arrays(self.form.evaluate(levels), self._ratio(levels))
         shape = np.broadcast_shapes(base.shape, *(np.shape(v) for v in levels.values()))
         value = np.broadcast_to(base * ratio, shape).ravel()
         scale = np.broadcast_to(ratio, shape).ravel()
         columns = [self.form.gradient({k: np.broadcast_to(v, shape) for k, v in levels.items()}) * scale[:, None]]
-        for name, level in self._free_ratios():
+        for name, level in self.free_ratios():
             here = np.broadcast_to(level_text(levels[name]) == level, shape).ravel()
             columns.append((here * value / self.ratios[name][level])[:, None])
         return np.hstack(columns)
 
-    def _free_ratios(self) -> list[tuple[str, str]]:
+    def free_ratios(self) -> list[tuple[str, str]]:
         """Ratios that were estimated, in the order of the covariance: all but the reference levels."""
         return [
             (name, level)

@@ -1,0 +1,116 @@
+"""Assumptions of the analysis of variance: tested on its residuals, each with a verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.diagnostic import het_breuschpagan
+from statsmodels.stats.stattools import durbin_watson
+
+from qmodel.fit.cells import Array
+
+LEVEL = 0.01
+"""An assumption is called failed below this p: with many rows, slight departures are always found at 5 %."""
+
+SAMPLE = 5000
+"""Largest sample on which Shapiro and Wilk's p is trusted."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One assumption: the test, its statistic and p, and whether it holds (None: could not be tested)."""
+
+    name: str
+    test: str
+    statistic: float | None
+    p: float | None
+    passed: bool | None
+    verdict: str
+
+
+def check_residuals(data: pd.DataFrame, factors: Sequence[str], transform: str = "log") -> tuple[Check, ...]:
+    """Normality, equal variance and independence of `data["residual"]`."""
+    scale = "log scale" if transform == "log" else "measured scale"
+    residual = data["residual"].to_numpy(float)
+    return (
+        normality(residual, scale),
+        equal_variance(data, factors, scale),
+        independence(residual, data["run_order"].to_numpy(float) if "run_order" in data else None),
+    )
+
+
+def normality(residual: Array, scale: str = "measured scale") -> Check:
+    """Shapiro and Wilk's test, on a random 5000 residuals where there are more."""
+    test = "Shapiro-Wilk"
+    if len(residual) < 8 or np.ptp(residual) == 0:
+        return Check("normality", test, None, None, None, "Too few distinct residuals to test normality.")
+    sample = (
+        residual if len(residual) <= SAMPLE else np.random.default_rng(0).choice(residual, SAMPLE, replace=False)
+    )
+    statistic, p = (float(x) for x in stats.shapiro(sample))
+    if p >= LEVEL:
+        return Check("normality", test, statistic, p, True, f"Residuals look normal on the {scale} (p = {p:.2g}).")
+    skew, tail = float(stats.skew(residual)), float(stats.kurtosis(residual))
+    shape = "a long right tail" if skew > 0.5 else "a long left tail" if skew < -0.5 else "heavy tails"
+    shape = shape if tail > 0 or abs(skew) > 0.5 else "light tails"
+    verdict = f"Residuals are not normal on the {scale} (p = {p:.2g}): {shape} (skew {skew:.1f})."
+    return Check("normality", test, statistic, p, False, verdict)
+
+
+def equal_variance(data: pd.DataFrame, factors: Sequence[str], scale: str = "measured scale") -> Check:
+    """Brown and Forsythe's test between cells; without replicates, Breusch and Pagan's on fitted values."""
+    cells = [g.to_numpy(float) for _, g in data.groupby(list(factors))["residual"] if len(g) >= 3]
+    if len(cells) >= 2 and any(np.ptp(cell) > 0 for cell in cells):
+        test = "Brown-Forsythe"
+        statistic, p = (float(x) for x in stats.levene(*cells, center="median"))
+        sd = np.array([np.std(cell, ddof=1) for cell in cells])
+        spread = f"cells' standard deviations from {sd.min():.2g} to {sd.max():.2g}"
+    elif len(data) > 8 and np.ptp(data["residual"]) > 0 and np.ptp(data["fitted"]) > 0:
+        test = "Breusch-Pagan"
+        x = np.column_stack([np.ones(len(data)), data["fitted"]])
+        statistic, p = (float(v) for v in het_breuschpagan(data["residual"], x)[:2])
+        spread = "against the fitted values"
+    else:
+        return Check("equal variance", "none", None, None, None, "Too few rows to test equal variance.")
+    if p >= LEVEL:
+        verdict = f"Variance is alike everywhere on the {scale} (p = {p:.2g})."
+    else:
+        verdict = f"Variance differs on the {scale} (p = {p:.2g}): {spread}."
+    return Check("equal variance", test, statistic, p, p >= LEVEL, verdict)
+
+
+def independence(residual: Array, run_order: Array | None) -> Check:
+    """Lag-1 correlation of residuals in run order, with Durbin and Watson's statistic; and drift over the run."""
+    test = "Durbin-Watson"
+    if run_order is None or not np.all(np.isfinite(run_order)):
+        return Check(
+            "independence", test, None, None, None, "No run order in the data: independence is not tested."
+        )
+    if len(residual) < 10 or np.ptp(residual) == 0:
+        return Check("independence", test, None, None, None, "Too few rows to test independence.")
+    ordered = residual[np.argsort(run_order, kind="stable")]
+    statistic, p_lag = float(durbin_watson(ordered)), lag_test(ordered)
+    drift, p_drift = (float(x) for x in stats.spearmanr(np.arange(len(ordered)), ordered))
+    p = min(1.0, 2.0 * min(p_lag, p_drift))
+    if p >= LEVEL:
+        verdict = f"No drift or correlation over run order (p = {p:.2g})."
+    elif p_drift <= p_lag:
+        verdict = f"The response drifts {'up' if drift > 0 else 'down'} over run order (p = {p_drift:.2g})."
+    else:
+        verdict = f"Neighbours in run order are correlated (Durbin-Watson {statistic:.2f}, p = {p_lag:.2g})."
+    return Check("independence", test, statistic, p, p >= LEVEL, verdict)
+
+
+def lag_test(ordered: Array) -> float:
+    """Two-sided p of the lag-1 correlation r, sqrt(n) r being standard normal for independent values.
+
+    >>> round(lag_test(np.array([1.0, -1.0] * 8)), 4)
+    0.0002
+    """
+    centred = ordered - ordered.mean()
+    r = float(centred[1:] @ centred[:-1] / (centred @ centred))
+    return float(2.0 * stats.norm.sf(abs(r) * np.sqrt(len(ordered))))

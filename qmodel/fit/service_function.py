@@ -1,0 +1,106 @@
+"""The service-time function: candidates, choice by left-out levels, coefficients with their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from qmodel.errors import InputError, nearest
+from qmodel.fit.anova import Transform, analyse
+from qmodel.fit.assembly import completed, initial_model, scatter, thinned
+from qmodel.fit.cells import Cells
+from qmodel.fit.diagnostics import diagnose
+from qmodel.fit.least_squares import Fitting, Loss
+from qmodel.fit.result import FitResult
+from qmodel.fit.search import search
+from qmodel.fit.table import Level, Measurements
+from qmodel.fit.uncertainty import cell_weights, refine, uncertainty
+from qmodel.service.terms import Term, level_text
+
+__all__ = ["FitResult", "fit_measurements"]
+
+IDLE_GAPS = "idle-gaps"
+"""The pacing of a live run: requests come with gaps, so predictions assume it unless told otherwise."""
+
+
+def fit_measurements(
+    measurements: Measurements,
+    *,
+    terms: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    reference: Mapping[str, Level] | None = None,
+    loss: Loss = "relative",
+    nonnegative: bool = True,
+    order: int = 3,
+    anova_type: int = 2,
+    transform: Transform = "log",
+) -> FitResult:
+    """Choose and fit the service-time function of `measurements`.
+
+    Candidates are sums of products of the factors with non-negative coefficients; the choice goes by the relative
+    error at left-out factor levels, the simpler of equals first. `terms` (in the grammar of
+    `qmodel.service.terms`) fixes the function instead. A factor with named levels either scales the time (one
+    ratio a level; always so for `pacing`), changes every coefficient, or does nothing, whichever predicts best;
+    `reference` names the level that predictions assume. `loss` is relative, huber or absolute.
+    Raises InputError for levels or terms that the measurements do not have.
+    """
+    m = _with_categories(measurements, categorical)
+    how = Fitting(loss, nonnegative)
+    cells = Cells.of(m.frame, m.factors, m.y)
+    references = _references(m, dict(reference or {}))
+    found = search(m, cells, references, how, order, _parsed(terms, m))
+    start = thinned(initial_model(m, found, references))
+    weights = cell_weights(cells, scatter(start, cells))
+    model = refine(start, cells, weights, how)
+    spread = uncertainty(model, cells, weights, m.frame, m.y, how)
+    anova = analyse(m, type=anova_type, transform=transform)
+    model = completed(model, m, cells, spread, found, anova)
+    return diagnose(FitResult(model, m, cells, anova, found, spread))
+
+
+def _with_categories(m: Measurements, categorical: Sequence[str]) -> Measurements:
+    """Numeric factors that are to be taken by name, such as a precision in bits."""
+    for name in categorical:
+        if name not in m.factors:
+            raise InputError("categorical", f"'{name}' is not a factor", nearest(name, list(m.factors)))
+    new = [name for name in categorical if name not in m.categorical]
+    frame = m.frame.assign(**{name: level_text(m.frame[name].to_numpy()) for name in new})
+    return replace(m, frame=frame, categorical=(*m.categorical, *new))
+
+
+def _references(m: Measurements, asked: Mapping[str, Level]) -> dict[str, str]:
+    """The level that predictions assume of each factor with named levels: as asked, idle gaps, or the commonest."""
+    for name in asked:
+        if name not in m.categorical:
+            raise InputError(
+                "reference", f"'{name}' is not a factor with named levels", nearest(name, list(m.categorical))
+            )
+    references = {}
+    for name in m.categorical:
+        present = level_text(m.frame[name].to_numpy())
+        levels, counts = np.unique(present, return_counts=True)
+        default = IDLE_GAPS if IDLE_GAPS in levels else str(levels[np.argmax(counts)])
+        level = str(level_text(asked[name])) if name in asked else default
+        if level not in levels:
+            raise InputError("reference", f"{name} was never '{level}'", nearest(level, levels.tolist()))
+        references[name] = level
+    return references
+
+
+def _parsed(texts: Sequence[str] | None, m: Measurements) -> tuple[Term, ...] | None:
+    """The terms that were asked for, checked against the factors."""
+    if texts is None:
+        return None
+    terms = tuple(dict.fromkeys(Term.parse(text, "terms") for text in texts))
+    for term in terms:
+        for atom in term.atoms:
+            if atom.factor not in m.factors:
+                raise InputError("terms", f"'{atom.factor}' is not a factor", nearest(atom.factor, list(m.factors)))
+            if (atom.kind == "is") != (atom.factor in m.categorical):
+                kind = "has named levels" if atom.factor in m.categorical else "is a number"
+                raise InputError("terms", f"{term}: {atom.factor} {kind}", "write precision[bf16] or steps")
+    if not terms:
+        raise InputError("terms", "are empty", "write for example 1,steps,steps:batch_size")
+    return terms
