@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import qmodel
-from qmodel.errors import InputError
+from qmodel.errors import InputError, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ def percentile_name(percent: float, quantity: str = "response") -> str:
     >>> percentile_name(99), percentile_name(99.9, "ttft")
     ('p99_response_s', 'p99.9_ttft_s')
     """
-    return f"p{percent:g}_{quantity}_s"
+    return f"p{percent:.12g}_{quantity}_s"
 
 
 @dataclass
@@ -48,7 +48,7 @@ class ClassAnswer:
 
     def to_dict(self) -> dict[str, Any]:
         """As in the JSON; NaN and infinity become null."""
-        out: dict[str, Any] = {"class": self.name, "arrival_rate": self.arrival_rate}
+        out: dict[str, Any] = {"class": self.name, "arrival_rate": _finite(self.arrival_rate)}
         out |= {name: _finite(value) for name, value in self.metrics.items()}
         if self.methods:
             out["methods"] = dict(self.methods)
@@ -96,7 +96,7 @@ class PolicyAnswer:
         """As in the JSON."""
         out: dict[str, Any] = {
             "policy": self.policy,
-            "rate": self.rate,
+            "rate": _finite(self.rate),
             "method": self.method,
             "result": self.result,
             "source": self.source,
@@ -163,12 +163,14 @@ class Answer:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], place: str = "answer") -> Answer:
-        """Inverse of `to_dict`. Raises InputError for another schema."""
-        if data.get("schema") != SCHEMA:
-            raise InputError(
-                place, f"schema {data.get('schema')!r} is not {SCHEMA}", "give a file written by qmodel"
-            )
-        return cls(data["scenario"], [PolicyAnswer.from_dict(r) for r in data["results"]], data["qmodel"])
+        """Inverse of `to_dict`. Raises InputError for another schema, or what is missing or too much."""
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise InputError(place, f"schema {short(schema)} is not {SCHEMA}", "give a file written by qmodel")
+        try:
+            return cls(data["scenario"], [PolicyAnswer.from_dict(r) for r in data["results"]], data["qmodel"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(place, f"is no whole answer: {error}", "give a file written by qmodel") from error
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,16 @@ def nearest(word: str, known: list[str]) -> str:
 
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean '{close[0]}'?" if close else "known: " + ", ".join(sorted(known))
+
+
+def short(value: object) -> str:
+    """What the user gave, as it is quoted in a fault: at most 40 characters.
+
+    >>> short("fast"), short("f" * 99)
+    ("'fast'", "'ffffffffffffffffffffffffffffffffffff...")
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        text = "a huge number"
+    return text if len(text) <= 40 else text[:37] + "..."

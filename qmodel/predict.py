@@ -12,6 +12,8 @@ from qmodel.policy import Policy
 from qmodel.scenario import Scenario
 
 MethodChoice = Literal["auto", "theory", "simulation"]
+FEWEST, MOST = 1_000, 1_000_000_000
+"""Requests of one simulation: fewer give no interval, more do not fit in memory."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,14 @@ class Asking:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if any(not 0 < percent < 100 for percent in self.percentiles):
-            raise InputError("percentiles", "must lie between 0 and 100", "e.g. 50,95,99")
-        if self.requests < 1000:
-            raise InputError("requests", f"{self.requests} are too few", "give at least 1000")
+        object.__setattr__(self, "percentiles", tuple(dict.fromkeys(self.percentiles)))
+        outside = next((percent for percent in self.percentiles if not 0 < percent < 100), None)
+        if outside is not None:
+            raise InputError("percentiles", f"{outside:g} is not between 0 and 100", "e.g. 50,95,99")
+        if not FEWEST <= self.requests <= MOST:
+            raise InputError("requests", f"{self.requests} is out of range", f"give {FEWEST} to {MOST}")
+        if self.seed < 0:
+            raise InputError("seed", f"{self.seed} is negative", "give 0 or more")
 
 
 def predict(

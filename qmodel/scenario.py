@@ -133,8 +133,7 @@ class Scenario:
 
     def at_rate(self, rate: float) -> Scenario:
         """The same scenario at another total arrival rate; classes keep their shares."""
-        factor = rate / self.rate
-        return replace(self, classes=tuple(c.at_rate(c.rate * factor) for c in self.classes))
+        return replace(self, classes=tuple(c.at_rate(rate * (c.rate / self.rate)) for c in self.classes))
 
     def at_load(self, load: float, *, transforms: bool = False) -> Scenario:
         """The rate at which the untransformed service loads the servers to `load` (of their capacity).
@@ -155,9 +154,9 @@ class Scenario:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what the scenario says, in canonical form: equal questions have equal fingerprints."""
-        from qmodel.scenario_file import to_tables
+        from qmodel.scenario_tables import to_tables
 
-        text = json.dumps(to_tables(self), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(to_tables(self), sort_keys=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _serve(self, request_class: RequestClass) -> ServedClass:

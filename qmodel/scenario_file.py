@@ -1,6 +1,6 @@
-"""Scenarios in TOML: the tables of a scenario file, read, checked and written.
+"""Scenarios in TOML: the tables of a scenario file, read and checked.
 
-The schema classes say what a file may hold; `read_scenario` turns it into the question, `to_tables` back.
+The schema classes say what a file may hold; `read_scenario` turns it into the question.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from qmodel.errors import InputError
-from qmodel.policy import Policy, make_policy
+from qmodel.policy import make_policy
 from qmodel.scenario import Scenario, System
 from qmodel.service.from_model import FittedModel
 from qmodel.service.iteration_time import IterationTime
-from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, QueueCondition, Transform
+from qmodel.service.transform import REQUIRED, TRANSFORMS, QueueCondition, Transform
 from qmodel.validation import Table, parse_value, read_toml, set_field, validated
-from qmodel.workload import Deterministic, Distribution, PredictedSize, RequestClass
-from qmodel.workload.grammar import arrivals_from_table, arrivals_to_table, law_to_table, service_from_table
-
-Law = dict[str, Any] | float
+from qmodel.workload import PredictedSize, RequestClass
+from qmodel.workload.grammar import arrivals_from_table, service_from_table
 
 
 class IterationTable(Table):
@@ -61,14 +59,14 @@ class PredictedSizeTable(Table):
 
 
 class ClassTable(Table):
-    """[[class]]."""
+    """[[class]]; the grammar of workload reads arrivals and laws."""
 
     name: str
-    arrivals: dict[str, Any]
-    service: Law | None = None
-    input_tokens: Law | None = None
-    output_tokens: Law | None = None
-    factors: dict[str, Law] = Field(default_factory=dict)
+    arrivals: Any = Field(description="e.g. arrivals = { process = 'poisson', rate = 0.5 }")
+    service: Any = None
+    input_tokens: Any = None
+    output_tokens: Any = None
+    factors: dict[str, Any] = Field(default_factory=dict)
     priority: int = 0
     weight: float = 1.0
     predicted_size: PredictedSizeTable = PredictedSizeTable()
@@ -100,16 +98,10 @@ class ScenarioTables(Table):
     name: str | None = None
     system: SystemTable = SystemTable()
     policy: PolicyTable = PolicyTable()
-    request_class: list[ClassTable] = Field(alias="class", min_length=1)
+    request_class: list[ClassTable] = Field(alias="class", min_length=1, description="add a [[class]]")
     transform: list[TransformTable] = Field(default_factory=list)
 
 
-TRANSFORMS: dict[str, tuple[type[Transform], tuple[str, ...]]] = {
-    "model-swap": (ModelSwap, ("service_factor", "quality", "energy_factor")),
-    "steps": (FewerSteps, ("fraction", "quality")),
-    "early-exit": (EarlyExit, ("fractions", "probabilities", "delivery", "quality")),
-    "cache": (Cache, ("hit_ratio", "saved_fraction", "lookup_s")),
-}
 CONDITION = ("above_queue", "below_queue", "swap_time_s")
 
 
@@ -153,7 +145,7 @@ def _system(table: SystemTable, folder: Path) -> System:
         batching=table.batching,
         max_batch=table.max_batch,
         kv_capacity_tokens=table.kv_capacity_tokens,
-        model=_model(table.service, folder) if table.service else None,
+        model=None if table.service is None else _model(table.service, folder),
         iteration_time=IterationTime(**table.iteration_time.model_dump()) if table.iteration_time else None,
     )
 
@@ -173,16 +165,16 @@ def _model(service: str | Mapping[Any, str], folder: Path) -> FittedModel:
 
 
 def _class(table: ClassTable, folder: Path) -> RequestClass:
-    place = f"class '{table.name}'"
-    factors = {name: _law(law, f"{place}.factors.{name}", folder) for name, law in table.factors.items()}
+    place = f"class.{table.name}"
+    factors = {n: service_from_table(law, f"{place}.factors.{n}", folder) for n, law in table.factors.items()}
     for name in ("input_tokens", "output_tokens"):
         law = getattr(table, name)
         if law is not None:
-            factors[name] = _law(law, f"{place}.{name}", folder)
+            factors[name] = service_from_table(law, f"{place}.{name}", folder)
     return RequestClass(
         name=table.name,
         arrivals=arrivals_from_table(table.arrivals, f"{place}.arrivals", folder),
-        service=None if table.service is None else _law(table.service, f"{place}.service", folder),
+        service=None if table.service is None else service_from_table(table.service, f"{place}.service", folder),
         factors=factors,
         priority=table.priority,
         weight=table.weight,
@@ -191,73 +183,19 @@ def _class(table: ClassTable, folder: Path) -> RequestClass:
     )
 
 
-def _law(value: Law, place: str, folder: Path) -> Distribution:
-    return service_from_table(value, place, folder) if isinstance(value, dict) else Deterministic(value)
-
-
 def make_transform(table: TransformTable) -> Transform:
-    """The transform a table spells. Raises InputError for keys that do not belong to its kind."""
+    """The transform a table spells. Raises InputError for keys that its kind lacks or needs."""
     given = {k: v for k, v in table.model_dump(exclude={"kind", "name"}).items() if v is not None}
     condition = {k.removesuffix("_queue"): given.pop(k) for k in CONDITION if k in given}
     made, names = TRANSFORMS[table.kind]
-    for unknown in set(given) - set(names):
-        raise InputError(
-            f"transform '{table.kind}', {unknown}", "does not belong to it", "it has " + ", ".join(names)
-        )
+    place = f"transform {table.kind}"
+    unknown = next((name for name in given if name not in names), None)
+    if unknown is not None:
+        raise InputError(f"{place}, {unknown}", "does not belong to it", "it has " + ", ".join(names))
+    missing = next((name for name in REQUIRED[table.kind] if name not in given), None)
+    if missing is not None:
+        raise InputError(f"{place}, {missing}", "is missing", "without it nothing changes")
     if condition and "above" not in condition:
-        raise InputError(
-            f"transform '{table.kind}'", "has a queue condition without above_queue", "give above_queue"
-        )
+        raise InputError(f"{place}, above_queue", "is missing", "the other queue keys need it")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     return made(when=QueueCondition(**condition) if condition else None, **values)
-
-
-def to_tables(scenario: Scenario) -> dict[str, Any]:
-    """The tables that spell the scenario; equal scenarios give equal tables."""
-    return {
-        "system": _system_table(scenario.system),
-        "policy": _policy_table(scenario.policy),
-        "class": [_class_table(request_class) for request_class in scenario.classes],
-        "transform": [_transform_table(transform) for transform in scenario.transforms],
-    }
-
-
-def _system_table(system: System) -> dict[str, Any]:
-    table: dict[str, Any] = {"servers": system.servers, "batching": system.batching}
-    for name in ("max_batch", "kv_capacity_tokens"):
-        if getattr(system, name) is not None:
-            table[name] = getattr(system, name)
-    if system.model is not None:
-        table["service"] = getattr(system.model, "fingerprint", repr(system.model))
-    if system.iteration_time is not None:
-        table["iteration_time"] = dict(vars(system.iteration_time))
-    return table
-
-
-def _policy_table(policy: Policy) -> dict[str, Any]:
-    options = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(policy).items()}
-    return {"preset": policy.name or f"{type(policy).__module__}:{type(policy).__qualname__}", "options": options}
-
-
-def _class_table(request_class: RequestClass) -> dict[str, Any]:
-    table: dict[str, Any] = {
-        "name": request_class.name,
-        "arrivals": arrivals_to_table(request_class.arrivals),
-        "priority": request_class.priority,
-        "weight": request_class.weight,
-        "predicted_size": dict(vars(request_class.predicted_size)),
-        "slo": dict(request_class.slo),
-        "factors": {name: law_to_table(law) for name, law in request_class.factors.items()},
-    }
-    return table | ({} if request_class.service is None else {"service": law_to_table(request_class.service)})
-
-
-def _transform_table(transform: Transform) -> dict[str, Any]:
-    kind = next(kind for kind, (made, _) in TRANSFORMS.items() if type(transform) is made)
-    values = {
-        name: getattr(transform, name) for name in TRANSFORMS[kind][1] if getattr(transform, name) is not None
-    }
-    if transform.when is not None:
-        values |= {"above_queue": transform.when.above, "swap_time_s": transform.when.swap_time_s}
-        values |= {} if transform.when.below is None else {"below_queue": transform.when.below}
-    return {"kind": kind} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -46,6 +46,16 @@ class Policy:
         """Lower goes first. `attained` is the service received so far, in seconds."""
         return request.arrival_s
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({options})"
+
 
 class Rank(Policy):
     """Base of a user's own policy: give `preemptive` and `rank`, and nothing else.

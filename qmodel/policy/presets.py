@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from qmodel.errors import InputError, nearest
-from qmodel.policy.base import Policy, Rank, Request
+from qmodel.policy.base import Policy, Request
 from qmodel.workload.distribution import positive
 
 
@@ -130,7 +133,9 @@ class MLFQ(Policy):
     depends_on = frozenset({"age"})
 
     def __post_init__(self) -> None:
-        if not self.thresholds or list(self.thresholds) != sorted(set(self.thresholds)) or self.thresholds[0] <= 0:
+        times = self.thresholds
+        numbers = isinstance(times, tuple | list) and all(isinstance(time, int | float) for time in times)
+        if not numbers or not times or not all(a < b for a, b in pairwise((0.0, *times, math.inf))):
             raise InputError("mlfq, thresholds", "must be positive and increasing", "e.g. [1.0, 2.0, 4.0]")
 
     def rank(self, request: Request, attained: float) -> float:
@@ -206,10 +211,23 @@ def make_policy(name: str, **options: Any) -> Policy:
     factory = _load(name) if ":" in name else PRESETS.get(name)
     if factory is None:
         raise InputError(f"policy '{name}'", "is unknown", nearest(name, list(PRESETS)))
+    _check_options(name, factory, options)
     try:
         return factory(**options)
-    except TypeError as error:
-        raise InputError(f"policy '{name}'", str(error), "correct its options") from error
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"policy '{name}'", f"cannot be made: {error}", "correct its options") from error
+
+
+def _check_options(name: str, factory: Callable[..., Policy], options: Mapping[str, Any]) -> None:
+    taken = inspect.signature(factory).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return
+    unknown = next((option for option in options if option not in taken), None)
+    if unknown is not None:
+        remedy = nearest(unknown, list(taken)) if taken else "it has no options"
+        raise InputError(f"policy '{name}', {unknown}", "is no option of it", remedy)
 
 
 def _load(name: str) -> Callable[..., Policy]:
@@ -218,10 +236,11 @@ def _load(name: str) -> Callable[..., Policy]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         loaded = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"policy '{name}'", str(error), "name an importable MODULE:CLASS") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
+        fault = f"cannot be loaded: {type(error).__name__}: {error}"
+        raise InputError(f"policy '{name}'", fault, "name an importable MODULE:CLASS") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Policy)):
-        raise InputError(f"policy '{name}'", "is not a policy", f"derive it from {Rank.__module__}.Rank")
-    if not loaded.name:
-        loaded.name = name
+        raise InputError(f"policy '{name}'", "is not a policy", "derive it from qmodel.policy.Rank")
+    if loaded not in _CLASSES and vars(loaded).get("name", "") in ("", *PRESETS):
+        loaded.name = name  # a preset's name, say an inherited one, would claim the preset's results
     return loaded

@@ -7,12 +7,11 @@ starts, counting every request in the system, itself included.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from qmodel.errors import InputError
 from qmodel.workload.discrete import Discrete
-from qmodel.workload.distribution import Distribution, Mixture, positive
+from qmodel.workload.distribution import LARGEST, Distribution, Mixture, positive
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,13 @@ class Service:
     delivered_at: Discrete | None = None
     quality: float = 1.0
     energy: float = 1.0
+
+
+def not_negative(transform: str, **values: float) -> None:
+    """Refuse a negative or infinite value. Raises InputError naming it."""
+    for name, value in values.items():
+        if not 0 <= value <= LARGEST:
+            raise InputError(f"{transform}, {name}", f"{value} is out of range", "give a finite value >= 0")
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,8 @@ class QueueCondition:
         if self.above < 0:
             raise InputError("transform, above_queue", f"{self.above} is negative", "give 0 or more")
         if self.below is not None and not 0 <= self.below <= self.above:
-            raise InputError("transform, below_queue", f"{self.below} is above above_queue", "give at most it")
-        if not (math.isfinite(self.swap_time_s) and self.swap_time_s >= 0):
-            raise InputError("transform, swap_time_s", f"{self.swap_time_s} is no time", "give seconds >= 0")
+            raise InputError("transform, below_queue", f"{self.below} is out of range", f"give 0 to {self.above}")
+        not_negative("transform", swap_time_s=self.swap_time_s)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class ModelSwap(Transform):
 
     def __post_init__(self) -> None:
         positive("transform model-swap", service_factor=self.service_factor)
+        not_negative("transform model-swap", quality=self.quality, energy_factor=self.energy_factor or 0.0)
 
     def apply(self, service: Service) -> Service:
         energy = self.service_factor if self.energy_factor is None else self.energy_factor
@@ -95,6 +101,7 @@ class FewerSteps(Transform):
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise InputError("transform steps, fraction", f"{self.fraction} is not in (0, 1]", "e.g. 0.5")
+        not_negative("transform steps", quality=self.quality)
 
     def steps_kept(self, steps: float) -> int:
         """Whole number of steps left of `steps`, at least 1.
@@ -131,7 +138,12 @@ class EarlyExit(Transform):
             raise InputError("transform early-exit, delivery", f"{self.delivery!r} is unknown", "stop or release")
         if any(not 0 < f <= 1 for f in self.fractions):
             raise InputError("transform early-exit, fractions", "must be in (0, 1]", "e.g. [0.5, 1.0]")
-        Discrete(self.fractions, self.probabilities)
+        not_negative("transform early-exit", quality=self.quality)
+        try:
+            Discrete(self.fractions, self.probabilities)
+        except InputError as error:
+            fault = error.fault.replace("per value", "per fraction")
+            raise InputError("transform early-exit, probabilities", fault, error.remedy) from error
 
     def apply(self, service: Service) -> Service:
         quality = service.quality * self.quality
@@ -154,9 +166,8 @@ class Cache(Transform):
     def __post_init__(self) -> None:
         for name in ("hit_ratio", "saved_fraction"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"transform cache, {name}", "is not in [0, 1]", "give a share")
-        if not (math.isfinite(self.lookup_s) and self.lookup_s >= 0):
-            raise InputError("transform cache, lookup_s", f"{self.lookup_s} is no time", "give seconds >= 0")
+                raise InputError(f"transform cache, {name}", f"{getattr(self, name)} is no share", "give 0 to 1")
+        not_negative("transform cache", lookup_s=self.lookup_s)
         if self.saved_fraction == 1 and self.lookup_s == 0 and self.hit_ratio > 0:
             raise InputError("transform cache", "a hit would take no time", "give lookup_s above 0")
 
@@ -172,3 +183,20 @@ class Cache(Transform):
         return replace(
             service, occupancy=occupancy, energy=service.energy * (1 - self.hit_ratio * self.saved_fraction)
         )
+
+
+TRANSFORMS: dict[str, tuple[type[Transform], tuple[str, ...]]] = {
+    "model-swap": (ModelSwap, ("service_factor", "quality", "energy_factor")),
+    "steps": (FewerSteps, ("fraction", "quality")),
+    "early-exit": (EarlyExit, ("fractions", "probabilities", "delivery", "quality")),
+    "cache": (Cache, ("hit_ratio", "saved_fraction", "lookup_s")),
+}
+"""Kinds of transform by name, and the keys each takes in a scenario file."""
+
+REQUIRED = {
+    "model-swap": ("service_factor",),
+    "steps": ("fraction",),
+    "early-exit": ("fractions", "probabilities"),
+    "cache": ("hit_ratio",),
+}
+"""The keys without which a kind would change nothing."""

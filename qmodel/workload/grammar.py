@@ -1,16 +1,16 @@
 """The one-line and the table spelling of laws and arrival processes (command line and scenario files).
 
 `exponential:1`, `lognormal:2,4`, `empirical:sizes.csv:seconds`, `poisson:0.8`, and as a table
-`{ distribution = "lognormal", mean = 2, scv = 4 }`. Both go through one registry: a new law is one line there.
+`{ distribution = "lognormal", mean = 2, scv = 4 }`. All go through one registry: a new law is one line there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmodel.errors import InputError, nearest
+from qmodel.errors import InputError, nearest, short
 from qmodel.workload import arrivals as arrival_processes
 from qmodel.workload import continuous, discrete
 from qmodel.workload.arrivals import ArrivalProcess
@@ -34,7 +34,11 @@ PROCESSES: dict[str, tuple[Callable[..., ArrivalProcess], tuple[str, ...]]] = {
     "renewal": (arrival_processes.Renewal, ("rate", "scv")),
 }
 
+Registry = Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]]
 COMPOSED = {"scaled": ("factor", "law"), "shifted": ("offset", "law"), "mixture": ("probabilities", "laws")}
+TABLED = {"empirical": ("file", "column"), "discrete": ("values", "probabilities")} | COMPOSED
+DEEPEST = 20
+"""Laws made of laws may be nested so deep."""
 
 
 def parse_service(text: str, folder: Path = Path()) -> Distribution:
@@ -43,13 +47,14 @@ def parse_service(text: str, folder: Path = Path()) -> Distribution:
     >>> parse_service("erlang:4,1").scv
     0.25
     """
-    kind, _, rest = text.partition(":")
-    if kind == "empirical":
-        file, _, column = rest.rpartition(":")
-        if not file:
-            raise InputError(f"service '{text}'", "needs a file and a column", "empirical:FILE.csv:COLUMN")
-        return discrete.Empirical.from_csv(folder / file, column)
-    return _build(f"service '{text}'", LAWS, kind, rest)
+    place = f"service '{text}'"
+    kind, _, rest = text.strip().partition(":")
+    if kind != "empirical":
+        return _parse(place, LAWS, kind, rest, also="empirical")
+    file, _, column = rest.rpartition(":")
+    if not (file and column):
+        raise InputError(place, "needs a file and a column", "write empirical:FILE.csv:COLUMN")
+    return discrete.Empirical.from_csv(_path(place, folder, file), column)
 
 
 def parse_arrivals(text: str, folder: Path = Path()) -> ArrivalProcess:
@@ -58,89 +63,157 @@ def parse_arrivals(text: str, folder: Path = Path()) -> ArrivalProcess:
     >>> parse_arrivals("renewal:2,0.5")
     Renewal(rate=2.0, scv=0.5)
     """
-    kind, _, rest = text.partition(":")
-    if kind == "trace":
-        return arrival_processes.Trace.from_csv(folder / rest)
-    return _build(f"arrivals '{text}'", PROCESSES, kind, rest, also=["trace"])
+    place = f"arrivals '{text}'"
+    kind, _, file = text.strip().partition(":")
+    if kind != "trace":
+        return _parse(place, PROCESSES, kind, file, also="trace")
+    if not file:
+        raise InputError(place, "needs a file", "write trace:FILE.csv")
+    return arrival_processes.Trace.from_csv(_path(place, folder, file))
 
 
-def service_from_table(table: Mapping[str, Any], place: str, folder: Path = Path()) -> Distribution:
-    """A law from its table spelling; a bare number is that constant. Raises InputError naming `place`."""
-    kind, given = table.get("distribution"), {k: v for k, v in table.items() if k != "distribution"}
+def service_from_table(value: object, place: str, folder: Path = Path(), depth: int = 0) -> Distribution:
+    """A law as a scenario file spells it: a table, the one-line spelling, or a number for a constant.
+
+    Raises InputError naming `place`.
+    """
+    if depth > DEEPEST:
+        raise InputError(place, "is nested too deep", f"at most {DEEPEST} laws inside one another")
+    if isinstance(value, Mapping):
+        return _law_from_table(value, place, folder, depth)
+    if isinstance(value, str):
+        return _at(place, lambda: parse_service(value, folder))
+    return _make(place, discrete.Deterministic, {"value": _number(place, value)})
+
+
+def arrivals_from_table(value: object, place: str, folder: Path = Path()) -> ArrivalProcess:
+    """An arrival process as a scenario file spells it: a table or the one-line spelling.
+
+    Raises InputError naming `place`.
+    """
+    if isinstance(value, str):
+        return _at(place, lambda: parse_arrivals(value, folder))
+    if not isinstance(value, Mapping):
+        raise InputError(place, f"{short(value)} is no table", "e.g. { process = 'poisson', rate = 0.5 }")
+    kind, given = _split(value, "process", [*PROCESSES, "trace"], place)
+    if kind != "trace":
+        return _from_table(place, *PROCESSES[kind], given)
+    if "times_s" in given:
+        _expect(place, given, ("times_s",))
+        return _make(place, arrival_processes.Trace, {"recorded_s": _numbers(f"{place}.times_s", given["times_s"])})
+    _expect(place, given, ("file",))
+    return arrival_processes.Trace.from_csv(_path(f"{place}.file", folder, given["file"]))
+
+
+def _law_from_table(table: Mapping[str, Any], place: str, folder: Path, depth: int) -> Distribution:
+    kind, given = _split(table, "distribution", [*LAWS, *TABLED], place)
+    if kind in LAWS:
+        return _from_table(place, *LAWS[kind], given)
+    _expect(place, given, TABLED[kind])
     if kind == "empirical":
-        _expect(place, given, ("file", "column"))
-        return discrete.Empirical.from_csv(folder / str(given["file"]), str(given["column"]))
+        column = _text(f"{place}.column", given["column"])
+        return discrete.Empirical.from_csv(_path(f"{place}.file", folder, given["file"]), column)
     if kind == "discrete":
-        _expect(place, given, ("values", "probabilities"))
-        return _call(place, lambda **v: discrete.Discrete(**{k: tuple(x) for k, x in v.items()}), given)
-    if kind in COMPOSED:
-        return _composed(kind, given, place, folder)
-    return _from_table(place, LAWS, "distribution", kind, given, also=["empirical", "discrete", *COMPOSED])
+        columns = {name: _numbers(f"{place}.{name}", given[name]) for name in TABLED[kind]}
+        return _make(place, discrete.Discrete, columns)
+    return _composed(kind, given, place, folder, depth + 1)
 
 
-def _composed(kind: str, given: dict[str, Any], place: str, folder: Path) -> Distribution:
-    _expect(place, given, COMPOSED[kind])
+def _composed(kind: str, given: Mapping[str, Any], place: str, folder: Path, depth: int) -> Distribution:
     if kind == "mixture":
-        laws = tuple(service_from_table(law, f"{place}.laws.{i}", folder) for i, law in enumerate(given["laws"]))
-        return _call(place, Mixture, {"probabilities": tuple(given["probabilities"]), "laws": laws})
-    law = service_from_table(given["law"], f"{place}.law", folder)
-    if kind == "scaled":
-        return _call(place, Scaled, {"law": law, "factor": given["factor"]})
-    return _call(place, Shifted, {"law": law, "offset": given["offset"]})
+        spelled = _list(f"{place}.laws", given["laws"])
+        laws = tuple(service_from_table(law, f"{place}.laws.{i}", folder, depth) for i, law in enumerate(spelled))
+        probabilities = _numbers(f"{place}.probabilities", given["probabilities"])
+        return _make(place, Mixture, {"probabilities": probabilities, "laws": laws})
+    law = service_from_table(given["law"], f"{place}.law", folder, depth)
+    made, name = (Scaled, "factor") if kind == "scaled" else (Shifted, "offset")
+    return _make(place, made, {"law": law, name: _number(f"{place}.{name}", given[name])})
 
 
-def arrivals_from_table(table: Mapping[str, Any], place: str, folder: Path = Path()) -> ArrivalProcess:
-    """An arrival process from its table spelling. Raises InputError naming `place`."""
-    kind, given = table.get("process"), {k: v for k, v in table.items() if k != "process"}
-    if kind == "trace":
-        _expect(place, given, ("file",))
-        return arrival_processes.Trace.from_csv(folder / str(given["file"]))
-    return _from_table(place, PROCESSES, "process", kind, given, also=["trace"])
-
-
-def _build(place: str, registry: Mapping[str, tuple], kind: str, rest: str, also: list[str] | None = None) -> Any:
+def _parse(place: str, registry: Registry, kind: str, rest: str, also: str) -> Any:
     if kind not in registry:
-        known = [*registry, *(also or ["empirical"])]
-        raise InputError(place, f"'{kind}' is unknown", nearest(kind, known))
+        fault = f"'{kind}' is unknown" if kind else "is empty"
+        raise InputError(place, fault, nearest(kind, [*registry, also]))
     factory, names = registry[kind]
     spelling = f"{kind}:" + ",".join(name.upper() for name in names)
     parts = rest.split(",") if rest else []
     if len(parts) != len(names):
-        raise InputError(place, f"has {len(parts)} values where {len(names)} are needed", f"write {spelling}")
+        raise InputError(place, f"has {len(parts)} of {len(names)} values", f"write {spelling}")
     try:
-        values = [float(part) for part in parts]
+        values = {name: float(part) for name, part in zip(names, parts, strict=True)}
     except ValueError as error:
         raise InputError(place, "holds text where a number should be", f"write {spelling}") from error
-    return _call(place, factory, dict(zip(names, values, strict=True)))
+    return _make(place, factory, values)
 
 
-def _from_table(
-    place: str, registry: Mapping[str, tuple], key: str, kind: object, given: dict, also: list[str]
-) -> Any:
-    known = [*registry, *also]
-    if not isinstance(kind, str) or kind not in registry:
-        fault = f"{key} {kind!r} is unknown" if kind is not None else f"has no {key}"
-        raise InputError(place, fault, nearest(str(kind), known))
-    factory, names = registry[kind]
+def _from_table(place: str, factory: Callable[..., Any], names: tuple[str, ...], given: Mapping[str, Any]) -> Any:
     _expect(place, given, names)
-    for name in names:
-        if isinstance(given[name], bool) or not isinstance(given[name], int | float):
-            raise InputError(f"{place}.{name}", f"{given[name]!r} is not a number", "give a number")
-    return _call(place, factory, given)
+    return _make(place, factory, {name: _number(f"{place}.{name}", given[name]) for name in names})
+
+
+def _split(table: Mapping[str, Any], key: str, known: list[str], place: str) -> tuple[str, dict[str, Any]]:
+    """The kind that `key` names, checked, and the rest of the table."""
+    kind = table.get(key)
+    if kind is None:
+        raise InputError(f"{place}.{key}", "is missing", "known: " + ", ".join(known))
+    if not isinstance(kind, str) or kind not in known:
+        raise InputError(f"{place}.{key}", f"{short(kind)} is unknown", nearest(str(kind), known))
+    return kind, {name: value for name, value in table.items() if name != key}
 
 
 def _expect(place: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for unknown in set(given) - set(names):
-        raise InputError(f"{place}.{unknown}", "is not known here", nearest(unknown, list(names)))
-    for missing in set(names) - set(given):
+    unknown = next((name for name in given if name not in names), None)
+    if unknown is not None:
+        raise InputError(f"{place}.{unknown}", "is not known", nearest(unknown, list(names)))
+    missing = next((name for name in names if name not in given), None)
+    if missing is not None:
         raise InputError(f"{place}.{missing}", "is missing", "needs " + ", ".join(names))
 
 
-def _call(place: str, factory: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+def _make(place: str, factory: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+    """factory(**values), its complaint about a parameter placed at that parameter of `place`."""
     try:
         return factory(**values)
     except InputError as error:
-        raise InputError(f"{place}, {error.place}", error.fault, error.remedy) from error
+        parameter = error.place.rpartition(", ")[2]
+        where = f"{place}.{parameter}" if parameter in values and "'" not in place else f"{place}, {error.place}"
+        raise InputError(where, error.fault, error.remedy) from error
+
+
+def _at(place: str, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except InputError as error:
+        raise InputError(f"{place}: {error.place}", error.fault, error.remedy) from error
+
+
+def _path(place: str, folder: Path, name: object) -> Path:
+    text = _text(place, name)
+    if "\0" in text:
+        raise InputError(place, "holds a null character", "give the name of a file")
+    return folder / text
+
+
+def _text(place: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise InputError(place, f"{short(value)} is no text", "write it in quotes")
+    return value
+
+
+def _number(place: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(place, f"{short(value)} is not a number", "give a number")
+    return value
+
+
+def _list(place: str, value: object) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise InputError(place, f"{short(value)} is no list", "write [ ..., ... ]")
+    return value
+
+
+def _numbers(place: str, value: object) -> tuple[float, ...]:
+    return tuple(_number(f"{place}.{i}", entry) for i, entry in enumerate(_list(place, value)))
 
 
 def law_to_table(law: Distribution) -> dict[str, Any]:
@@ -166,7 +239,7 @@ def law_to_table(law: Distribution) -> dict[str, Any]:
 
 
 def arrivals_to_table(process: ArrivalProcess) -> dict[str, Any]:
-    """The table spelling of an arrival process; a trace is spelled by its times, for the fingerprint only."""
+    """The table spelling of an arrival process; `arrivals_from_table` reads it back; a trace by its times."""
     if isinstance(process, arrival_processes.Poisson):
         return {"process": "poisson", "rate": process.rate}
     if isinstance(process, arrival_processes.Renewal):

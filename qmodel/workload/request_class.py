@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from qmodel.errors import InputError
+from qmodel.errors import InputError, nearest
 from qmodel.workload.arrivals import ArrivalProcess
 from qmodel.workload.distribution import Distribution, positive
 
@@ -29,13 +30,17 @@ class PredictedSize:
             positive("predicted_size", scv=self.scv)
 
 
+SLO_NAME = re.compile(r"(?P<quantity>response|ttft|tpot)(_p(?P<percent>\d{1,2}(\.\d+)?))?_s")
+COMMON_SLOS = [f"{quantity}{of}_s" for quantity in ("response", "ttft", "tpot") for of in ("_p99", "_p95", "")]
+
+
 @dataclass(frozen=True)
 class RequestClass:
     """Requests of one kind.
 
     `service` is the law of the service time in seconds when one server works on one request alone. With a
     fitted model instead, `factors` holds the law of each of the model's factors (`input_tokens`, `steps`,
-    ...). `slo` maps a metric (`response_p99_s`, `ttft_p95_s`, `response_s`) to its limit in seconds.
+    ...). `slo` maps a metric to its limit in seconds: `response_p99_s`, `ttft_p95_s`, `response_s` (the mean).
     """
 
     name: str
@@ -55,6 +60,10 @@ class RequestClass:
         if self.service is None and not self.factors:
             raise InputError(f"class '{self.name}'", "has no size", "give service, or factors with a fitted model")
         positive(f"class '{self.name}'", weight=self.weight)
+        for name, limit in self.slo.items():
+            if SLO_NAME.fullmatch(name) is None:
+                raise InputError(f"class '{self.name}', slo, {name}", "is unknown", nearest(name, COMMON_SLOS))
+            positive(f"class '{self.name}', slo", **{name: limit})
 
     @property
     def rate(self) -> float:

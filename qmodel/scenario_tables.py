@@ -1,0 +1,75 @@
+"""A scenario as the tables of a scenario file, in one canonical form: what it is fingerprinted by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmodel.errors import InputError
+from qmodel.policy import Policy
+from qmodel.scenario import Scenario, System
+from qmodel.service.transform import TRANSFORMS, Transform
+from qmodel.workload import RequestClass
+from qmodel.workload.grammar import arrivals_to_table, law_to_table
+
+
+def to_tables(scenario: Scenario) -> dict[str, Any]:
+    """The tables that spell the scenario; equal scenarios give equal tables.
+
+    `scenario_file.from_tables` reads them back, save a fitted model, which stands there by its fingerprint.
+
+    >>> from qmodel.workload import Exponential, Poisson
+    >>> chat = RequestClass("chat", arrivals=Poisson(rate=0.8), service=Exponential(mean=1.0))
+    >>> to_tables(Scenario(classes=[chat]))["class"][0]["arrivals"]
+    {'process': 'poisson', 'rate': 0.8}
+    """
+    return {
+        "system": _system_table(scenario.system),
+        "policy": _policy_table(scenario.policy),
+        "class": [_class_table(request_class) for request_class in scenario.classes],
+        "transform": [_transform_table(transform) for transform in scenario.transforms],
+    }
+
+
+def _system_table(system: System) -> dict[str, Any]:
+    table: dict[str, Any] = {"servers": system.servers, "batching": system.batching}
+    for name in ("max_batch", "kv_capacity_tokens"):
+        if getattr(system, name) is not None:
+            table[name] = getattr(system, name)
+    if system.model is not None:
+        table["service"] = getattr(system.model, "fingerprint", repr(system.model))
+    if system.iteration_time is not None:
+        table["iteration_time"] = dict(vars(system.iteration_time))
+    return table
+
+
+def _policy_table(policy: Policy) -> dict[str, Any]:
+    options = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(policy).items()}
+    return {"preset": policy.name or f"{type(policy).__module__}:{type(policy).__qualname__}", "options": options}
+
+
+def _class_table(request_class: RequestClass) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "name": request_class.name,
+        "arrivals": arrivals_to_table(request_class.arrivals),
+        "priority": request_class.priority,
+        "weight": request_class.weight,
+        "predicted_size": dict(vars(request_class.predicted_size)),
+        "slo": dict(request_class.slo),
+        "factors": {name: law_to_table(law) for name, law in request_class.factors.items()},
+    }
+    return table | ({} if request_class.service is None else {"service": law_to_table(request_class.service)})
+
+
+def _transform_table(transform: Transform) -> dict[str, Any]:
+    kind = next((kind for kind, (made, _) in TRANSFORMS.items() if type(transform) is made), None)
+    if kind is None:
+        raise InputError(
+            f"transform {type(transform).__name__}", "has no spelling in a scenario file", "use a known one"
+        )
+    values = {
+        name: getattr(transform, name) for name in TRANSFORMS[kind][1] if getattr(transform, name) is not None
+    }
+    if transform.when is not None:
+        values |= {"above_queue": transform.when.above, "swap_time_s": transform.when.swap_time_s}
+        values |= {} if transform.when.below is None else {"below_queue": transform.when.below}
+    return {"kind": kind} | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
