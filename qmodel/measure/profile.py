@@ -65,7 +65,20 @@ def run_profile(
             raise InputError(
                 str(path), f"cannot be written: {error.strerror}", "make room, then start again"
             ) from error
-    return replace(summarise_profile(path), duration_s=time.monotonic() - begun, warnings=warnings)
+    summary = summarise_profile(path)
+    warnings += _shortfall(spec, summary)
+    return replace(summary, duration_s=time.monotonic() - begun, warnings=warnings)
+
+
+def _shortfall(spec: ProfileSpec, summary: ProfileSummary) -> list[str]:
+    """A warning when the total budget left cells with fewer rows than they should have."""
+    least, _ = row_quota(spec.design, spec.measurement, spec.design.blocks)
+    short = sum(cell.status == rows.OK and cell.n < least for cell in summary.cells)
+    if not short:
+        return []
+    return [
+        f"{short} of {len(summary.cells)} cells have fewer than {least} rows: budget_s is too short for this design"
+    ]
 
 
 def _is_complete(path: Path, spec: ProfileSpec) -> bool:

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
     from qmodel.measure.summary import CellSummary, ProfileSummary
 
 WIDTH = 80
+_MEASURES = ("n", "median", "+-95%", "IQR/med", "")
 
 
 def lines(summary: ProfileSummary) -> list[str]:
-    """Table of the cells, then what holds for all of them."""
+    """A table for each phase, then what holds for all of them."""
     told = [
         f"{summary.rows} rows of {len(summary.cells)} cells in {summary.csv}",
         *_notes(summary),
         *(f"warning: {warning}" for warning in summary.warnings),
     ]
-    return [*_table(summary.cells), "", *(line for text in told for line in wrap(text, WIDTH))]
+    phases = list(dict.fromkeys(cell.phase for cell in summary.cells))
+    tables = [line for phase in phases for line in _phase(phase, summary.cells, len(phases) > 1)]
+    return [*tables, *(line for text in told for line in wrap(text, WIDTH))]
 
 
 def humanise(seconds: float) -> str:
@@ -36,21 +39,33 @@ def humanise(seconds: float) -> str:
     return f"{seconds * 1e9:.4g} ns"
 
 
+def _phase(phase: str, cells: Sequence[CellSummary], titled: bool) -> list[str]:
+    own = [cell for cell in cells if cell.phase == phase]
+    return [*([f"phase {phase}"] if titled else []), *_table(own), ""]
+
+
 def _table(cells: Sequence[CellSummary]) -> list[str]:
+    """Right-aligned columns; headers of several words stand over two lines, to leave room."""
     factors = list(dict.fromkeys(name for cell in cells for name in cell.levels))
-    header = ["phase", *factors, "pacing", "n", "median", "+-95%", "IQR/med", ""]
-    body = [_cell_line(cell, factors) for cell in cells]
-    keep = [i for i, name in enumerate(header) if name not in ("phase", "pacing") or len({b[i] for b in body}) > 1]
-    table = [[line[i] for i in keep] for line in (header, *body)]
+    paced = ["pacing"] if len({cell.pacing for cell in cells}) > 1 else []
+    header = [*factors, *paced, *_MEASURES]
+    body = [_cell_line(cell, factors, bool(paced)) for cell in cells]
+    tops, names = zip(*(_split(name) for name in header), strict=True)
+    table = [tops, names, *body] if any(tops) else [names, *body]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(map(str.rjust, line, widths)).rstrip() for line in table]
 
 
-def _cell_line(cell: CellSummary, factors: Sequence[str]) -> list[str]:
+def _split(name: str) -> tuple[str, str]:
+    """`context_tokens` as two lines of header."""
+    top, _, bottom = name.rpartition("_")
+    return (f"{top}_", bottom) if top else ("", name)
+
+
+def _cell_line(cell: CellSummary, factors: Sequence[str], paced: bool) -> list[str]:
     return [
-        cell.phase,
         *(cell.levels.get(name, "") for name in factors),
-        cell.pacing,
+        *([cell.pacing] if paced else []),
         str(cell.n),
         humanise(cell.median_s) if cell.median_s else "-",
         _percent(cell.half_width),

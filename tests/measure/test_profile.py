@@ -459,3 +459,11 @@ def test_a_target_that_hangs_or_dies_while_it_is_set_up(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"target 'callable': {fault}"):
             run_profile(ProfileSpec.of(content, folder=tmp_path), tmp_path / "out" / "p.csv")
         assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_total_budget_holds_and_says_what_it_cost(tmp_path: Path) -> None:
+    made = spec("nap", {"seconds": [0.02, 0.03]}, measurement={"budget_s": 0.1, "min_replicates": 9})
+    summary = run_profile(made, tmp_path / "p.csv")
+    assert sum(cell.n for cell in summary.cells) < 18
+    assert all(cell.n >= 2 for cell in summary.cells)  # one in each block, whatever the budget
+    assert "budget_s is too short for this design" in summary.warnings[-1]
