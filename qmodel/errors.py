@@ -26,12 +26,13 @@ class MissingExtra(InputError):
 def nearest(word: str, known: list[str]) -> str:
     """Remedy for an unknown word: the nearest known one, or all of them.
 
-    >>> nearest("polcy", ["policy", "system"])
+    >>> nearest("Polcy", ["policy", "system"])
     "did you mean 'policy'?"
     """
     import difflib
 
-    close = difflib.get_close_matches(word, known, n=1)
+    spelled = {name.lower(): name for name in known}
+    close = [spelled[match] for match in difflib.get_close_matches(word.lower(), spelled, n=1)]
     return f"did you mean '{close[0]}'?" if close else "known: " + ", ".join(sorted(known))
 
 
