@@ -15,6 +15,7 @@ from qmodel.measure.budget import TimePlan, row_quota
 from qmodel.measure.design import Cell, FactorLevels, Visit, plan_cells, plan_visits
 from qmodel.measure.gpu_watch import GpuWatch
 from qmodel.measure.ledger import Ledger
+from qmodel.measure.lock import only_one
 from qmodel.measure.meta import Meta, meta_path
 from qmodel.measure.summary import ProfileSummary, summarise_profile
 from qmodel.measure.supervisor import Died, Hung, Unwritable, Worker
@@ -60,7 +61,8 @@ def run_profile(
     if not (resume and _is_complete(path, spec)):
         _prepare_folder(path)
         try:
-            _Run(spec, path, resume, progress or _silent).carry_out()
+            with only_one(path):
+                _Run(spec, path, resume, progress or _silent).carry_out()
         except OSError as error:
             raise InputError(
                 str(path), f"cannot be written: {error.strerror}", "make room, then start again"

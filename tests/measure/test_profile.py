@@ -467,3 +467,32 @@ def test_a_total_budget_holds_and_says_what_it_cost(tmp_path: Path) -> None:
     assert sum(cell.n for cell in summary.cells) < 18
     assert all(cell.n >= 2 for cell in summary.cells)  # one in each block, whatever the budget
     assert "budget_s is too short for this design" in summary.warnings[-1]
+
+
+def test_two_runs_do_not_share_a_file(tmp_path: Path) -> None:
+    made, csv = known({"seconds": [0.1, 0.2]}), tmp_path / "p.csv"
+    refused: list[str] = []
+
+    def second(done: int, total: int, message: str, remaining_s: float | None) -> None:
+        if not refused:
+            with pytest.raises(InputError, match="is being written by another run; wait for it") as caught:
+                run_profile(made, csv)
+            refused.append(str(caught.value))
+
+    assert run_profile(made, csv, progress=second).rows == 12
+    assert refused
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv", "p.meta.toml"]
+
+
+def test_interrupting_ends_the_worker_and_keeps_the_rows(tmp_path: Path) -> None:
+    made, csv = known({"seconds": [0.1, 0.2, 0.3]}), tmp_path / "p.csv"
+
+    def impatient(done: int, total: int, message: str, remaining_s: float | None) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_profile(made, csv, progress=impatient)
+    kept = read_rows(csv)
+    assert len(kept) == 12
+    assert read_rows(run_profile(made, csv).csv)[:12] == kept
