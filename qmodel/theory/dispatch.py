@@ -23,10 +23,20 @@ def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> Poli
     if load >= 1.0:
         rates = {served.name: served.rate for served in scenario.served}
         return unstable(scenario.policy.name, scenario.rate, load, rates)
-    found = _model(scenario.policy)
-    if isinstance(found, NotAnalysable):
-        return found
-    return answer_of(scenario, found(scenario.served), percentiles)
+    found = _result(scenario)
+    return found if isinstance(found, NotAnalysable) else answer_of(scenario, found, percentiles)
+
+
+def _result(scenario: Scenario) -> Result | NotAnalysable:
+    condition, classes = scenario.condition, scenario.served
+    if condition is not None:
+        from qmodel.theory.threshold_models import always_long, threshold_result
+
+        if condition.above > 0:
+            return threshold_result(scenario.policy, classes, condition)
+        classes = always_long(classes)
+    model = _model(scenario.policy)
+    return model if isinstance(model, NotAnalysable) else model(classes)
 
 
 def long_run_load(scenario: Scenario) -> float:
@@ -46,8 +56,6 @@ def _outside(scenario: Scenario) -> NotAnalysable | None:
         return NotAnalysable("there are several servers", "one server at the same load")
     if scenario.system.batching != "none":
         return NotAnalysable(f"batching is '{scenario.system.batching}'", "one request at a time")
-    if scenario.condition is not None:
-        return NotAnalysable("service depends on the queue's length", "the same transform at all times")
     return None
 
 

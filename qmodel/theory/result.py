@@ -47,7 +47,7 @@ def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) 
         rate=scenario.rate,
         method=result.method,
         result=result.name,
-        utilisation=scenario.utilisation if result.utilisation is None else result.utilisation,
+        utilisation=_load(result) if result.utilisation is None else result.utilisation,
         classes=[_overall(result, classes, percentiles), *classes],
         source=result.source,
         assumptions=list(result.assumptions),
@@ -62,7 +62,17 @@ def _class_answer(part: ClassResult, percentiles: Sequence[float]) -> ClassAnswe
     metrics["mean_slowdown"] = _known(part.mean_slowdown)
     limit = response_limit(part.served)
     metrics["attainment"] = None if limit is None or part.law is None else part.law.cdf(limit)
-    return ClassAnswer(part.served.name, part.served.rate, metrics | part.extra)
+    return ClassAnswer(part.served.name, part.served.rate, plain(metrics | part.extra))
+
+
+def plain(metrics: dict[str, float | None]) -> dict[str, float | None]:
+    """Python floats, whatever kind of number the model computed."""
+    return {name: None if value is None else float(value) for name, value in metrics.items()}
+
+
+def _load(result: Result) -> float:
+    """Offered load of one server."""
+    return math.fsum(part.served.load for part in result.classes)
 
 
 def _means(service: float, response: float | None) -> dict[str, float | None]:
@@ -93,7 +103,7 @@ def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[f
     metrics["attainment"] = weighted(asked, "attainment")
     for name in result.classes[0].extra:
         metrics[name] = weighted(classes, name)
-    return ClassAnswer("all", rate, metrics)
+    return ClassAnswer("all", rate, plain(metrics))
 
 
 def weighted(classes: Sequence[ClassAnswer], metric: str) -> float | None:
