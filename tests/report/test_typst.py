@@ -34,7 +34,7 @@ from tests.report.texts import texts
 
 typst = pytest.importorskip("typst")
 
-THOROUGH = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+THOROUGH = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def words(node):
