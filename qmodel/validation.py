@@ -65,8 +65,14 @@ def validated(schema: type[Schema], data: Mapping[str, Any], source: str) -> Sch
 
 
 def _first(faults: list[ErrorDetails]) -> ErrorDetails:
-    """The first fault; where a value may be of several kinds, what is wrong with the kind that comes nearest."""
+    """The first fault; where a value may be of several kinds, what is wrong with the kind that comes nearest.
+
+    A key that is missing beside one that is not known is most likely that one, misspelt.
+    """
     parent = faults[0]["loc"][:-1]
+    if faults[0]["type"] == "missing":
+        misspelt = (f for f in faults if f["type"] == "extra_forbidden" and f["loc"][:-1] == parent)
+        return next(misspelt, faults[0])
     return max((f for f in faults if parent and f["loc"][: len(parent)] == parent), key=_depth, default=faults[0])
 
 
@@ -112,7 +118,7 @@ def _wording(fault: ErrorDetails, schema: type[BaseModel]) -> tuple[str, str]:
 
 
 def _hint(schema: type[BaseModel], loc: Place) -> str:
-    table = table_at(schema, loc[:-1])
+    table = table_at(schema, loc[:-1]) if loc else None
     fields = table.model_fields.items() if table else ()
     return next((field.description or "" for name, field in fields if loc[-1] in (name, field.alias)), "")
 

@@ -1,0 +1,62 @@
+"""The plan of a study: what it accepts, what it refuses, what it asks."""
+
+from pathlib import Path
+
+import pytest
+
+from qmodel.errors import InputError
+from qmodel.study.plan import Setting, load_plan
+
+STUDY = Path(__file__).parents[2] / "experiments" / "digits-diffusion" / "study.toml"
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the shipped study, to be damaged."""
+    for file in STUDY.parent.glob("*.toml"):
+        (tmp_path / file.name).write_text(file.read_text())
+    return tmp_path / "study.toml"
+
+
+def test_the_shipped_study_is_sound():
+    plan = load_plan(STUDY)
+    assert len(plan.settings) == 4 * 3 * 4
+    assert set(plan.live_settings) <= set(plan.settings)
+    assert Setting("fcfs", "none", 0.85) in plan.live_settings
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('baseline = "fcfs"', 'baseline = "srpt"', "baseline 'srpt' is not among the policies"),
+        ("loads = [0.3, 0.5, 0.7, 0.85]\nbaseline", "loads = [0.3, 0.5, 0.7, 1.2]\nbaseline", "load 0.85 is not predicted"),
+        ('title = "', 'titel = "', "titel: is not known; did you mean 'title'?"),
+        ('profile = "profile.toml"', 'profile = "prof.toml"', "prof.toml, which is not there"),
+        ('exit = "fewer-steps"', 'exit = "fewer-stepps"', "did you mean 'fewer-steps'?"),
+        ("seconds = 13", "seconds = -1", "live.seconds"),
+        ("warmup_share = 0.1", "warmup_share = nan", "live.warmup_share"),
+    ],
+)
+def test_a_damaged_study_is_one_clear_line(copied, old, new, line):
+    text = copied.read_text()
+    assert old in text
+    copied.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError) as caught:
+        load_plan(copied)
+    assert line in str(caught.value)
+    assert str(copied) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fingerprint_sees_every_file(copied):
+    before = load_plan(copied).fingerprint
+    assert load_plan(STUDY).fingerprint == before
+    scenario = copied.parent / "scenario.toml"
+    scenario.write_text(scenario.read_text().replace("steps = 6", "steps = 7"))
+    assert load_plan(copied).fingerprint != before
+
+
+def test_comments_do_not_change_the_fingerprint(copied):
+    before = load_plan(copied).fingerprint
+    copied.write_text("# another remark\n" + copied.read_text())
+    assert load_plan(copied).fingerprint == before
