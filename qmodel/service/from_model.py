@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,13 +13,21 @@ from qmodel.errors import InputError
 from qmodel.workload.continuous import Gamma
 from qmodel.workload.discrete import Deterministic, Discrete
 from qmodel.workload.distribution import Distribution, Mixture
+from qmodel.workload.quadrature import nodes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_LEVELS = 64
-"""A factor with more levels is cut into this many equally likely ones, each at its conditional mean."""
+"""A factor with more levels than these is stood for by so many."""
 
 
 class FittedModel(Protocol):
     """What a fitted service model offers here."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal models, and for no others."""
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -58,21 +66,52 @@ def _with_residual(seconds: float, scv: float) -> Distribution:
 
 
 def levels(law: Distribution) -> list[tuple[float, float]]:
-    """(value, probability) pairs that stand for the law; exact for one with few point masses."""
+    """(value, probability) pairs that stand for the law: its point masses, if they are few.
+
+    Otherwise two points in each of MAX_LEVELS/2 cells, so placed that the first three moments of every cell hold,
+    and with them those of the law: an affine service time keeps its mean, variance and skewness.
+    Raises InputError where the variance is infinite.
+    """
     atoms = law.atoms()
-    if atoms and len(atoms) <= MAX_LEVELS and math.isclose(sum(p for _, p in atoms), 1.0, rel_tol=1e-9):
+    whole = bool(atoms) and math.isclose(math.fsum(p for _, p in atoms), 1.0, rel_tol=1e-9)
+    if whole and len(atoms) <= MAX_LEVELS:
         return atoms
-    cells = np.linspace(0.0, 1.0, MAX_LEVELS + 1)
-    inner = cells[:-1, None] + np.linspace(1 / 64, 63 / 64, 32)[None, :] / MAX_LEVELS
-    means = law.quantile(inner.reshape(-1)).reshape(inner.shape).mean(axis=1)
-    means *= law.mean / means.mean()
-    return [(float(value), 1.0 / MAX_LEVELS) for value in means]
+    if math.isinf(law.moment(2)):
+        raise InputError("factor", "has an infinite variance", "use bounded_pareto, with the largest value")
+    values, masses = np.array(atoms).T if whole else nodes(law)
+    masses = masses / masses.sum()
+    cell = _cells(values, masses)
+    pairs = [pair for k in range(cell[-1] + 1) for pair in _two_points(values[cell == k], masses[cell == k])]
+    correction = law.mean / math.fsum(value * p for value, p in pairs)
+    return [(value * correction, p) for value, p in pairs]
 
 
-def mapped(law: Distribution, function: object) -> Discrete:
+def _cells(values: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Cell of each value: cells share out the probability and the second moment alike, so that tails count."""
+    second = masses * values**2
+    spread = np.cumsum(masses + second / second.sum())
+    _, cell = np.unique(np.minimum(spread / 2.0, 1 - 1e-9) * (MAX_LEVELS // 2) // 1, return_inverse=True)
+    return cell
+
+
+def _two_points(values: NDArray[np.float64], masses: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """The two-point Gauss rule of these masses: it has their moments up to the third."""
+    mass = float(masses.sum())
+    mean = float(values @ masses) / mass
+    deviation = math.sqrt(float((values - mean) ** 2 @ masses) / mass)
+    if deviation <= 1e-12 * mean:
+        return [(mean, mass)]
+    skewness = float((values - mean) ** 3 @ masses) / (mass * deviation**3)
+    root = math.sqrt(4.0 + skewness**2)
+    below, above = (mean + deviation * (skewness + sign * root) / 2.0 for sign in (-1, 1))
+    share = (1.0 + skewness / root) / 2.0
+    return [(below, mass * share), (above, mass * (1.0 - share))]
+
+
+def mapped(law: Distribution, function: Callable[[float], float]) -> Discrete:
     """The law of function(value), over the law's levels."""
     masses: dict[float, float] = {}
     for value, p in levels(law):
-        image = float(function(value))  # type: ignore[operator]
+        image = float(function(value))
         masses[image] = masses.get(image, 0.0) + p
     return Discrete(tuple(masses), tuple(masses.values()))

@@ -6,6 +6,8 @@ residual, the domain seen and the statistics of the fit. Loading it executes not
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,6 +100,13 @@ class ServiceModel:
         from qmodel.service.model_file import write_model
 
         write_model(self, Path(path))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the model file says: equal models have equal fingerprints."""
+        from qmodel.service.model_file import to_json
+
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
 
     @property
     def factors(self) -> tuple[str, ...]:

@@ -47,6 +47,11 @@ class TokenService:
         return (*LENGTHS, *dict.fromkeys(others))
 
     @property
+    def fingerprint(self) -> str:
+        """The fingerprints of both phases."""
+        return f"{self.prefill.fingerprint}+{self.decode.fingerprint}"
+
+    @property
     def residual_scv(self) -> float:
         """The prefill's replicate noise: a bound for the sum, in which that of many decode steps averages out."""
         return self.prefill.residual_scv
