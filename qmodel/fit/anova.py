@@ -103,7 +103,7 @@ def analyse(
     if type not in (1, 2, 3):
         raise InputError("ANOVA type", f"{type} is unknown", "known: 1, 2, 3")
     data, names, notes = _prepared(measurements, transform)
-    effects = _estimable(data, list(names), order, notes)
+    effects = _estimable(data, names, order, notes)
     formula = "y ~ " + " + ".join(_code(effect) for effect in effects)
     fitted = ols(formula, data).fit()
     if fitted.df_resid < 1:
@@ -144,7 +144,9 @@ def _codes(values: pd.Series, name: str, notes: list[str]) -> np.ndarray:
     return np.asarray(groups)
 
 
-def _estimable(data: pd.DataFrame, names: list[str], order: int | None, notes: list[str]) -> list[tuple[str, ...]]:
+def _estimable(
+    data: pd.DataFrame, names: Mapping[str, str], order: int | None, notes: list[str]
+) -> list[tuple[str, ...]]:
     """Main effects and the interactions that the cells determine with a residual left over."""
     factors = [name for name in names if name != BLOCK]
     block: list[tuple[str, ...]] = [(BLOCK,)] if BLOCK in names else []
@@ -161,7 +163,7 @@ def _estimable(data: pd.DataFrame, names: list[str], order: int | None, notes: l
             break
         else:
             notes.append(f"interactions of {largest} factors are left out: some cells are missing")
-    return _independent(data, effects, notes)
+    return _independent(data, effects, notes, names)
 
 
 def _filled(data: pd.DataFrame, effect: tuple[str, ...]) -> bool:
@@ -189,14 +191,18 @@ def sum_coded(data: pd.DataFrame, effect: Sequence[str]) -> Array:
     return columns
 
 
-def _independent(data: pd.DataFrame, effects: Sequence[tuple[str, ...]], notes: list[str]) -> list[tuple[str, ...]]:
+def _independent(
+    data: pd.DataFrame, effects: Sequence[tuple[str, ...]], notes: list[str], names: Mapping[str, str]
+) -> list[tuple[str, ...]]:
     """Drop effects, from the last, that earlier ones already determine."""
     kept: list[tuple[str, ...]] = []
     for effect in effects:
         if _full_rank(data, [*kept, effect]):
             kept.append(effect)
         else:
-            notes.append(f"{':'.join(effect)} cannot be told from the effects before it: it is left out")
+            notes.append(
+                f"{':'.join(names[f] for f in effect)} cannot be told from the effects before it: it is left out"
+            )
     return kept
 
 

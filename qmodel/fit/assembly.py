@@ -69,7 +69,7 @@ def scatter(model: ServiceModel, cells: Cells) -> float:
 
 
 def completed(
-    model: ServiceModel, m: Measurements, cells: Cells, spread: Uncertainty, search: Search, anova: Anova
+    model: ServiceModel, m: Measurements, cells: Cells, spread: Uncertainty, search: Search, anova: Anova | None
 ) -> ServiceModel:
     """Add covariance, residual, statistics and provenance."""
     predicted = np.asarray(model.predict(cells.levels)) * np.ones(len(cells))
@@ -98,7 +98,7 @@ def completed(
         degrees_of_freedom=spread.degrees_of_freedom,
         residual=_residual(m.y, predicted, cells),
         statistics=statistics,
-        anova=anova.records(),
+        anova=anova.records() if anova else [],
         data_sha256=m.sha256,
         provenance=provenance,
     )

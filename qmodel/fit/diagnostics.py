@@ -97,7 +97,13 @@ def _design(result: FitResult) -> Iterator[str]:
             )
             if together > 0.98:
                 yield f"{a} and {b} move together in these measurements: their effects cannot be told apart."
-    if result.search.folds and result.search.folds[0].factor == "cell":
+    validated = zip(result.search.folds, result.search.chosen.forms, strict=True)
+    lost = [fold.label for fold, form in validated if form is None]
+    if lost:
+        yield f"The terms are not determined without {listed(lost)}: there they cannot be judged."
+    if not result.search.folds:
+        yield "Too few cells to leave one out: the function is a straight line because nothing else can be judged."
+    elif result.search.folds[0].factor == "cell":
         yield "No factor has three levels: single cells were left out instead of levels, which says less."
 
 
@@ -110,7 +116,7 @@ def _noise(result: FitResult) -> Iterator[str]:
     if once:
         yield f"{once} of {len(result.cells)} cells were measured only once."
     deviation = (result.measurements.y / result.cells.mean[result.cells.row_cell] - 1.0) ** 2
-    largest = np.sort(deviation)[::-1][: max(1, len(deviation) // 100)]
+    largest = np.sort(deviation)[::-1][: max(1, len(deviation) // 50)]
     if noise.scv > 1e-4 and largest.sum() > 0.5 * deviation.sum():
         yield f"{len(largest)} of {len(deviation)} repetitions make over half of the noise: look for disturbances."
     block = result.diagnostics["block_standard_deviation"]
@@ -128,13 +134,8 @@ def _coefficients(result: FitResult) -> Iterator[str]:
     ]
     if poor:
         yield f"Poorly determined (standard error above half the value): {listed(poor)}."
-    zero = [
-        str(t)
-        for t, w in zip(
-            getattr(result.search.form, "terms", ()), getattr(result.search.form, "weights", ()), strict=True
-        )
-        if w == 0
-    ]
+    terms = zip(getattr(result.search.form, "terms", ()), getattr(result.search.form, "weights", ()), strict=True)
+    zero = [str(term) for term, weight in terms if weight == 0 and term.atoms]
     if zero:
         yield f"Held at zero because a negative time makes no sense: {listed(zero)}."
 
@@ -172,7 +173,7 @@ def _fit(result: FitResult) -> Iterator[str]:
     if inside["median"] is not None and inside["p95"] > 0.1:
         reached = f"At left-out levels the error reaches {percent(inside['p95'])} (P95)"
         yield f"{reached}: the form misses something, look at the residuals."
-    if not result.anova.significant():
+    if result.anova is not None and not result.anova.significant():
         yield "No factor has a significant effect at the 5 % level: there may be nothing to model."
 
 

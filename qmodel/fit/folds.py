@@ -29,10 +29,11 @@ class Fold:
 def level_folds(cells: Cells, numeric: Sequence[str]) -> list[Fold]:
     """Each level of each numeric factor left out in turn; factors with two levels cannot lose one.
 
-    Where no factor has three levels, single cells are left out instead (factor "cell").
+    Where no factor has three levels, single cells are left out instead (factor "cell"); of fewer than four cells
+    none can be spared.
     """
     folds = [fold for name in numeric for fold in _of_factor(name, np.asarray(cells.levels[name]))]
-    return folds or _single_cells(len(cells))
+    return folds or (_single_cells(len(cells)) if len(cells) > 3 else [])
 
 
 def _of_factor(name: str, values: np.ndarray) -> list[Fold]:

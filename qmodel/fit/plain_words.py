@@ -15,6 +15,8 @@ def paragraph(result: FitResult) -> str:
 
 
 def _drivers(result: FitResult) -> str:
+    if result.anova is None:
+        return "No analysis of variance was asked for."
     effects = result.anova.effects()
     moving = effects[(effects["PR(>F)"] < 0.05) & (effects["share"] >= 0.005)]
     if moving.empty:

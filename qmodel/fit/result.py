@@ -37,7 +37,7 @@ class FitResult:
     model: ServiceModel
     measurements: Measurements
     cells: Cells
-    anova: Anova
+    anova: Anova | None
     search: Search
     uncertainty: Uncertainty
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
@@ -106,12 +106,11 @@ class FitResult:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Coefficients, errors and the analysis of variance, formatted, by heading."""
-        response = "log response" if self.anova.transform == "log" else "response"
-        return {
-            "Coefficients": self.coefficient_table(),
-            "Relative error of the function": self.error_table(),
-            f"Analysis of variance (type {self.anova.type}, {response})": self.anova_table(),
-        }
+        tables = {"Coefficients": self.coefficient_table(), "Relative error of the function": self.error_table()}
+        if self.anova is not None:
+            response = "log response" if self.anova.transform == "log" else "response"
+            tables[f"Analysis of variance (type {self.anova.type}, {response})"] = anova_table(self.anova)
+        return tables
 
     def coefficient_table(self) -> pd.DataFrame:
         """Each coefficient with its 95 % interval and its share of the predicted time."""
@@ -151,22 +150,6 @@ class FitResult:
             )
         return pd.DataFrame(rows)
 
-    def anova_table(self) -> pd.DataFrame:
-        """The analysis of variance, effects by share."""
-        table = self.anova.table
-        order = [*self.anova.effects().index, *(n for n in ("block", "Residual") if n in table.index)]
-        rows = table.loc[order]
-        return pd.DataFrame(
-            {
-                "effect": rows.index,
-                "sum_sq": [number(x) for x in rows["sum_sq"]],
-                "df": [number(x) for x in rows["df"]],
-                "F": [number(x) for x in rows["F"]],
-                "PR(>F)": [p_value(x) for x in rows["PR(>F)"]],
-                "share": [percent(x) if x >= 0.0005 or x == 0 else "< 0.1 %" for x in rows["share"]],
-            }
-        )
-
     def quality(self) -> str:
         """R squared, condition number and lack of fit, in that order of unimportance."""
         statistics, test = self.model.statistics, self.uncertainty.lack_of_fit
@@ -182,11 +165,27 @@ class FitResult:
 
     def assumptions(self) -> list[str]:
         """Verdicts on the assumptions of the analysis of variance, what its remedies change, and its notes."""
-        return [
-            *(check.verdict for check in self.anova.checks),
-            self.anova.conclusion(),
-            *(f"ANOVA: {n}." for n in self.anova.notes),
-        ]
+        if self.anova is None:
+            return ["No analysis of variance was asked for."]
+        notes = [f"ANOVA: {note}." for note in self.anova.notes]
+        return [*(check.verdict for check in self.anova.checks), self.anova.conclusion(), *notes]
+
+
+def anova_table(anova: Anova) -> pd.DataFrame:
+    """The analysis of variance, effects by share."""
+    table = anova.table
+    order = [*anova.effects().index, *(n for n in ("block", "Residual") if n in table.index)]
+    rows = table.loc[order]
+    return pd.DataFrame(
+        {
+            "effect": rows.index,
+            "sum_sq": [number(x) for x in rows["sum_sq"]],
+            "df": [number(x) for x in rows["df"]],
+            "F": [number(x) for x in rows["F"]],
+            "PR(>F)": [p_value(x) for x in rows["PR(>F)"]],
+            "share": [percent(x) if x >= 0.0005 or x == 0 else "< 0.1 %" for x in rows["share"]],
+        }
+    )
 
 
 ERROR_COLUMNS = {"median": "median", "P95": "p95", "max": "max"}

@@ -18,8 +18,11 @@ from qmodel.fit.screening import Screened, screen
 from qmodel.fit.selection import Validated, simplest, validate
 from qmodel.fit.table import Measurements
 from qmodel.fit.treatments import Groups, treatments
-from qmodel.service.forms import Form
+from qmodel.service.forms import Affine, Form
 from qmodel.service.terms import Term
+
+LEAST_CELLS = 4
+"""With fewer cells nothing can be left out: the straight line through them is taken as it is."""
 
 BEST = 6
 """How many of the best screened candidates are fitted in full, besides the best of each size."""
@@ -71,7 +74,7 @@ def search(
     """
     folds = level_folds(cells, m.numeric)
     options = [
-        Option(scalings, adjusted, validate(candidate, adjusted, folds, how))
+        Option(scalings, adjusted, validate(candidate, adjusted, folds, how, lenient=terms is not None))
         for scalings, adjusted, groups in treatments(m, cells, references)
         if terms is None or groups is None
         for candidate in _candidates(m, adjusted, folds, groups, order, terms)
@@ -79,7 +82,7 @@ def search(
     options = [o for o in options if np.isfinite(o.validated.score) and (terms is not None or _all_used(o, how))]
     if not options:
         place = f"terms {' + '.join(map(str, terms))}" if terms else "measurements"
-        raise InputError(place, "are not determined where a level is left out", "measure more levels")
+        raise InputError(place, "do not determine a function when any level is left out", "measure more levels")
     sizes = [(float(option.size), option.validated.candidate.degree) for option in options]
     chosen = options[simplest([option.validated.fold_errors for option in options], sizes)]
     candidate, adjusted = chosen.validated.candidate, chosen.cells
@@ -91,9 +94,15 @@ def search(
 
 
 def _all_used(option: Option, how: Fitting) -> bool:
-    """Whether every term has a coefficient: otherwise a smaller candidate says the same."""
+    """Whether every term but the constant has a coefficient: otherwise a smaller candidate says the same."""
     form = option.validated.candidate.fit(option.cells, None, how)
-    return form is not None and bool(np.all(form.coefficients != 0))
+    if not isinstance(form, Affine):
+        return form is not None
+    return all(weight != 0 or _is_constant(term) for term, weight in zip(form.terms, form.weights, strict=True))
+
+
+def _is_constant(term: Term) -> bool:
+    return all(atom.kind == "is" for atom in term.atoms)
 
 
 def _beyond(candidate: Candidate, cells: Cells, fold: Fold, how: Fitting) -> dict[str, float]:
@@ -112,6 +121,8 @@ def _candidates(
     """The best affine functions of the screening, or the one that was asked for."""
     if terms is not None:
         return [AffineCandidate(tuple(terms))]
+    if len(cells) < LEAST_CELLS:
+        return [AffineCandidate((Term(), *(Term.parse(name) for name in m.numeric[: len(cells) - 1])))]
     screened = screen(basis(cells, m.numeric, order), cells, folds, groups.index if groups else None)
     chosen = [s.terms for s in _worth_a_look(screened)]
     if groups is not None:

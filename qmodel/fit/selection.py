@@ -35,7 +35,7 @@ class Validated:
 
         Folds in which no cell can be judged (NaN) do not count.
         """
-        return mean_known(self.fold_errors)
+        return mean_known(self.fold_errors) if len(self.forms) else 0.0
 
     def inside(self) -> dict[str, float]:
         """Median, P95 and maximum error at left-out levels between measured ones."""
@@ -46,12 +46,18 @@ class Validated:
         return residual_summary(self.errors[self.edge.astype(bool)])
 
 
-def validate(candidate: Candidate, cells: Cells, folds: Sequence[Fold], how: Fitting = DEFAULT) -> Validated:
-    """Fit without each fold and predict it."""
+def validate(
+    candidate: Candidate, cells: Cells, folds: Sequence[Fold], how: Fitting = DEFAULT, *, lenient: bool = False
+) -> Validated:
+    """Fit without each fold and predict it; a fold without which nothing is determined counts as infinitely wrong.
+
+    Where `lenient`, such a fold is passed over (NaN): the function was asked for, whatever the folds say.
+    """
     fold_errors, errors, which, edge, forms = [], [], [], [], []
     for k, fold in enumerate(folds):
         form = candidate.fit(cells.take(~fold.test), None, how)
         error = _relative_error(form, cells.take(fold.test))
+        error = np.where(np.isinf(error), np.nan, error) if lenient else error
         forms.append(form)
         errors.append(error)
         which.append(np.full(len(error), k))
@@ -61,9 +67,9 @@ def validate(candidate: Candidate, cells: Cells, folds: Sequence[Fold], how: Fit
     return Validated(
         candidate,
         np.array(fold_errors),
-        np.concatenate(errors),
-        np.concatenate(which),
-        np.concatenate(edge),
+        np.concatenate([np.zeros(0), *errors]),
+        np.concatenate([np.zeros(0), *which]),
+        np.concatenate([np.zeros(0), *edge]),
         tuple(forms),
     )
 
@@ -88,6 +94,8 @@ def within_one_standard_error(fold_errors: Sequence[Array]) -> list[bool]:
     every candidate look alike. Folds that some candidate could not be judged in (NaN) do not count. The best
     itself is always among them.
     """
+    if not fold_errors[0].size:
+        return [True] * len(fold_errors)
     shared = ~np.any([np.isnan(e) for e in fold_errors], axis=0)
     fold_errors = [e[shared] for e in fold_errors] if shared.any() else [np.nan_to_num(e) for e in fold_errors]
     scores = [float(np.mean(e)) for e in fold_errors]

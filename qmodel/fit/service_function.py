@@ -36,6 +36,7 @@ def fit_measurements(
     order: int = 3,
     anova_type: int = 2,
     transform: Transform = "log",
+    analysis: bool = True,
 ) -> FitResult:
     """Choose and fit the service-time function of `measurements`.
 
@@ -43,7 +44,8 @@ def fit_measurements(
     error at left-out factor levels, the simpler of equals first. `terms` (in the grammar of
     `qmodel.service.terms`) fixes the function instead. A factor with named levels either scales the time (one
     ratio a level; always so for `pacing`), changes every coefficient, or does nothing, whichever predicts best;
-    `reference` names the level that predictions assume. `loss` is relative, huber or absolute.
+    `reference` names the level that predictions assume. `loss` is relative, huber or absolute. Without `analysis`
+    the analysis of variance is left out, which takes most of the time of a small fit.
     Raises InputError for levels or terms that the measurements do not have.
     """
     m = _with_categories(measurements, categorical)
@@ -55,7 +57,7 @@ def fit_measurements(
     weights = cell_weights(cells, scatter(start, cells))
     model = refine(start, cells, weights, how)
     spread = uncertainty(model, cells, weights, m.frame, m.y, how)
-    anova = analyse(m, type=anova_type, transform=transform)
+    anova = analyse(m, type=anova_type, transform=transform) if analysis else None
     model = completed(model, m, cells, spread, found, anova)
     return diagnose(FitResult(model, m, cells, anova, found, spread))
 

@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 from scipy.stats import f as f_law
 
 from qmodel.fit.cells import Array, Cells
-from qmodel.fit.least_squares import Fitting, conditioning, inverse_gram
+from qmodel.fit.least_squares import NEAR, Fitting, conditioning, inverse_gram
 from qmodel.service.model import ServiceModel
 
 FEW = 5
@@ -162,4 +162,7 @@ def block_variance(frame: pd.DataFrame, cells: Cells, y: Array) -> float:
 
 def _root(f: Array, cells: Cells, how: Fitting) -> Array:
     """Square root of the loss's weights."""
-    return np.ones(len(f)) if how.loss == "absolute" else 1.0 / f
+    if how.loss == "absolute":
+        return np.ones(len(f))
+    near = np.mean((f / cells.mean - 1.0) ** 2) <= NEAR**2
+    return 1.0 / f if near else 1.0 / cells.mean

@@ -90,7 +90,7 @@ class Domain:
         """A message where `levels` ask for at least what a cell that ran out of memory asked for."""
         for cell in self.out_of_memory:
             if all(name in levels and _reaches(levels[name], level) for name, level in cell.items()):
-                where = ", ".join(f"{name} = {level}" for name, level in cell.items())
+                where = ", ".join(f"{name} = {level_text(level)}" for name, level in cell.items())
                 return [f"out of memory when measured at {where}"]
         return []
 
