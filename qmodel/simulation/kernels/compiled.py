@@ -1,0 +1,74 @@
+"""Compilation: numba with its cache on disk, and a word to the user while it compiles."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core import event
+
+MESSAGE = "compiling the simulator (once; cached afterwards)"
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """`function` compiled into whatever compiled function calls it; for the small parts of an event loop."""
+    return njit(error_model="numpy", forceinline=True)(function)
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """`function` compiled on first use and cached on disk: beside the source, or in the user's cache folder.
+
+    Where neither can be written it is compiled again in each process.
+    """
+    options = {"error_model": "numpy", "nogil": True}
+    try:
+        dispatcher = njit(cache=True, **options)(function)
+    except RuntimeError:  # numba finds no folder for its cache
+        return njit(**options)(function)
+    _stamp(dispatcher)
+    return dispatcher
+
+
+def _stamp(dispatcher: Any) -> None:
+    """Make the cached code of one kernel stale when any kernel's source changes.
+
+    Numba looks at the file of the function alone, yet the code of the functions it calls is compiled into it.
+    """
+    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if file is not None:
+        file._source_stamp = _sources()
+
+
+@cache
+def _sources() -> bytes:
+    folder = Path(__file__).parent
+    text = b"".join(path.name.encode() + path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(text).digest()
+
+
+class _Announcer(event.Listener):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell, self._told = tell, False
+
+    def on_start(self, event: Any) -> None:
+        if not self._told:
+            self._told = True
+            self._tell(MESSAGE)
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextmanager
+def announced(tell: Callable[[str], None] | None) -> Iterator[None]:
+    """Inside, the first compilation (not a load from the cache) calls `tell` with one line."""
+    if tell is None:
+        yield
+        return
+    with event.install_listener("numba:compile", _Announcer(tell)):
+        yield

@@ -1,0 +1,113 @@
+"""Ranks in a form that compiled code knows, and a user's own rank as a function."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from qmodel.simulation.kernels.columns import Floats
+from qmodel.simulation.kernels.compiled import compiled
+
+
+class Form(NamedTuple):
+    """rank = key - slope * age + age // quantum + number of thresholds reached; -inf from the age `limit` on.
+
+    Every preset but the sharing ones is of this form. `quantum` is infinite, and `thresholds` and `limit` are
+    empty, where they say nothing. With `sized`, key and limit are proportional to the size.
+    """
+
+    key: Floats
+    slope: float
+    quantum: float
+    thresholds: Floats
+    limit: Floats
+    sized: bool
+
+
+class Own(NamedTuple):
+    """A user's rank, and all that it may look at; `class_index` stands for the class's name.
+
+    `faults[0]` becomes 1 + the request whose rank was not a number.
+    """
+
+    function: Any
+    faults: NDArray[np.int64]
+    arrival_s: Floats
+    size_s: Floats
+    predicted_s: Floats
+    priority: Floats
+    weight: Floats
+    deadline_s: Floats
+    lottery: Floats
+    class_index: Floats
+
+
+def rank_of(order: Form | Own, request: int, attained: float) -> float:
+    """The rank of a request that has attained so many seconds of service."""
+    return (_form_rank if isinstance(order, Form) else _own_rank)(order, request, attained)  # type: ignore[arg-type]
+
+
+def shrink(order: Form | Own, request: int, factor: float) -> None:
+    """Take note that the request needs `factor` times its size; its prediction shrinks with it."""
+    (_form_shrink if isinstance(order, Form) else _own_shrink)(order, request, factor)  # type: ignore[arg-type]
+
+
+def _form_rank(form: Form, request: int, attained: float) -> float:
+    if form.limit.size and attained >= form.limit[request]:
+        return -np.inf
+    rank = form.key[request] - form.slope * attained
+    if form.quantum < np.inf:
+        rank += attained // form.quantum
+    for level in range(form.thresholds.size):
+        rank += attained >= form.thresholds[level]
+    return rank
+
+
+def _own_rank(own: Own, request: int, attained: float) -> float:
+    value = own.function(
+        own.arrival_s[request],
+        own.size_s[request],
+        own.predicted_s[request],
+        own.priority[request],
+        own.weight[request],
+        own.deadline_s[request],
+        own.lottery[request],
+        own.class_index[request],
+        attained,
+    )
+    if np.isnan(value):
+        own.faults[0] = request + 1
+        return np.inf
+    return value
+
+
+def _form_shrink(form: Form, request: int, factor: float) -> None:
+    if form.sized:
+        form.key[request] *= factor
+        if form.limit.size:
+            form.limit[request] *= factor
+
+
+def _own_shrink(own: Own, request: int, factor: float) -> None:
+    own.size_s[request] *= factor
+    own.predicted_s[request] *= factor
+
+
+@overload(rank_of, strict=False, jit_options={"forceinline": True})
+def _rank_of_type(order: Any, request: Any, attained: Any) -> Any:
+    return _form_rank if order.instance_class is Form else _own_rank
+
+
+@overload(shrink, strict=False, jit_options={"forceinline": True})
+def _shrink_of_type(order: Any, request: Any, factor: Any) -> Any:
+    return _form_shrink if order.instance_class is Form else _own_shrink
+
+
+@compiled
+def own_keys(own: Own, keys: Floats) -> None:
+    """The user's rank of every request before any service."""
+    for request in range(keys.size):
+        keys[request] = rank_of(own, request, 0.0)

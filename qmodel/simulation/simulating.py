@@ -1,0 +1,233 @@
+"""A scenario answered by discrete events: one long run without its warm-up, or replications of a finite horizon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmodel.answer import PolicyAnswer, unstable
+from qmodel.errors import InputError
+from qmodel.intervals import BATCHES, mser5
+from qmodel.simulation.replaying import to_stderr
+
+if TYPE_CHECKING:
+    from qmodel.scenario import Scenario
+    from qmodel.simulation.summary import Metrics, Series
+
+SOURCE = "qmodel simulation"
+LONGEST_RUN = 50_000_000
+REPLICATIONS = 20
+Progress = Callable[[int, int], None]
+
+
+def simulate(
+    scenario: Scenario,
+    *,
+    requests: int = 200_000,
+    seed: int = 1,
+    percentiles: Sequence[float] = (50.0, 95.0, 99.0),
+    precision: float | None = None,
+    horizon_s: float | None = None,
+    replications: int = REPLICATIONS,
+    progress: Progress | None = None,
+    tell: Callable[[str], None] | None = to_stderr,
+) -> PolicyAnswer:
+    """Mean, percentiles, slowdown and attainment of every class, each with its 95 % interval.
+
+    One run of about `requests` requests (exactly, with one class); the warm-up that MSER-5 finds is left out, and
+    intervals are by batch means. With `precision` the run is doubled until the relative half width of every
+    class's mean response is at most that. Equal seeds give equal requests under every policy (common random
+    numbers).
+
+    With `horizon_s`, the requests that arrive within it, from an empty system, are served to the end, in
+    independent `replications`; nothing is left out, and no steady state is supposed. This is the only way for a
+    queue that is unstable; without it such a queue is answered with `stable` False and no means.
+
+    `progress` is called with (requests or replications done, in all); `tell` with a line when the simulator must be
+    compiled first. Raises InputError for what cannot be simulated.
+
+    >>> from qmodel.scenario import Scenario
+    >>> from qmodel.workload import Exponential, Poisson, RequestClass
+    >>> one = RequestClass("a", arrivals=Poisson(rate=0.5), service=Exponential(mean=1.0))
+    >>> answer = simulate(Scenario(classes=[one]), requests=100_000, tell=None)
+    >>> low, high = answer["all"].ci95["mean_response_s"]
+    >>> low < 2.0 < high, answer.method
+    (True, 'simulation')
+    """
+    from qmodel.simulation.kernels.compiled import announced
+
+    _check(requests, percentiles, precision, horizon_s, replications)
+    with announced(tell):
+        if horizon_s is not None:
+            return _replicated(scenario, horizon_s, replications, seed, percentiles, progress)
+        if not is_stable(scenario):
+            return _unstable(scenario)
+        return _steady(scenario, requests, seed, percentiles, precision, progress)
+
+
+def is_stable(scenario: Scenario) -> bool:
+    """Whether the servers keep up: with the service of a long queue, where there is a queue condition."""
+    return long_run_load(scenario) < 1.0
+
+
+def long_run_load(scenario: Scenario) -> float:
+    """Load per server while the queue is long."""
+    work = (
+        served.rate * (served.service if served.long_queue is None else served.long_queue).occupancy.mean
+        for served in scenario.served
+    )
+    return math.fsum(work) / scenario.system.servers
+
+
+def _check(
+    requests: int,
+    percentiles: Sequence[float],
+    precision: float | None,
+    horizon_s: float | None,
+    replications: int,
+) -> None:
+    if requests < 1:
+        raise InputError("simulation, requests", f"{requests} is not a number of requests", "give at least 1")
+    if any(not 0 < percent < 100 for percent in percentiles):
+        raise InputError("simulation, percentiles", "must lie between 0 and 100", "e.g. 50,95,99")
+    for name, value in (("precision", precision), ("horizon_s", horizon_s)):
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(f"simulation, {name}", f"{value} is not a positive number", "give a value above 0")
+    if replications < 1:
+        raise InputError("simulation, replications", f"{replications} is below 1", "give at least 2")
+
+
+def _unstable(scenario: Scenario) -> PolicyAnswer:
+    rates = {served.name: served.rate for served in scenario.served}
+    answer = unstable(scenario.policy.name, scenario.rate, long_run_load(scenario), rates)
+    answer.notes.append("no steady state exists; give a finite horizon to simulate it from empty")
+    return answer
+
+
+def _steady(
+    scenario: Scenario,
+    requests: int,
+    seed: int,
+    percentiles: Sequence[float],
+    precision: float | None,
+    progress: Progress | None,
+) -> PolicyAnswer:
+    while True:
+        part, notes, busy = _run(scenario, requests, np.random.SeedSequence(seed))
+        warmup = 0 if _recorded(scenario) else mser5(part.response_s)
+        counted = part.of(slice(warmup, None))
+        from qmodel.simulation.summary import by_class
+
+        metrics = by_class(counted, len(scenario.served), percentiles)
+        if progress:
+            progress(len(part), len(part))
+        if precision is None or _reached(metrics, precision) or 2 * requests > LONGEST_RUN:
+            break
+        requests *= 2
+    answer = _answer(scenario, f"discrete-event simulation of {len(part):,} requests", metrics, busy)
+    answer.notes = [*notes, *_notes(scenario, metrics, len(part), warmup)]
+    answer.run = {"requests": len(part), "seed": seed, "warmup": warmup, "batches": BATCHES}
+    if precision is not None:
+        answer.run["precision"] = precision
+        if not _reached(metrics, precision):
+            answer.notes.append(f"the precision asked for was not reached in {len(part):,} requests")
+    return answer
+
+
+def _replicated(
+    scenario: Scenario,
+    horizon_s: float,
+    replications: int,
+    seed: int,
+    percentiles: Sequence[float],
+    progress: Progress | None,
+) -> PolicyAnswer:
+    from qmodel.simulation.summary import across, by_class
+
+    found: list[list[Metrics]] = []
+    notes: list[str] = []
+    total, busy = 0, 0.0
+    for number, child in enumerate(np.random.SeedSequence(seed).spawn(replications), start=1):
+        part, notes, share = _run(scenario, 0, child, horizon_s)
+        found.append(by_class(part, len(scenario.served), percentiles))
+        total, busy = total + len(part), busy + share / replications
+        if progress:
+            progress(number, replications)
+    metrics = [across(each) for each in zip(*found, strict=True)]
+    title = f"discrete-event simulation of {replications} times {horizon_s:g} s from empty"
+    answer = _answer(scenario, title, metrics, busy)
+    answer.stable = is_stable(scenario)
+    answer.notes = [*notes, f"finite horizon: requests that arrive within {horizon_s:g} s from an empty system"]
+    if not answer.stable:
+        answer.notes.append("the queue is unstable: these values hold for this horizon only and grow with it")
+    answer.run = {
+        "requests": total,
+        "seed": seed,
+        "warmup": 0,
+        "replications": replications,
+        "horizon_s": horizon_s,
+    }
+    return answer
+
+
+def _run(
+    scenario: Scenario, requests: int, seed: np.random.SeedSequence, horizon_s: float | None = None
+) -> tuple[Series, list[str], float]:
+    """The series of one run, notes on it, and the share of time that servers were busy."""
+    from qmodel.simulation.requests import draw
+    from qmodel.simulation.serving import Rules, serve
+    from qmodel.simulation.summary import series
+
+    drawn = draw(scenario, requests, seed, horizon_s)
+    log, notes = serve(scenario.policy, drawn, Rules.of(scenario))
+    work = np.where(log.reduced, drawn.long_s, drawn.service_s)
+    span = float(log.done_s.max()) * scenario.system.servers
+    return series(scenario, drawn, log), notes, float(work.sum()) / span
+
+
+def _answer(scenario: Scenario, result: str, metrics: Sequence[Metrics], busy: float) -> PolicyAnswer:
+    from qmodel.simulation.summary import class_answers
+
+    return PolicyAnswer(
+        policy=scenario.policy.name or type(scenario.policy).__name__,
+        rate=scenario.rate,
+        method="simulation",
+        result=result,
+        utilisation=scenario.utilisation if scenario.condition is None else busy,
+        classes=class_answers(scenario, metrics),
+        source=SOURCE,
+    )
+
+
+def _recorded(scenario: Scenario) -> bool:
+    """Whether arrivals are a recorded stretch, which has no steady state to warm up to."""
+    from qmodel.workload import Trace
+
+    return any(isinstance(served.arrivals, Trace) for served in scenario.served)
+
+
+def _reached(metrics: Sequence[Metrics], precision: float) -> bool:
+    found = [each["mean_response_s"] for each in metrics]
+    return all(mean is not None and not mean.short and mean.relative <= precision for mean in found)
+
+
+def _notes(scenario: Scenario, metrics: Sequence[Metrics], count: int, warmup: int) -> list[str]:
+    from qmodel.simulation.summary import infinite, too_short
+
+    notes = []
+    short = too_short(scenario, metrics)
+    if short:
+        more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+        names = ", ".join(short[:3]) + more
+        notes.append(f"the run of {count:,} requests is too short for the intervals of {names}; ask for more")
+    if warmup >= count // 2 > 0:
+        notes.append("no end of the warm-up was found; ask for more requests")
+    absent = infinite(scenario, metrics)
+    if absent:
+        notes.append(f"no finite mean can be told from this run for {', '.join(absent)}: its tail is too heavy")
+    if _recorded(scenario):
+        notes.append("recorded arrivals: one pass over the trace, from empty, nothing left out")
+    return notes
