@@ -62,6 +62,7 @@ MARKS = re.compile(
   | <(?=[A-Za-z/!?])             # the start of an element or an address
   | &(?=\#?[A-Za-z0-9]+;)        # the start of an entity
   | ^\[|\[(?=\^)|\](?=[(\[:])    # boxes, footnotes, links
+  | !$                           # an image, if a link follows
     """,
     re.VERBOSE,
 )

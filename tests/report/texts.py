@@ -48,6 +48,13 @@ TRAPS = (
     "=",
     "\\",
     "[x] done",
+    "wow!",
+    "see [1]",
+    "open [",
+    "less <",
+    "and &",
+    "3^",
+    "at @",
 )
 
 texts = st.one_of(
