@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from qmodel.errors import InputError
-from qmodel.workload.discrete import Discrete
+from qmodel.workload.discrete import Deterministic, Discrete
 from qmodel.workload.distribution import LARGEST, Distribution, Mixture, positive
 
 
@@ -176,9 +176,7 @@ class Cache(Transform):
         if self.hit_ratio == 0:
             return replace(service, occupancy=miss)
         left = 1.0 - self.saved_fraction
-        hit: Distribution = Discrete((self.lookup_s,), (1.0,))
-        if left > 0:
-            hit = service.occupancy.scaled(left).shifted(self.lookup_s)
+        hit = service.occupancy.scaled(left).shifted(self.lookup_s) if left > 0 else Deterministic(self.lookup_s)
         occupancy = Mixture((self.hit_ratio, 1.0 - self.hit_ratio), (hit, miss))
         return replace(
             service, occupancy=occupancy, energy=service.energy * (1 - self.hit_ratio * self.saved_fraction)

@@ -17,7 +17,11 @@ import numpy as np
 from qmodel.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
+
+    Reached = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 
 
 class Distribution(ABC):
@@ -221,17 +225,27 @@ class Mixture(Distribution):
         return np.asarray(self._blend([law.lst(s) for law in self.laws]))
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
-        return np.vectorize(self._quantile, otypes=[float])(p)
+        p = np.asarray(p, dtype=float)
+        return self._between([law.quantile(p) for law in self._possible()], lambda x: self.cdf(x) >= p)
 
-    def _quantile(self, p: float) -> float:
-        ends = [float(law.quantile(p)) for law, q in zip(self.laws, self.probabilities, strict=True) if q > 0]
-        low, high = min(ends), max(ends)
-        while high - low > 1e-13 * max(high, 1e-300):
-            middle = 0.5 * (low + high)
-            if middle in (low, high):
+    def upper_quantile(self, tail: ArrayLike) -> NDArray[np.float64]:
+        tail = np.asarray(tail, dtype=float)
+        return self._between([law.upper_quantile(tail) for law in self._possible()], lambda x: self.sf(x) <= tail)
+
+    def _possible(self) -> list[Distribution]:
+        return [law for law, q in zip(self.laws, self.probabilities, strict=True) if q > 0]
+
+    def _between(self, ends: list[NDArray[np.float64]], reached: Reached) -> NDArray[np.float64]:
+        """Smallest x that has `reached` its level, by bisection between the quantiles of the laws."""
+        low, high = np.min(ends, axis=0), np.max(ends, axis=0)
+        for _ in range(1100):  # enough to halve from the largest double to the smallest
+            open_ = np.isfinite(high) & (high - low > 1e-13 * high)
+            if not open_.any():
                 break
-            low, high = (low, middle) if float(self.cdf(middle)) >= p else (middle, high)
-        return high
+            middle = np.where(open_, low + 0.5 * (high - low), high)
+            beyond = reached(middle)
+            low, high = np.where(open_ & ~beyond, middle, low), np.where(open_ & beyond, middle, high)
+        return np.asarray(high)
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         counts = rng.multinomial(size, np.asarray(self.probabilities) / math.fsum(self.probabilities))
@@ -248,7 +262,7 @@ class Mixture(Distribution):
         return sorted((value, p) for value, p in masses.items() if p > 0)
 
     def support(self) -> tuple[float, float]:
-        ends = [law.support() for law, q in zip(self.laws, self.probabilities, strict=True) if q > 0]
+        ends = [law.support() for law in self._possible()]
         return min(low for low, _ in ends), max(high for _, high in ends)
 
 
