@@ -1,0 +1,59 @@
+"""Diffusion models: a step is one denoising step of a request's batch of images."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from qmodel.live.engine import Work
+from qmodel.measure.targets.base import make_target
+
+
+class _DenoisingJob(Protocol):
+    remaining: int
+
+    def step(self) -> None:
+        """One denoising step."""
+
+
+class DenoisingJob:
+    """The target's job, with the token count that every job has."""
+
+    __slots__ = ("_job", "_step", "remaining", "tokens")
+
+    def __init__(self, job: _DenoisingJob) -> None:
+        self._job, self._step = job, job.step
+        self.remaining, self.tokens = job.remaining, 0
+
+    def step(self) -> None:
+        """One denoising step of the whole batch."""
+        self._step()
+        self.remaining = self._job.remaining
+
+
+class DiffusionEngine:
+    """A diffusion target ("digits-diffusion", "torch-diffusion"); levels `batch_size` and `steps`.
+
+    Raises MissingExtra without the target's library.
+    """
+
+    emulated = False
+    factors = ("batch_size", "steps")
+
+    def __init__(self, kind: str, threads: int = 1, **options: Any) -> None:
+        self.name = kind
+        self._target: Any = make_target(kind, threads=threads, **options)
+        self.device: str = self._target.device
+
+    def start(self, work: Work) -> DenoisingJob:
+        """Draw the noise; images depend on the seed alone, not on the order of service."""
+        levels = work.levels
+        return DenoisingJob(self._target.start(levels.get("batch_size", 1), levels.get("steps", 16), work.seed))
+
+    def versions(self) -> dict[str, str]:
+        """Those of the target."""
+        found: dict[str, str] = self._target.versions()
+        return found
+
+    def close(self) -> None:
+        """Release the target."""
+        self._target.close()

@@ -1,0 +1,201 @@
+"""The whole schedule of a run, drawn before it starts: who arrives when, and what each asks for.
+
+Common random numbers: every class, and everything drawn for it, has a random stream of its own, named by the seed
+and by what is drawn. So the same seed and rate give the same arrivals and the same factors under every policy
+and every early-exit setting, and settings are compared on the very same requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qmodel.errors import InputError
+from qmodel.scenario import Scenario
+from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, Transform
+from qmodel.workload import PredictedSize, RequestClass
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+LONG = "_long"
+"""Suffix of the columns that hold for a service which starts while the queue condition holds."""
+
+
+def draw_schedule(scenario: Scenario, horizon_s: float, seed: int) -> pd.DataFrame:
+    """One row for each request that arrives in [0, horizon_s), in order of arrival.
+
+    Columns: request_id (0, 1, ...), class, scheduled_s, one for each factor of a class (`steps`, `batch_size`, ...;
+    whole numbers, after the transforms that always apply), size_s (seconds that the model predicts, or that were
+    drawn), with a queue condition the same again ending in `_long`, work_s (size_s with the model's residual: how
+    long an emulated engine takes), delivered_at (share of the steps after which the result is out),
+    predicted_size_s, priority, weight, deadline_s, lottery. `attrs` holds seed, horizon_s and rate.
+    Raises InputError when nothing arrives.
+    """
+    import pandas as pd
+
+    if not (math.isfinite(horizon_s) and horizon_s > 0):
+        raise InputError("horizon", f"{horizon_s} is no duration", "give seconds above 0")
+    frames = [_class_rows(scenario, request_class, horizon_s, seed) for request_class in scenario.classes]
+    rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    if not len(rows):
+        raise InputError("schedule", f"no request arrives in {horizon_s:g} s", "run for longer")
+    rows = rows.sort_values("scheduled_s", kind="stable", ignore_index=True)
+    rows.insert(0, "request_id", np.arange(len(rows)))
+    rows.attrs = {"seed": int(seed), "horizon_s": float(horizon_s), "rate": float(scenario.rate)}
+    return rows
+
+
+def digest(schedule: pd.DataFrame) -> str:
+    """SHA-256 of a schedule: equal schedules have equal digests."""
+    return hashlib.sha256(schedule.to_csv(index=False).encode()).hexdigest()
+
+
+def response_limit_s(slo: Mapping[str, float]) -> float:
+    """The tightest response time that an SLO asks for; infinite without one.
+
+    >>> response_limit_s({"response_p99_s": 10.0, "ttft_p95_s": 0.5})
+    10.0
+    """
+    return min((limit for name, limit in slo.items() if name.startswith("response")), default=math.inf)
+
+
+def _class_rows(scenario: Scenario, request_class: RequestClass, horizon_s: float, seed: int) -> pd.DataFrame:
+    import pandas as pd
+
+    draw = Draws(seed, request_class.name)
+    times = request_class.arrivals.times(draw.stream("arrivals"), horizon_s)
+    n = times.size
+    factors = {name: _whole(law.sample(draw.stream(name), n)) for name, law in request_class.factors.items()}
+    base = None if request_class.service is None else request_class.service.sample(draw.stream("service"), n)
+    always = [transform for transform in scenario.transforms if transform.when is None]
+    settings = Settings(scenario, request_class, factors, base, draw)
+    columns: dict[str, Any] = {"class": request_class.name, "scheduled_s": times}
+    columns |= settings.under(always)
+    if scenario.condition is not None:
+        changed = settings.under(list(scenario.transforms))
+        columns |= {name + LONG: values for name, values in changed.items() if name != "delivered_at"}
+    columns["work_s"] = columns["size_s"] * settings.residual
+    if scenario.condition is not None:
+        columns["work_s" + LONG] = columns["size_s" + LONG] * settings.residual
+    columns["predicted_size_s"] = columns["size_s"] * prediction_factor(request_class.predicted_size, draw, n)
+    columns |= {"priority": request_class.priority, "weight": request_class.weight}
+    columns["deadline_s"] = times + response_limit_s(request_class.slo)
+    columns["lottery"] = draw.uniform("lottery", n)
+    return pd.DataFrame(columns)
+
+
+class Draws:
+    """Random streams of one class, one for each thing drawn."""
+
+    def __init__(self, seed: int, class_name: str) -> None:
+        self._key = [seed, zlib.crc32(class_name.encode())]
+
+    def stream(self, what: str) -> np.random.Generator:
+        """The stream of that name, from its start."""
+        return np.random.default_rng([*self._key, zlib.crc32(what.encode())])
+
+    def uniform(self, what: str, n: int) -> Array:
+        """n numbers in [0, 1) from the stream of that name."""
+        return self.stream(what).random(n)
+
+
+class Settings:
+    """What the requests of one class ask for, under one list of transforms or another."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        request_class: RequestClass,
+        factors: Mapping[str, Array],
+        base_s: Array | None,
+        draw: Draws,
+    ) -> None:
+        self._scenario, self._class = scenario, request_class
+        self._factors, self._base_s, self._draw = factors, base_s, draw
+        self._n = len(next(iter(factors.values()))) if base_s is None else len(base_s)
+        self.residual = self._residual()
+
+    def under(self, transforms: list[Transform]) -> dict[str, Array]:
+        """Factors, size_s and delivered_at when these transforms apply."""
+        factors, pending = dict(self._factors), []
+        for transform in transforms:
+            if isinstance(transform, FewerSteps) and self._base_s is None and "steps" in factors:
+                factors["steps"] = np.array(
+                    [transform.steps_kept(steps) for steps in factors["steps"]], dtype=float
+                )
+            else:
+                pending.append(transform)
+        size, delivered = self._sizes(factors), np.ones(self._n)
+        for transform in pending:
+            size, kept, out = self._apply(transform, size, self._uniform(transform))
+            delivered = delivered * out
+            if "steps" in factors:
+                factors["steps"] = np.maximum(1.0, np.rint(factors["steps"] * kept))
+        return {**factors, "size_s": size, "delivered_at": delivered}
+
+    def _sizes(self, factors: Mapping[str, Array]) -> Array:
+        """Seconds at full speed: drawn, or predicted by the fitted model from the factors."""
+        if self._base_s is not None:
+            return self._base_s
+        model = self._scenario.system.model
+        if model is None:
+            place = f"class '{self._class.name}'"
+            raise InputError(place, "gives factors but the system has no fitted model", "set system.service")
+        names = list(factors)
+        distinct, which = np.unique(np.column_stack([factors[name] for name in names]), axis=0, return_inverse=True)
+        seconds = [float(model.predict(dict(zip(names, row.tolist(), strict=True)))) for row in distinct]
+        return np.array(seconds)[which.reshape(-1)]
+
+    def _apply(self, transform: Transform, size: Array, uniform: Array) -> tuple[Array, Array, Array]:
+        """The size after one transform, with the shares of the steps done and of those before delivery."""
+        one = np.ones_like(size)
+        if isinstance(transform, FewerSteps):
+            return size * transform.fraction, one, one
+        if isinstance(transform, ModelSwap):
+            return size * transform.service_factor, one, one
+        if isinstance(transform, EarlyExit):
+            edges = np.cumsum(transform.probabilities)[:-1]
+            share = np.asarray(transform.fractions)[np.searchsorted(edges, uniform, side="right")]
+            return (size, one, share) if transform.delivery == "release" else (size * share, share, one)
+        if isinstance(transform, Cache):
+            left = np.where(uniform < transform.hit_ratio, 1.0 - transform.saved_fraction, 1.0)
+            return transform.lookup_s + size * left, one, one
+        raise InputError("transform", f"{type(transform).__name__} cannot be run live", "leave it out")
+
+    def _uniform(self, transform: Transform) -> Array:
+        """What decides about each request; the same whatever other kinds of transform there are."""
+        kind = type(transform)
+        same = [other for other in self._scenario.transforms if type(other) is kind]
+        number = next(i for i, other in enumerate(same) if other is transform)
+        return self._draw.uniform(f"{kind.__name__} {number}", self._n)
+
+    def _residual(self) -> Array:
+        """What repeats of the same work vary by; 1 where sizes are drawn."""
+        scv = self._scenario.system.model.residual_scv if self._scenario.system.model else 0.0
+        if self._base_s is not None or scv <= 1e-10:
+            return np.ones(self._n)
+        return self._draw.stream("residual").gamma(1.0 / scv, scv, self._n)
+
+
+def prediction_factor(law: PredictedSize, draw: Draws, n: int) -> Array:
+    """Predicted over true size; NaN where no prediction is made."""
+    if law.error == "exponential":
+        return draw.stream("prediction").exponential(1.0, n)
+    if law.error == "lognormal":
+        variance = math.log1p(law.scv)
+        return draw.stream("prediction").lognormal(-0.5 * variance, math.sqrt(variance), n)
+    return np.full(n, math.nan if law.error == "none" else 1.0)
+
+
+def _whole(levels: Array) -> Array:
+    """Engines take whole numbers, at least 1."""
+    return np.maximum(1.0, np.rint(levels))

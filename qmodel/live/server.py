@@ -1,0 +1,253 @@
+"""The serving loop, in a process of its own: `python -m qmodel.live.server CONTROL ARRIVALS RECORDS` (descriptors).
+
+The engine is loaded and warmed here once and serves run after run. At every step boundary the loop takes what has
+arrived, asks the scheduler who goes next, and lets the engine do one step; when nobody is there it sleeps until
+somebody comes. Times are `time.monotonic`, the same clock in every process of the machine, from an origin that the
+load generator names. When the load generator goes away, this process ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from qmodel.errors import InputError
+from qmodel.live.engine import Engine, Job, Work, make_engine, warm_up
+from qmodel.live.scheduler import Entry, Scheduler
+from qmodel.live.wire import Inbox, Outbox, Record, RunOrder, unpack_policy
+
+REPORT_EVERY_S = 0.25
+_WARM_SETTINGS = 64
+
+
+@dataclass(slots=True)
+class Service:
+    """One request's way through the server; times are on the clock, `service_s` sums its steps."""
+
+    work: Work
+    work_long: Work | None
+    delivered_at: float
+    job: Job | None = None
+    size_s: float = 0.0
+    total: int = 0
+    done: int = 0
+    deliver_after: int = 0
+    tokens: int = 0
+    started: float = math.nan
+    delivered: float = math.nan
+    service_s: float = 0.0
+    token_times: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Tally:
+    """What the loop says of itself: steps, seconds in the engine, asleep, reporting, and in all."""
+
+    steps: int = 0
+    busy_s: float = 0.0
+    asleep_s: float = 0.0
+    reporting_s: float = 0.0
+    span_s: float = 0.0
+    wakes: int = 0
+
+    def report(self) -> dict[str, Any]:
+        """With the loop's own time for each step: what is neither engine, nor sleep, nor reporting."""
+        own = self.span_s - self.busy_s - self.asleep_s - self.reporting_s
+        return {**vars(self), "overhead_per_step_s": own / self.steps if self.steps else 0.0}
+
+
+class Loop:
+    """Serves one run to its end."""
+
+    def __init__(
+        self, engine: Engine, scheduler: Scheduler, entries: Sequence[Entry], inbox: Inbox, outbox: Outbox
+    ) -> None:
+        self.engine, self.scheduler, self.entries = engine, scheduler, entries
+        self.inbox, self.outbox = inbox, outbox
+        self.tally = Tally()
+        self._origin = self._told = 0.0
+
+    def run(self, origin: float) -> None:
+        """Serve until the last request is announced and gone, or the run is stopped."""
+        clock, arrived, scheduler, entries = time.monotonic, self.inbox.arrived, self.scheduler, self.entries
+        add, choose, step = scheduler.add, scheduler.next, self._step
+        self._origin, begun = origin, clock()
+        while not self.inbox.stopped:
+            for index in arrived():
+                add(entries[index])
+            entry = choose()
+            if entry is not None:
+                step(entry)
+            elif self.inbox.closed:
+                break
+            else:
+                self._sleep()
+        self.tally.span_s = clock() - begun
+
+    def _sleep(self) -> None:
+        if self.outbox.kept:
+            self._report()
+        asleep = time.monotonic()
+        self.inbox.wait()
+        self.tally.asleep_s += time.monotonic() - asleep
+        self.tally.wakes += 1
+
+    def _step(self, entry: Entry) -> None:
+        """One step of the request's work; the scheduler is told of it, the load generator of the request's end."""
+        service: Service = entry.payload
+        clock = time.monotonic
+        begin = clock()
+        try:
+            job = service.job
+            if job is None:
+                job = self._begin(entry, service, begin)
+            job.step()
+        except Exception as error:  # whatever an engine raises is this request's failure, not the server's
+            self._fail(entry, service, error, clock())
+            return
+        now = clock()
+        spent = now - begin
+        service.service_s += spent
+        service.done += 1
+        tally = self.tally
+        tally.steps += 1
+        tally.busy_s += spent
+        if job.tokens > service.tokens:
+            service.token_times += [now] * (job.tokens - service.tokens)
+            service.tokens = job.tokens
+        if service.done == service.deliver_after:
+            service.delivered = now
+        if job.remaining:
+            self.scheduler.credit(entry, service.size_s * service.done / service.total)
+        else:
+            self._leave(entry, service, now)
+        if now - self._told > REPORT_EVERY_S:
+            self._report()
+
+    def _report(self) -> None:
+        begin = time.monotonic()
+        self.outbox.flush()
+        self._told = time.monotonic()
+        self.tally.reporting_s += self._told - begin
+
+    def _begin(self, entry: Entry, service: Service, now: float) -> Job:
+        service.started = now
+        work = service.work_long if entry.reduced and service.work_long is not None else service.work
+        job = service.job = self.engine.start(work)
+        service.size_s, service.total = entry.request.size, job.remaining
+        service.deliver_after = max(1, math.ceil(service.delivered_at * job.remaining - 1e-9))
+        return job
+
+    def _leave(self, entry: Entry, service: Service, now: float, failure: str = "") -> None:
+        origin = self._origin
+        if service.delivered != service.delivered:  # it ended before the step at which it was to be delivered
+            service.delivered = now
+        self.scheduler.finish(entry)
+        service.job = None
+        self.outbox.done(
+            Record(
+                entry.index,
+                service.started - origin,
+                service.delivered - origin,
+                now - origin,
+                service.service_s,
+                entry.attained,
+                service.done,
+                entry.reduced,
+                tuple(t - origin for t in service.token_times),
+                failure,
+            )
+        )
+
+    def _fail(self, entry: Entry, service: Service, error: Exception, now: float) -> None:
+        why = " ".join(str(error).split())
+        self._leave(entry, service, now, f"{type(error).__name__}: {why}" if why else type(error).__name__)
+
+
+def entries_of(order: RunOrder) -> list[Entry]:
+    """The requests of an order as the scheduler takes them."""
+    services = map(Service, order.works, order.works_long, order.delivered)
+    rows = zip(order.requests, order.size_long, services, strict=True)
+    return [Entry(i, request, size_long, payload=service) for i, (request, size_long, service) in enumerate(rows)]
+
+
+def serve_order(engine: Engine, order: RunOrder, control: Connection, inbox: Inbox, outbox: Outbox) -> None:
+    """Warm the engine to the order's settings, say so, wait for the origin of time, and serve."""
+    try:
+        scheduler = Scheduler(unpack_policy(order.policy), order.condition)
+        entries = entries_of(order)
+        warm_up(engine, _settings(order))
+    except Exception as error:
+        control.send(("refused", *_told_as(error)))
+        return
+    inbox.reset()
+    control.send(("warm",))
+    origin = control.recv()
+    loop = Loop(engine, scheduler, entries, inbox, outbox)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        loop.run(origin)
+        outbox.end(loop.tally.report())
+    except (EOFError, BrokenPipeError):
+        raise
+    except Exception as error:
+        outbox.fault(*_told_as(error))
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _settings(order: RunOrder) -> list[Work]:
+    """One work for each distinct setting, without more than an engine can warm up to."""
+    works = [*order.works, *(work for work in order.works_long if work)]
+    distinct = {tuple(sorted((k, v) for k, v in work.levels.items() if k != "steps")): work for work in works}
+    return list(distinct.values())[:_WARM_SETTINGS]
+
+
+def _told_as(error: Exception) -> tuple[str, str, str]:
+    if isinstance(error, InputError):
+        return error.place, error.fault, error.remedy
+    return "server", f"{type(error).__name__}: {error}", "mend the policy or the engine"
+
+
+def main(control_fd: int, arrivals_fd: int, records_fd: int) -> None:
+    """Build the engine that the first message names, then serve orders until the other end closes."""
+    control, outbox = Connection(control_fd), Outbox(Connection(records_fd))
+    inbox = Inbox(arrivals_fd)
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        setup = control.recv()
+        try:
+            engine = make_engine(setup["kind"], threads=setup["threads"], **setup["options"])
+        except Exception as error:
+            control.send(("refused", *_told_as(error)))
+            return
+        try:
+            control.send(("ready", introduction(engine)))
+            while True:
+                serve_order(engine, control.recv(), control, inbox, outbox)
+        finally:
+            engine.close()
+
+
+def introduction(engine: Engine) -> dict[str, Any]:
+    """What the load generator needs to know of the engine."""
+    return {
+        "name": engine.name,
+        "device": engine.device,
+        "emulated": engine.emulated,
+        "factors": tuple(engine.factors),
+        "versions": engine.versions(),
+    }
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))
