@@ -11,6 +11,7 @@ from typing import Literal
 
 from qmodel.errors import InputError
 from qmodel.policy import FCFS, PS, Policy
+from qmodel.scenario_tables import to_tables
 from qmodel.service.from_model import FittedModel, mapped, service_law
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import FewerSteps, QueueCondition, Service, Transform
@@ -154,8 +155,6 @@ class Scenario:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what the scenario says, in canonical form: equal questions have equal fingerprints."""
-        from qmodel.scenario_tables import to_tables
-
         text = json.dumps(to_tables(self), sort_keys=True, separators=(",", ":"), default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
-from qmodel.policy import Policy
-from qmodel.scenario import Scenario, System
 from qmodel.service.transform import TRANSFORMS, Transform
-from qmodel.workload import RequestClass
 from qmodel.workload.grammar import arrivals_to_table, law_to_table
+
+if TYPE_CHECKING:
+    from qmodel.policy import Policy
+    from qmodel.scenario import Scenario, System
+    from qmodel.workload import RequestClass
 
 
 def to_tables(scenario: Scenario) -> dict[str, Any]:
@@ -17,7 +19,8 @@ def to_tables(scenario: Scenario) -> dict[str, Any]:
 
     `scenario_file.from_tables` reads them back, save a fitted model, which stands there by its fingerprint.
 
-    >>> from qmodel.workload import Exponential, Poisson
+    >>> from qmodel.scenario import Scenario
+    >>> from qmodel.workload import Exponential, Poisson, RequestClass
     >>> chat = RequestClass("chat", arrivals=Poisson(rate=0.8), service=Exponential(mean=1.0))
     >>> to_tables(Scenario(classes=[chat]))["class"][0]["arrivals"]
     {'process': 'poisson', 'rate': 0.8}
