@@ -1,0 +1,161 @@
+"""Service chosen by the queue's length: FCFS and two priorities."""
+
+import pytest
+
+from qmodel.answer import NotAnalysable
+from qmodel.policy import FCFS, PS, SRPT, NonPreemptivePriority, PreemptivePriority
+from qmodel.scenario import Scenario
+from qmodel.service.transform import EarlyExit, ModelSwap, QueueCondition
+from qmodel.theory import analyse
+from qmodel.theory.threshold import threshold_chain
+from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Mixture
+from tests.theory import queues
+from tests.theory.scenarios import ORACLES, means, one, request_class, several
+
+BOTH = [NonPreemptivePriority(), PreemptivePriority()]
+
+
+def swap(factor, above, below=None, swap_time_s=0.0):
+    return ModelSwap(when=QueueCondition(above, below, swap_time_s), service_factor=factor)
+
+
+def test_oracle():
+    answer = analyse(one(1.1, Deterministic(1.0), FCFS(), transforms=[swap(0.4, 4)]))
+    mean, share = ORACLES[
+        "model swap at queue threshold 4: arrival rate 1.1, service 1.0 or 0.4 deterministic, "
+        "mean T and share on the small model"
+    ]
+    assert answer["all"].mean_response_s == pytest.approx(mean, abs=5e-5)
+    assert answer["all"].share_reduced == pytest.approx(share, abs=5e-5)
+    assert answer.utilisation == pytest.approx(1.1 * ((1 - 0.2391580662) * 1.0 + 0.2391580662 * 0.4), rel=1e-9)
+
+
+@pytest.mark.parametrize("policy", [FCFS(), *BOTH], ids=lambda p: p.name)
+def test_equal_modes_are_the_plain_queue(policy):
+    classes = [(0.3, Hyperexponential(1.0, 3.0)), (0.4, Gamma(1.0, 0.1))]
+    plain = means(several(classes, policy))
+    assert means(several(classes, policy, transforms=[swap(1.0, 3)])) == pytest.approx(plain, rel=1e-10)
+
+
+@pytest.mark.parametrize("policy", [FCFS(), *BOTH, PS()], ids=lambda p: p.name)
+def test_threshold_zero_is_always_long(policy):
+    classes = [(0.6, Exponential(1.0)), (0.7, Deterministic(1.0))]
+    always = [(rate, law.scaled(0.5)) for rate, law in classes]
+    assert means(several(classes, policy, transforms=[swap(0.5, 0)])) == pytest.approx(
+        means(several(always, policy)), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("policy", [FCFS(), *BOTH], ids=lambda p: p.name)
+def test_threshold_out_of_reach_is_the_plain_queue(policy):
+    classes = [(0.1, Exponential(1.0)), (0.2, Exponential(1.0))]
+    plain = means(several(classes, policy))
+    assert means(several(classes, policy, transforms=[swap(0.5, 40)])) == pytest.approx(plain, rel=1e-9)
+
+
+def test_identical_classes_make_priority_fcfs_overall():
+    classes = [(0.5, Deterministic(1.0)), (0.6, Deterministic(1.0))]
+    orders = [analyse(several(classes, p, transforms=[swap(0.4, 4)]), percentiles=()) for p in (FCFS(), BOTH[0])]
+    for metric in ("mean_response_s", "share_reduced"):
+        assert orders[1]["all"].metrics[metric] == pytest.approx(orders[0]["all"].metrics[metric], rel=1e-10)
+
+
+def test_exponential_services_make_preemption_invisible_overall():
+    """Memoryless and alike in both modes per class: total number as under FCFS when the modes are equal."""
+    classes = [(0.3, Exponential(1.0)), (0.4, Exponential(1.0))]
+    found = analyse(several(classes, PreemptivePriority(), transforms=[swap(1.0, 2)]), percentiles=())
+    assert found["all"].mean_response_s == pytest.approx(1 / 0.3, rel=1e-10)
+
+
+FCFS_CASES = [
+    (1.1, Deterministic(1.0), 0.4, QueueCondition(4)),
+    (0.9, Exponential(1.0), 0.5, QueueCondition(4, 2)),
+    (0.6, Hyperexponential(1.0, 3.0), 0.7, QueueCondition(3, None, 0.2)),
+    (0.9, Gamma(1.0, 0.01), 0.5, QueueCondition(5, 2, 0.3)),
+]
+
+
+@pytest.mark.parametrize(("rate", "law", "factor", "condition"), FCFS_CASES, ids=str)
+def test_fcfs_against_simulation(rate, law, factor, condition):
+    arriving = queues.jobs([(rate, law, law.scaled(factor))], 200_000, seed=11)
+    served, swaps = queues.fcfs_queue(arriving, condition.above, condition.below, condition.swap_time_s)
+    transform = ModelSwap(when=condition, service_factor=factor)
+    answer = analyse(one(rate, law, FCFS(), transforms=[transform]), percentiles=())["a"]
+    assert queues.Estimate.of(queues.responses(served)).agrees(answer.mean_response_s, within=0.03)
+    assert queues.Estimate.of(queues.reduced(served)).agrees(answer.share_reduced, within=0.03)
+    chain = threshold_chain(rate, law, law.scaled(factor), condition)
+    assert chain.swapped == pytest.approx(swaps, rel=0.03)
+
+
+def test_fcfs_classes_differ_by_their_service_alone():
+    classes = [(0.5, Exponential(1.0)), (0.3, Deterministic(2.0))]
+    answer = analyse(several(classes, FCFS(), transforms=[swap(0.5, 2)]), percentiles=())
+    assert answer["c0"].mean_wait_s == pytest.approx(answer["c1"].mean_wait_s, rel=1e-12)
+    short = 1 - answer["all"].share_reduced
+    assert answer["c1"].mean_service_s == pytest.approx(2 * short + 1 * (1 - short), rel=1e-12)
+
+
+PRIORITY_CASES = [
+    ((0.3, Exponential(1.0)), (0.5, Exponential(1.0)), 0.5, 4),
+    ((0.4, Deterministic(0.8)), (0.6, Deterministic(1.2)), 0.45, 3),
+    ((0.3, Gamma(1.0, 0.01)), (0.6, Mixture((0.5, 0.5), (Gamma(0.5, 0.01), Gamma(1.5, 0.01)))), 0.5, 1),
+    ((0.5, Hyperexponential(0.8, 3.0)), (0.2, Hyperexponential(1.0, 3.0)), 0.6, 2),
+]
+
+
+@pytest.mark.parametrize("policy", BOTH, ids=lambda p: p.name)
+@pytest.mark.parametrize(("high", "low", "factor", "above"), PRIORITY_CASES, ids=str)
+def test_two_priorities_against_simulation(high, low, factor, above, policy):
+    arriving = queues.jobs([(r, law, law.scaled(factor)) for r, law in (high, low)], 200_000, seed=3)
+    served = queues.priority_queue(arriving, policy.preemptive, above)
+    answer = analyse(several([high, low], policy, transforms=[swap(factor, above)]), percentiles=())
+    for k in (0, 1):
+        part = answer[f"c{k}"]
+        assert queues.Estimate.of(queues.responses(served, k)).agrees(part.mean_response_s, within=0.03)
+        assert queues.Estimate.of(queues.reduced(served, k)).agrees(part.share_reduced, within=0.03)
+
+
+def test_two_classes_of_the_low_priority_under_preemption():
+    """Interrupted services of different length inside one priority."""
+    laws = [(0.3, Exponential(1.0)), (0.3, Deterministic(0.5)), (0.2, Deterministic(1.5))]
+    names = ["high", "brief", "lengthy"]
+    classes = [request_class(n, r, law, min(k, 1)) for k, (n, (r, law)) in enumerate(zip(names, laws, strict=True))]
+    answer = analyse(Scenario(classes, policy=PreemptivePriority(), transforms=[swap(0.5, 2)]), percentiles=())
+    arriving = queues.jobs([(r, law, law.scaled(0.5)) for r, law in laws], 250_000, seed=9)
+    for job in arriving:
+        job.kind, job.number = job.number, min(job.number, 1)
+    served = queues.priority_queue(arriving, True, 2)
+    for k, name in enumerate(names):
+        times = [job.done - job.arrival for job in served if job.kind == k]
+        assert queues.Estimate.of(times).agrees(answer[name].mean_response_s, within=0.03)
+
+
+def test_early_release_under_preemption():
+    """Delivery at half the service: less of the own service, prolonged as much per second."""
+    release = EarlyExit(fractions=(0.5,), probabilities=(1.0,), delivery="release")
+    classes = [(0.3, Exponential(1.0)), (0.4, Exponential(1.0))]
+    found = means(several(classes, PreemptivePriority(), transforms=[release, swap(1.0, 2)]))
+    assert found == pytest.approx([0.5 + 0.3 / 0.7, 0.5 / 0.7 + 0.7 / (0.7 * 0.3)], rel=1e-10)
+
+
+@pytest.mark.parametrize("policy", [FCFS(), *BOTH], ids=lambda p: p.name)
+def test_stability_is_judged_by_the_long_service(policy):
+    classes = [(0.8, Deterministic(1.0)), (0.7, Deterministic(1.0))]
+    assert analyse(several(classes, policy, transforms=[swap(0.4, 4)]), percentiles=()).stable
+    assert not analyse(several(classes, policy, transforms=[swap(0.7, 4)])).stable
+    calm = analyse(
+        several([(0.2, Deterministic(1.0)), (0.2, Deterministic(1.0))], policy, transforms=[swap(3.0, 4)])
+    )
+    assert not calm.stable and calm.utilisation == pytest.approx(1.2)
+
+
+def test_refusals_say_why():
+    classes = [(0.3, Exponential(1.0)), (0.3, Exponential(1.0)), (0.2, Exponential(1.0))]
+    three = analyse(several(classes, BOTH[0], transforms=[swap(0.5, 2)]))
+    assert isinstance(three, NotAnalysable) and "two priorities" in three.reason
+    hysteresis = analyse(several(classes[:2], BOTH[1], transforms=[swap(0.5, 2, 1)]))
+    assert isinstance(hysteresis, NotAnalysable) and "hysteresis" in hysteresis.reason
+    srpt = analyse(several(classes[:2], SRPT(), transforms=[swap(0.5, 2)]))
+    assert isinstance(srpt, NotAnalysable) and "srpt" in srpt.reason
+    far = analyse(several(classes[:2], BOTH[0], transforms=[swap(0.5, 100)]))
+    assert isinstance(far, NotAnalysable) and "64" in far.reason
