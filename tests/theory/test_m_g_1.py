@@ -87,7 +87,7 @@ def test_deterministic_jump_is_exact():
 
 
 def lattice_bounds(law, rate, t, steps=400):
-    """P(T <= t) from below and above: W is a geometric sum of residual services, rounded up or down to a lattice."""
+    """P(T <= t) bounded: W is a geometric sum of residual services, rounded up or down on a lattice."""
     h = 1.0 / steps
     n = round(t / h)
     edges = np.arange(n + 2) * h
@@ -123,10 +123,10 @@ def test_cdf_within_lattice_bounds(law):
 )
 def test_law_has_the_mean_of_the_formula(law):
     result = fcfs(one(0.6, law, FCFS()).served).classes[0]
-    t = np.linspace(0.0, 120.0, 2401)
+    t = np.arange(0.025, 120.0, 0.05)
     tail = np.array([1.0 - result.law.cdf(float(x)) for x in t])
     assert tail[-1] < 1e-6
-    assert result.mean_response == pytest.approx(np.trapezoid(tail, t), rel=2e-4)
+    assert result.mean_response == pytest.approx(0.05 * tail.sum(), rel=2e-4)
 
 
 def test_infinite_second_moment_leaves_percentiles():
