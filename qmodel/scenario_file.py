@@ -122,7 +122,7 @@ def from_tables(tables: Mapping[str, Any], source: str, folder: Path, default_na
     try:
         return Scenario(
             classes=tuple(_class(table, folder) for table in checked.request_class),
-            policy=make_policy(checked.policy.preset, **_options(checked.policy)),
+            policy=make_policy(checked.policy.preset, folder, **_options(checked.policy)),
             system=_system(checked.system, folder),
             transforms=tuple(make_transform(table) for table in checked.transform),
             name=checked.name or default_name,

@@ -200,15 +200,15 @@ _CLASSES: tuple[Callable[..., Policy], ...] = (
 PRESETS: dict[str, Callable[..., Policy]] = {made.name: made for made in _CLASSES}  # type: ignore[attr-defined]
 
 
-def make_policy(name: str, **options: Any) -> Policy:
-    """A preset by its name, or a user's own policy by `module:Class` (found from the working folder too).
+def make_policy(name: str, folder: Path | None = None, /, **options: Any) -> Policy:
+    """A preset by its name, or a user's own policy by `module:Class` (found in the working folder or `folder`).
 
     Raises InputError for an unknown name or option.
 
     >>> make_policy("srpt").rank(Request(0.0, 3.0, 3.0), 1.0)
     2.0
     """
-    factory = _load(name) if ":" in name else PRESETS.get(name)
+    factory = _load(name, folder) if ":" in name else PRESETS.get(name)
     if factory is None:
         raise InputError(f"policy '{name}'", "is unknown", nearest(name, list(PRESETS)))
     _check_options(name, factory, options)
@@ -230,10 +230,11 @@ def _check_options(name: str, factory: Callable[..., Policy], options: Mapping[s
         raise InputError(f"policy '{name}', {unknown}", "is no option of it", remedy)
 
 
-def _load(name: str) -> Callable[..., Policy]:
+def _load(name: str, folder: Path | None) -> Callable[..., Policy]:
     module_name, _, attribute = name.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    for place in (folder, Path()):
+        if place is not None and str(place.resolve()) not in sys.path:
+            sys.path.insert(0, str(place.resolve()))
     try:
         loaded = getattr(importlib.import_module(module_name), attribute)
     except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
