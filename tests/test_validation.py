@@ -67,7 +67,8 @@ class TestValidated:
             ({"cuont": 3}, "q.toml: cuont: is not known; did you mean 'count'?"),
             ({"zzzz": 3}, "q.toml: zzzz: is not known; known: count, inner, item, on, table"),
             ({"inner": {"spede": 3}}, "q.toml: inner.spede: is not known; did you mean 'speed'?"),
-            ({"item": [{"nam": "a"}]}, "q.toml: item.0.name: is missing; add it"),
+            ({"item": [{}]}, "q.toml: item.0.name: is missing; add it"),
+            ({"item": [{"nam": "a"}]}, "q.toml: item.0.nam: is not known; did you mean 'name'?"),
             ({"item": [{"name": "a", "inr": {}}]}, "q.toml: item.a.inr: is not known; did you mean 'inner'?"),
             (
                 {"item": [{"name": "a", "inner": {"sped": 1}}]},
@@ -110,6 +111,7 @@ class TestValidated:
 
     def test_a_missing_table_says_what_to_add(self) -> None:
         assert fault({}) == "q.toml: item: is missing; add an [[item]]"
+        assert fault({"itme": [{"name": "a"}]}) == "q.toml: itme: is not known; did you mean 'item'?"
 
     def test_long_values_are_cut(self) -> None:
         assert len(fault(GOOD | {"count": "x" * 10_000})) < 120
