@@ -98,18 +98,24 @@ def _replayed(scenario: Scenario, requests: pd.DataFrame, factor: NDArray[np.flo
     from qmodel.simulation import replay
 
     names = [request_class.name for request_class in scenario.classes]
-    service = requests.size_s.to_numpy() * factor
-    long = requests.size_s_long.to_numpy() * factor if "size_s_long" in requests else service
+    long = "_long" if "size_s_long" in requests else ""
+    size, size_long = requests.size_s.to_numpy(), requests["size_s" + long].to_numpy()
+    steps = {} if "steps" not in requests else {
+        "grain_s": size * factor / requests.steps.to_numpy(),
+        "grain_long_s": size_long * factor / requests["steps" + long].to_numpy(),
+    }  # fmt: skip
     replayed = replay(
         scenario,
         arrival_s=requests.scheduled_s.to_numpy(),
         class_index=requests["class"].map(names.index).to_numpy(),
-        service_s=service,
-        service_long_s=long,
+        service_s=size * factor,
+        service_long_s=size_long * factor,
+        size_s=size,
+        size_long_s=size_long,
         delivered_share=requests.delivered_at.to_numpy(),
-        predicted_s=np.where(np.isnan(requests.predicted_size_s), service, requests.predicted_size_s),
+        predicted_s=requests.predicted_size_s.fillna(requests.size_s).to_numpy(),
         lottery=requests.lottery.to_numpy(),
-        grain_s=service / requests.steps.to_numpy() if "steps" in requests else None,
+        **steps,
     )
     return np.asarray(replayed.delivered_s) - requests.scheduled_s.to_numpy()
 

@@ -46,10 +46,13 @@ class Evaluation:
                 yield setting, run
 
     @property
-    def warmup_s(self) -> float:
-        """Seconds at the start of each run that are not counted."""
-        live = self.plan.tables.live
-        return live.warmup_share * live.seconds if live else 0.0
+    def warmup_share(self) -> float:
+        """Share of each run, at its start, that is not counted."""
+        return self.plan.tables.live.warmup_share if self.plan.tables.live else 0.0
+
+    def warmup_s(self, run: LiveRun) -> float:
+        """The same in seconds."""
+        return self.warmup_share * float(run.meta["horizon_s"])
 
 
 def evaluate(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
@@ -59,6 +62,7 @@ def evaluate(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     if evaluation.runs:
         tables |= {
             "runs": run_figures,
+            "setting_quality": setting_quality,
             "arrivals": arrival_tests,
             "measured": measured,
             "comparison": comparison,
@@ -80,7 +84,7 @@ def measured_answers(evaluation: Evaluation) -> dict[Setting, PolicyAnswer]:
 
     percentiles = tuple(evaluation.plan.tables.percentiles)
     return {
-        setting: measured_answer(runs, evaluation.scenario(setting), percentiles, warmup_s=evaluation.warmup_s)
+        setting: measured_answer(runs, evaluation.scenario(setting), percentiles, evaluation.warmup_share)
         for setting, runs in evaluation.runs.items()
     }
 
@@ -126,10 +130,34 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
     for setting, run in evaluation.each_run():
         scenario = evaluation.scenario(setting)
         schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
-        rungs = ladder(scenario, run.log, schedule, evaluation.predicted[setting], evaluation.warmup_s)
+        rungs = ladder(scenario, run.log, schedule, evaluation.predicted[setting], evaluation.warmup_s(run))
         seed = run.meta["seed"]
         rows += [{**_where(setting), "seed": seed, **asdict(rung), "explains": rung.explains} for rung in rungs]
     return pd.DataFrame(rows).rename(columns={"class_name": "class"})
+
+
+def setting_quality(evaluation: Evaluation) -> pd.DataFrame:
+    """Quality of what each live setting delivered, by class: requests weigh by the images they asked for.
+
+    Columns: policy, exit, load, class, share_reduced (of the requests), steps (mean), agreement, frechet_distance.
+    The agreement is the weighted mean; so is the distance, which bounds that of the mixture from above.
+    """
+    import pandas as pd
+
+    if evaluation.plan.tables.quality is None:
+        return pd.DataFrame(columns=["policy", "exit", "load", "class", "share_reduced", "steps"])
+    by_steps = evaluation.results.read_table("quality").set_index("steps")
+    rows = []
+    for setting, runs in evaluation.runs.items():
+        counted = _counted(evaluation, runs)
+        done = counted[counted.status == "ok"]
+        for name in ["all", *(c.name for c in evaluation.base.classes)]:
+            part = done if name == "all" else done[done["class"] == name]
+            shares = part.groupby("steps").batch_size.sum() / part.batch_size.sum()
+            judged = by_steps.loc[shares.index, ["agreement", "frechet_distance"]].mul(shares, axis=0).sum()
+            row = {"share_reduced": part.reduced.mean(), "steps": part.steps.mean(), **judged.to_dict()}
+            rows.append({**_where(setting), "class": name, **row})
+    return pd.DataFrame(rows)
 
 
 def run_figures(evaluation: Evaluation) -> pd.DataFrame:
@@ -175,11 +203,12 @@ def improvements(evaluation: Evaluation) -> pd.DataFrame:
 
     rows = []
     baseline_exit = evaluation.plan.tables.exit[0].name
+    judged = setting_quality(evaluation).set_index(["policy", "exit", "load", "class"])
     for setting, runs in evaluation.runs.items():
         baseline = Setting(evaluation.plan.tables.baseline, baseline_exit, setting.load)
         if setting == baseline or baseline not in evaluation.runs:
             continue
-        logs = _counted(runs, evaluation.warmup_s), _counted(evaluation.runs[baseline], evaluation.warmup_s)
+        logs = _counted(evaluation, runs), _counted(evaluation, evaluation.runs[baseline])
         for name in ["all", *(c.name for c in evaluation.base.classes)]:
             pair = paired_responses(*logs, class_name=name)
             for metric, found in (
@@ -188,17 +217,25 @@ def improvements(evaluation: Evaluation) -> pd.DataFrame:
             ):
                 rows.append({**_where(setting), "class": name, "metric": metric, "baseline": baseline.policy,
                              "improvement_percent": found.value, "low": found.low, "high": found.high,
-                             "basis": "equal load", "method": "measured"})  # fmt: skip
+                             "basis": "equal load", "method": "measured",
+                             "quality": _distance(judged, setting, name),
+                             "baseline_quality": _distance(judged, baseline, name)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _counted(runs: list[LiveRun], warmup_s: float) -> pd.DataFrame:
-    """The logs of all seeds after the warm-up, with request ids that stay apart."""
+def _distance(judged: pd.DataFrame, setting: Setting, name: str) -> float:
+    """Fréchet distance of a setting's images; NaN where quality is not judged."""
+    if "frechet_distance" not in judged:
+        return float("nan")
+    return float(judged.frechet_distance[(setting.policy, setting.exit, setting.load, name)])
+
+
+def _counted(evaluation: Evaluation, runs: list[LiveRun]) -> pd.DataFrame:
+    """The requests of all seeds after the warm-up, with ids that stay apart."""
     import pandas as pd
 
-    frames = [run.log.assign(request_id=run.log.request_id + 10_000_000 * i) for i, run in enumerate(runs)]
-    everything = pd.concat(frames, ignore_index=True)
-    return everything[everything.scheduled_s >= warmup_s]
+    parts = [run.log[run.log.scheduled_s >= evaluation.warmup_s(run)] for run in runs]
+    return pd.concat([part.assign(request_id=part.request_id + i * 10**7) for i, part in enumerate(parts)])
 
 
 def capacities(evaluation: Evaluation) -> pd.DataFrame:
