@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from qmodel.errors import InputError, nearest
@@ -51,12 +52,42 @@ _ALL = (
 METRICS = {metric.name: metric for metric in _ALL}
 
 
-def metric(name: str) -> Metric:
-    """A metric by its name. Raises InputError with the nearest known name.
+PERCENTILE = re.compile(r"p(?P<percent>\d{1,2}(\.\d+)?)_(?P<quantity>response|ttft|tpot)_s")
+QUANTITIES = {"response": ("response time", "T"), "ttft": ("time to first token", "TTFT")} | {
+    "tpot": ("time per output token", "TPOT")
+}
 
-    >>> metric("mean_response_s").unit
-    's'
+
+def metric(name: str) -> Metric:
+    """A metric by its name, any percentile included. Raises InputError with the nearest known name.
+
+    >>> metric("mean_response_s").unit, metric("p99.9_ttft_s").title
+    ('s', '99.9th percentile of time to first token')
     """
-    if name not in METRICS:
+    if name in METRICS:
+        return METRICS[name]
+    percentile = PERCENTILE.fullmatch(name)
+    if percentile is None:
         raise InputError(f"metric '{name}'", "is unknown", nearest(name, list(METRICS)))
-    return METRICS[name]
+    return _percentile(name, percentile["percent"], *QUANTITIES[percentile["quantity"]])
+
+
+def _percentile(name: str, percent: str, quantity: str, letters: str) -> Metric:
+    latex = letters if len(letters) == 1 else rf"\mathrm{{{letters}}}"
+    typst = letters if len(letters) == 1 else f'"{letters}"'
+    title = f"{percent}{_ordinal(percent)} percentile of {quantity}"
+    share = f"{float(percent) / 100:.12g}"
+    return Metric(
+        name, title, f"{latex}_{{{percent}}}", f"{typst}_({percent})", "s", f"P({letters} <= x) = {share}"
+    )
+
+
+def _ordinal(number: str) -> str:
+    """Ending of an ordinal number: 1st, 22nd, 43rd, 11th, 99.9th.
+
+    >>> [_ordinal(number) for number in ("1", "22", "43", "11", "90", "99.9")]
+    ['st', 'nd', 'rd', 'th', 'th', 'th']
+    """
+    if "." in number or number[-2:] in ("11", "12", "13"):
+        return "th"
+    return {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
