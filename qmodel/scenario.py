@@ -18,6 +18,11 @@ from qmodel.service.transform import FewerSteps, QueueCondition, Service, Transf
 from qmodel.workload import ArrivalProcess, Distribution, Mixture, PredictedSize, RequestClass
 
 Batching = Literal["none", "processor-sharing", "dynamic", "continuous"]
+MEANT_FOR = {
+    "max_batch": ("processor-sharing", "dynamic", "continuous"),
+    "kv_capacity_tokens": ("continuous",),
+    "iteration_time": ("dynamic", "continuous"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,10 @@ class System:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"system, {name}", f"{value} is below 1", "give a whole number above 0")
+        for name, batchings in MEANT_FOR.items():
+            if getattr(self, name) is not None and self.batching not in batchings:
+                fault = f"has no meaning with batching = '{self.batching}'"
+                raise InputError(f"system, {name}", fault, "it belongs to " + " or ".join(batchings))
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ class TestSettings:
             ("class.chat.slo.response_p95_s", "2", lambda s: s.classes[0].slo == {"response_p95_s": 2}),
             ("policy.preset", "round-robin", lambda s: s.policy == RoundRobin()),
             ("system.servers", "3", lambda s: s.system.servers == 3),
-            ("system.iteration_time.base", "0.01", lambda s: s.system.iteration_time == IterationTime(0.01)),
+            ("system", "{ batching = 'dynamic', max_batch = 8 }", lambda s: s.system == System(1, "dynamic", 8)),
             (
                 "transform",
                 "[{ kind = 'steps', fraction = 0.5 }]",
