@@ -185,7 +185,7 @@ def _class(table: ClassTable, folder: Path) -> RequestClass:
 
 def make_transform(table: TransformTable) -> Transform:
     """The transform a table spells. Raises InputError for keys that its kind lacks or needs."""
-    given = {k: v for k, v in table.model_dump(exclude={"kind", "name"}).items() if v is not None}
+    given = {k: v for k, v in table.model_dump(exclude={"kind", "name", "own"}).items() if v is not None}
     condition = {k.removesuffix("_queue"): given.pop(k) for k in CONDITION if k in given}
     made, names = TRANSFORMS[table.kind]
     place = f"transform {table.kind}"

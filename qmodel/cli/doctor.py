@@ -15,7 +15,10 @@ import typer
 import qmodel
 
 EXTRAS = {
-    "live": ({"onnxruntime": "run the diffusion model", "sklearn": "judge its images"}, "profile, live runs, studies"),
+    "live": (
+        {"onnxruntime": "run the diffusion model", "sklearn": "judge its images"},
+        "profile, live runs, studies",
+    ),
     "pdf": ({"typst": "set the PDF of a report"}, "report.pdf (Markdown and LaTeX are written without it)"),
     "torch": ({"torch": "run language models", "transformers": "build them"}, "language-model targets, GPUs"),
     "dev": ({"pytest": "run the tests", "mypy": "check types", "ruff": "check style"}, "working on qmodel"),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from qmodel.fit import FitResult
 
 
 def command(
@@ -36,7 +40,7 @@ def command(
     return 0
 
 
-def save_fit_figures(found: object, folder: Path) -> None:
+def save_fit_figures(found: FitResult, folder: Path) -> None:
     """Write every figure of the fit as PNG and SVG."""
     from qmodel.cli.progress import note
     from qmodel.fit.figures import fit_figures

@@ -31,7 +31,6 @@ def planned(plan: StudyPlan) -> list[tuple[Setting, int]]:
 def run_all(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     """Run what is not there yet; a killed study loses the run it was in, nothing else."""
     from qmodel.live import LiveServer, draw_schedule
-    from qmodel.measure import load_spec
 
     runs = planned(plan)
     if not runs:
@@ -39,9 +38,7 @@ def run_all(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     live = plan.tables.live
     assert live is not None
     base, digest = fitted_scenario(plan, results), results.predictions_hash()
-    spec = load_spec(plan.profile_path)
-    target = {"kind": spec.target.kind, **spec.target.options}
-    with LiveServer(target, threads=spec.measurement.threads) as server:
+    with LiveServer(plan.target, threads=plan.threads) as server:
         for i, (setting, seed) in enumerate(runs):
             path = results.log(setting, seed)
             if not path.exists():

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +16,9 @@ from qmodel.errors import InputError, nearest
 from qmodel.scenario import Scenario
 from qmodel.scenario_file import TransformTable, make_transform, read_scenario
 from qmodel.validation import Table, read_toml, validated
+
+if TYPE_CHECKING:
+    from qmodel.measure import ProfileSpec
 
 Positive = Field(gt=0)
 
@@ -27,9 +31,13 @@ class FitTable(Table):
 
 
 class SettingTable(TransformTable):
-    """[[exit]]: a named early-exit setting; without a kind the requests run to their end."""
+    """[[exit]]: a named early-exit setting; without a kind the requests run to their end.
+
+    `own` keeps the transforms of the scenario file as they are.
+    """
 
     name: str
+    own: bool = False
     kind: Literal["model-swap", "steps", "early-exit", "cache"] | None = None  # type: ignore[assignment]
 
 
@@ -63,14 +71,15 @@ class StudyTables(Table):
 
     name: str
     title: str
-    target: str
-    profile: str
+    target: dict[str, Any] = Field(default_factory=dict)
+    threads: int = Field(default=1, ge=1)
+    profile: str | None = None
     scenario: str
     policies: list[str] = Field(min_length=1)
     loads: list[float] = Field(min_length=1)
     baseline: str
     percentiles: list[float] = Field(default=[50.0, 95.0, 99.0])
-    fit: FitTable
+    fit: FitTable | None = None
     exit: list[SettingTable] = Field(min_length=1)
     live: LiveTable | None = None
     quality: QualityTable | None = None
@@ -89,6 +98,10 @@ class StudyTables(Table):
             for load in runs.loads:
                 if load not in self.loads:
                     raise ValueError(f"live.runs: load {load} is not predicted; add it to loads")
+        if (self.profile is None) != (self.fit is None):
+            raise ValueError("profile and [fit] belong together; give both or neither")
+        if self.profile is None and self.live is not None and not self.target:
+            raise ValueError("live runs without a profile need a target; give [target] kind = ...")
         if self.baseline not in self.policies:
             raise ValueError(f"baseline '{self.baseline}' is not among the policies")
         if any(not 0 < load < 1 for load in self.loads):
@@ -127,9 +140,33 @@ class StudyPlan:
         return self.tables.name
 
     @property
-    def profile_path(self) -> Path:
-        """The profile spec."""
-        return self.folder / self.tables.profile
+    def profile_path(self) -> Path | None:
+        """The profile spec; None when the scenario brings its model along."""
+        return self.folder / self.tables.profile if self.tables.profile else None
+
+    @property
+    def phases(self) -> list[str]:
+        """Phases that are fitted, one model each."""
+        return self.tables.fit.phases if self.tables.fit else []
+
+    @cached_property
+    def profile_spec(self) -> ProfileSpec | None:
+        """What is timed, and how."""
+        from qmodel.measure import load_spec
+
+        return load_spec(self.profile_path) if self.profile_path else None
+
+    @property
+    def target(self) -> dict[str, Any]:
+        """What runs live: its kind and options, those of the profile unless the plan names its own."""
+        if self.tables.target or self.profile_spec is None:
+            return self.tables.target
+        return {"kind": self.profile_spec.target.kind, **self.profile_spec.target.options}
+
+    @property
+    def threads(self) -> int:
+        """Threads of the engine."""
+        return self.profile_spec.measurement.threads if self.profile_spec else self.tables.threads
 
     @property
     def scenario_path(self) -> Path:
@@ -162,15 +199,17 @@ class StudyPlan:
         from qmodel.policy import make_policy
 
         table = next(table for table in self.tables.exit if table.name == setting.exit)
-        transforms = () if table.kind is None else (make_transform(table),)
-        return base.at_load(setting.load).with_policy(make_policy(setting.policy)).with_transforms(*transforms)
+        made = base.at_load(setting.load).with_policy(make_policy(setting.policy))
+        if table.own:
+            return made
+        return made.with_transforms(*(() if table.kind is None else (make_transform(table),)))
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides what is measured: study, profile spec and scenario."""
         texts: dict[str, Any] = {"study": self.tables.model_dump(mode="json")}
         for name, path in (("profile", self.profile_path), ("scenario", self.scenario_path)):
-            texts[name] = read_toml(path)
+            texts[name] = read_toml(path) if path else None
         return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()
 
 
@@ -186,6 +225,6 @@ def load_plan(path: Path) -> StudyPlan:
     """Read and check a study file with all the files it names. Raises InputError."""
     plan = StudyPlan(validated(StudyTables, read_toml(path), str(path)), path.parent)
     for named in (plan.profile_path, plan.scenario_path):
-        if not named.is_file():
+        if named is not None and not named.is_file():
             raise InputError(f"{path}", f"names {named}, which is not there", "correct the path")
     return plan

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 def profile(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     """Time the target over its grid; resumes inside the grid."""
-    from qmodel.measure import load_spec, run_profile
+    from qmodel.measure import run_profile
 
-    summary = run_profile(load_spec(plan.profile_path), results.profile, resume=True, progress=watcher.update)
+    if plan.profile_spec is None:
+        return
+    summary = run_profile(plan.profile_spec, results.profile, resume=True, progress=watcher.update)
     for line in summary.lines():
         watcher.say(line)
 
@@ -28,28 +30,28 @@ def fit(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     """ANOVA and the service-time function of each phase, with the evidence as text beside the model."""
     from qmodel.files import write_atomically
 
-    for i, phase in enumerate(plan.tables.fit.phases):
+    for i, phase in enumerate(plan.phases):
         found = fit_phase(plan, results, phase)
         found.model.save(results.model(phase))
         write_atomically(results.folder / f"fit-{phase}.txt", found.summary())
         for warning in found.warnings:
             watcher.say(warning)
         watcher.say(found.model.describe())
-        watcher.update(i + 1, len(plan.tables.fit.phases), phase)
+        watcher.update(i + 1, len(plan.phases), phase)
 
 
 def fit_phase(plan: StudyPlan, results: Results, phase: str) -> FitResult:
     """The fit of one phase to the measured rows; the same rows give the same fit."""
     from qmodel.fit import fit_measurements, read_profile
 
-    reference = plan.tables.fit.reference_pacing
+    reference = plan.tables.fit.reference_pacing if plan.tables.fit else None
     measurements = read_profile([results.profile], phase=phase)
     return fit_measurements(measurements, reference={"pacing": reference} if reference else None)
 
 
 def fitted_scenario(plan: StudyPlan, results: Results) -> Scenario:
-    """The study's scenario with the models fitted in it."""
-    return plan.base_scenario({phase: results.model(phase) for phase in plan.tables.fit.phases})
+    """The study's scenario with the models fitted in it, or with the model that it names itself."""
+    return plan.base_scenario({phase: results.model(phase) for phase in plan.phases})
 
 
 def quality(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
@@ -61,6 +63,12 @@ def quality(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
         return
     steps = sorted({*wanted.steps, *steps_used(plan)})
     results.write_table("quality", quality_by_steps(steps, wanted.images, wanted.seed, progress=watcher.update))
+
+
+def quality_seconds(plan: StudyPlan) -> float:
+    """About how long the judging takes: 0.2 ms for each image and step."""
+    wanted = plan.tables.quality
+    return 2e-4 * wanted.images * sum({*wanted.steps, *steps_used(plan)}) if wanted else 0.0
 
 
 def steps_used(plan: StudyPlan) -> set[int]:

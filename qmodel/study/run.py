@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qmodel.errors import InputError
@@ -23,22 +23,18 @@ class Stage:
 
 
 def _profile_seconds(plan: StudyPlan) -> float:
-    from qmodel.measure import load_spec
-
-    budget = load_spec(plan.profile_path).measurement.budget_s
-    return float(budget) if budget else 60.0
+    spec = plan.profile_spec
+    return 0.0 if spec is None else float(spec.measurement.budget_s or 60.0)
 
 
-STAGES = (
-    Stage("profile", prepare.profile, _profile_seconds),
-    Stage("fit", prepare.fit, lambda plan: 10.0),
-    Stage(
-        "quality", prepare.quality, lambda plan: 0.05 * plan.tables.quality.images if plan.tables.quality else 0.0
-    ),
-    Stage("predictions", prepare.predictions, lambda plan: 20.0 + 0.5 * len(plan.settings)),
-    Stage("live runs", live_runs.run_all, live_runs.seconds),
-    Stage("comparison", evaluate.evaluate, lambda plan: 15.0),
-)
+PROFILE = Stage("profile", prepare.profile, _profile_seconds)
+FIT = Stage("fit", prepare.fit, lambda plan: 10.0)
+QUALITY = Stage("quality", prepare.quality, prepare.quality_seconds)
+PREDICTIONS = Stage("predictions", prepare.predictions, lambda plan: 10.0 + 0.3 * len(plan.settings))
+LIVE = Stage("live runs", live_runs.run_all, live_runs.seconds)
+COMPARISON = Stage("comparison", evaluate.evaluate, lambda plan: 20.0)
+STUDY = (PROFILE, FIT, QUALITY, PREDICTIONS, LIVE, COMPARISON)
+VALIDATION = (PREDICTIONS, LIVE, COMPARISON)
 
 
 def open_results(plan: StudyPlan, results: Results, fresh: bool = False) -> None:
@@ -58,14 +54,16 @@ def open_results(plan: StudyPlan, results: Results, fresh: bool = False) -> None
         results.write_state({"plan": plan.fingerprint, "name": plan.name, "stages": {}})
 
 
-def run_study(plan: StudyPlan, results: Results, watcher: Watcher | None = None) -> bool:
+def run_study(
+    plan: StudyPlan, results: Results, watcher: Watcher | None = None, stages: Sequence[Stage] = STUDY
+) -> bool:
     """Run every stage that is not done yet; returns whether anything was left to do.
 
     Raises InputError from any stage; what was finished stays.
     """
     watcher = watcher or Watcher()
     worked = False
-    for stage in STAGES:
+    for stage in stages:
         state = results.read_state()
         if stage.name in state["stages"]:
             watcher.skip(stage.name)
@@ -78,7 +76,7 @@ def run_study(plan: StudyPlan, results: Results, watcher: Watcher | None = None)
     return worked
 
 
-def remaining_seconds(plan: StudyPlan, results: Results) -> float:
+def remaining_seconds(plan: StudyPlan, results: Results, stages: Sequence[Stage] = STUDY) -> float:
     """About how long the stages still take."""
     done = results.read_state().get("stages", {})
-    return sum(stage.seconds(plan) for stage in STAGES if stage.name not in done)
+    return sum(stage.seconds(plan) for stage in stages if stage.name not in done)

@@ -1,0 +1,108 @@
+"""`qmodel validate`: predict, run live, compare, explain the gap."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from qmodel.study import StudyPlan
+
+
+def command(
+    scenario: Path = typer.Argument(help="Scenario file (TOML) with a fitted model."),
+    target: str = typer.Option("digits-diffusion", help="What runs live."),
+    policy: list[str] = typer.Option(
+        [], help="Policy or policies, P[,P...]; repeatable (default: the scenario's)."
+    ),
+    load: str = typer.Option("0.5,0.7", help="Loads, as shares of capacity."),
+    seconds: float = typer.Option(20.0, help="Seconds of arrivals per run."),
+    seed: str = typer.Option("1", help="Seeds; each is a run of its own."),
+    threads: int = typer.Option(1, help="Threads of the engine."),
+    output: Path | None = typer.Option(
+        None, "--output", "-o", help="Results folder (default: NAME-validation here)."
+    ),
+    json: bool = typer.Option(False, "--json", help="Print the comparison as JSON."),
+) -> int:
+    """Save predictions, run the scenario live, hold both against each other, and explain the gap."""
+    from qmodel.cli.progress import TerminalWatcher, note
+    from qmodel.study import Results
+    from qmodel.study.run import VALIDATION, open_results, run_study
+
+    plan = the_plan(scenario, target, policy, load, seconds, seed, threads)
+    results = Results(output or Path(f"{plan.name}-validation"))
+    open_results(plan, results)
+    with TerminalWatcher() as watcher:
+        run_study(plan, results, watcher, VALIDATION)
+    comparison, ladder = results.read_table("comparison"), results.read_table("ladder")
+    if json:
+        print(comparison.to_json(orient="records", indent=1))
+    else:
+        show(comparison, ladder)
+    note(f"predictions, logs and tables are in {results.folder}")
+    return 0
+
+
+def the_plan(
+    scenario: Path, target: str, policy: list[str], load: str, seconds: float, seed: str, threads: int
+) -> StudyPlan:
+    """A study without profile and fit: the scenario brings its model. Raises InputError."""
+    from qmodel.cli.ask import numbers, policies
+    from qmodel.scenario_file import read_scenario
+    from qmodel.study.plan import StudyPlan, StudyTables
+    from qmodel.validation import validated
+
+    own = read_scenario(scenario).policy.name
+    names = [made.name for made in policies(policy)] or [own]
+    loads = numbers(load, "--load")
+    tables = {
+        "name": scenario.stem,
+        "title": f"Validation of {scenario.name}",
+        "target": {"kind": target},
+        "threads": threads,
+        "scenario": scenario.name,
+        "policies": names,
+        "loads": loads,
+        "baseline": names[0],
+        "exit": [{"name": "as in the scenario", "own": True}],
+        "live": {
+            "seconds": seconds,
+            "seeds": [int(value) for value in numbers(seed, "--seed")],
+            "runs": [{"exit": "as in the scenario", "policies": names, "loads": loads}],
+        },
+    }
+    return StudyPlan(validated(StudyTables, tables, "validate"), scenario.parent)
+
+
+def show(comparison: pd.DataFrame, ladder: pd.DataFrame) -> None:
+    """Mean response of each class, predicted beside measured, and what the gap of all is due to."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from qmodel.cli.tables import significant, time_unit
+
+    means = comparison[comparison.metric == "mean_response_s"]
+    unit, scale = time_unit([*means.predicted, *means.measured])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for head in ("policy", "load", "class"):
+        table.add_column(head, no_wrap=True)
+    for head in (f"theory {unit}", f"live {unit}", "95 % interval", "error"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in means.to_dict("records"):
+        interval = f"{significant(row['low'] * scale, 3)}..{significant(row['high'] * scale, 3)}"
+        verdict = {True: "in", False: "out"}.get(row["inside"], "")
+        table.add_row(row["policy"], f"{row['load']:g}", row["class"], significant(row["predicted"] * scale),
+                      significant(row["measured"] * scale), interval, f"{100 * row['relative_error']:+.1f} %",
+                      verdict)  # fmt: skip
+    console = Console(highlight=False)
+    console.print(table)
+    for (policy, load), rungs in ladder[ladder["class"] == "all"].groupby(["policy", "load"], sort=False):
+        means = rungs.groupby("rung", sort=False).mean_response_s.mean() * scale
+        path = " -> ".join(f"{name} {significant(value)}" for name, value in means.items())
+        console.print(f"{policy} at {load:g}: {path}", style="dim")
