@@ -11,9 +11,9 @@ while n <= K is finite; above K the generating function Q(z) = sum_{n>K} pi(long
 
 where R is what the states below throw above K and u = R(1) its mass; its derivatives at 1 give mass and mean.
 E[T] = E[N]/lambda; the wait is the same for all classes, the mode is read at the start of service and independent
-of the request's own class: E[T_k] = E[W] + sum_m P(m) E[D_{k,m}]. Sources: chains of M/G/1 type, Neuts, *Structured
-Stochastic Matrices of M/G/1 Type* (1989); service chosen by the queue's length, Federgruen & Tijms, *J. Appl. Prob.*
-17 (1980) 758-773.
+of the request's own class: E[T_k] = E[W] + sum_m P(m) E[D_{k,m}]. Sources: chains of M/G/1 type, Neuts,
+*Structured Stochastic Matrices of M/G/1 Type* (1989); service chosen by the queue's length, Federgruen & Tijms,
+*J. Appl. Prob.* 17 (1980) 758-773.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ long if n + m > K. Clearing ends when n = 0; by then m has grown to M. Wanted of
     those of them that were long.
 
 Where all services are long (m >= L) this has a closed form `far`: each high request starts a busy period of long
-services with J low arrivals. What is computed is the difference from it: zero for m >= L; for n + m > K it is carried
-down one busy period at a time, delta(n, m) = sum_j P(J = j) delta(n - 1, m + j); where n + m <= K, the few states of
-short services, a linear system. Nothing is cut off but numbers of arrivals of probability below 1e-15.
+services with J low arrivals. What is computed is the difference from it: zero for m >= L; for n + m > K carried down
+one busy period at a time, delta(n, m) = sum_j P(J = j) delta(n - 1, m + j); where n + m <= K, the few states of short
+services, a linear system. Nothing is cut off but numbers of arrivals of probability below 1e-15.
 """
 
 from __future__ import annotations

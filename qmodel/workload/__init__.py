@@ -1,19 +1,10 @@
 """Demand: distributions, arrival processes, request classes, traces."""
 
 from qmodel.workload.arrivals import ArrivalProcess, Poisson, Renewal, Trace
-from qmodel.workload.continuous import (
-    BoundedPareto,
-    Erlang,
-    Exponential,
-    Gamma,
-    Hyperexponential,
-    Lognormal,
-    Pareto,
-    Uniform,
-    Weibull,
-)
+from qmodel.workload.continuous import Erlang, Exponential, Gamma, Hyperexponential, Uniform
 from qmodel.workload.discrete import Deterministic, Discrete, Empirical, Geometric
 from qmodel.workload.distribution import Distribution, Mixture, Scaled
+from qmodel.workload.heavy_tailed import BoundedPareto, Lognormal, Pareto, Weibull
 from qmodel.workload.request_class import PredictedSize, RequestClass
 
 __all__ = [

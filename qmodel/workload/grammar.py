@@ -12,7 +12,7 @@ from typing import Any
 
 from qmodel.errors import InputError, nearest, short
 from qmodel.workload import arrivals as arrival_processes
-from qmodel.workload import continuous, discrete
+from qmodel.workload import continuous, discrete, heavy_tailed
 from qmodel.workload.arrivals import ArrivalProcess
 from qmodel.workload.distribution import Distribution, Mixture, Scaled, Shifted
 
@@ -22,11 +22,11 @@ LAWS: dict[str, tuple[Callable[..., Distribution], tuple[str, ...]]] = {
     "erlang": (continuous.Erlang, ("k", "mean")),
     "gamma": (continuous.Gamma, ("mean", "scv")),
     "hyperexponential": (continuous.Hyperexponential, ("mean", "scv")),
-    "lognormal": (continuous.Lognormal, ("mean", "scv")),
-    "weibull": (continuous.Weibull, ("mean", "scv")),
+    "lognormal": (heavy_tailed.Lognormal, ("mean", "scv")),
+    "weibull": (heavy_tailed.Weibull, ("mean", "scv")),
     "uniform": (continuous.Uniform, ("low", "high")),
-    "pareto": (continuous.Pareto, ("mean", "alpha")),
-    "bounded_pareto": (continuous.BoundedPareto, ("low", "high", "alpha")),
+    "pareto": (heavy_tailed.Pareto, ("mean", "alpha")),
+    "bounded_pareto": (heavy_tailed.BoundedPareto, ("low", "high", "alpha")),
     "geometric": (discrete.Geometric, ("mean",)),
 }
 PROCESSES: dict[str, tuple[Callable[..., ArrivalProcess], tuple[str, ...]]] = {

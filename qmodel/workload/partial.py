@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.workload.continuous import (
-    BoundedPareto,
-    Exponential,
-    Gamma,
-    Hyperexponential,
-    Lognormal,
-    Pareto,
-    Uniform,
-    Weibull,
-)
+from qmodel.workload.continuous import Exponential, Gamma, Hyperexponential, Uniform
 from qmodel.workload.discrete import Discrete, Geometric
 from qmodel.workload.distribution import Distribution, Mixture, Scaled, Shifted
+from qmodel.workload.heavy_tailed import BoundedPareto, Lognormal, Pareto, Weibull
 from qmodel.workload.quadrature import nodes
 
 if TYPE_CHECKING:
