@@ -29,13 +29,19 @@ class Noise:
 
 @dataclass(frozen=True)
 class Cells:
-    """One entry a cell: `levels` of each factor, `mean` response, `count` of rows; `row_cell` places each row."""
+    """One entry a cell: `levels` of each factor, `mean` response, `count` of rows; `row_cell` places each row.
+
+    `mean_variance` is the relative variance of each cell's mean by its replicates, known with `mean_freedom`
+    degrees of freedom (0: nothing was repeated).
+    """
 
     levels: Mapping[str, Any]
     mean: Array
     count: Array
     noise: Noise
     row_cell: Index
+    mean_variance: Array
+    mean_freedom: int
 
     @classmethod
     def of(cls, frame: pd.DataFrame, factors: Sequence[str], y: Array) -> Cells:
@@ -46,7 +52,8 @@ class Cells:
         count = np.bincount(row_cell).astype(float)
         mean = np.bincount(row_cell, weights=y) / count
         levels = {name: _column(keys[name]) for name in factors}
-        return cls(levels, mean, count, noise_within(y, mean, row_cell), row_cell)
+        noise = noise_within(y, mean, row_cell)
+        return cls(levels, mean, count, noise, row_cell, noise.scv / count, noise.degrees_of_freedom)
 
     def __len__(self) -> int:
         return len(self.mean)
@@ -54,7 +61,13 @@ class Cells:
     def take(self, mask: Mask) -> Cells:
         """The cells where `mask` holds; `row_cell` stays that of the whole."""
         levels = {name: values[mask] for name, values in self.levels.items()}
-        return replace(self, levels=levels, mean=self.mean[mask], count=self.count[mask])
+        picked = {"mean": self.mean[mask], "count": self.count[mask], "mean_variance": self.mean_variance[mask]}
+        return replace(self, levels=levels, **picked)  # type: ignore[arg-type]
+
+    @property
+    def repeated(self) -> bool:
+        """Whether replicates tell how uncertain the means are."""
+        return self.mean_freedom > 0 and bool(np.all(self.mean_variance > 0))
 
 
 def noise_within(y: Array, mean: Array, row_cell: Index) -> Noise:

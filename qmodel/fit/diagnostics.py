@@ -119,6 +119,9 @@ def _noise(result: FitResult) -> Iterator[str]:
     largest = np.sort(deviation)[::-1][: max(1, len(deviation) // 50)]
     if noise.scv > 1e-4 and largest.sum() > 0.5 * deviation.sum():
         yield f"{len(largest)} of {len(deviation)} repetitions make over half of the noise: look for disturbances."
+    if result.visits is not None and result.visits.matter:
+        differ = f"Visits of one cell differ by {percent(result.visits.deviation)} (standard deviation)"
+        yield f"{differ}, more than their repetitions explain: visits, not repetitions, count as replicates."
     block = result.diagnostics["block_standard_deviation"]
     if block > 0.01:
         yield f"Blocks differ by {percent(block)} (standard deviation): the machine changed between them."

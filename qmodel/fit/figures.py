@@ -178,13 +178,25 @@ def interaction(result: FitResult, pair: tuple[str, str] | None = None) -> Figur
     return figure
 
 
+def fit_figures(result: FitResult) -> dict[str, Figure]:
+    """Every figure that this fit admits, by name (interactions need two factors, a curve a numeric one)."""
+    m = result.measurements
+    wanted = {
+        "fit": bool(m.numeric),
+        "qq": True,
+        "main-effects": True,
+        "interaction": len(m.factors) > 1,
+    }
+    return {name: FIGURES[name](result) for name, possible in wanted.items() if possible}
+
+
 FIGURES: Mapping[str, Callable[[FitResult], Figure]] = {
     "fit": fit_against_data,
     "qq": residual_qq,
     "main-effects": main_effects,
     "interaction": interaction,
 }
-"""All figures by name; `interaction` needs two factors."""
+"""All figures by name."""
 
 
 # --- what is drawn ---------------------------------------------------------------------------------------

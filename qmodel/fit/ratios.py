@@ -70,7 +70,7 @@ def _demeaned(columns: Array, group: Index, weight: Array) -> Array:
 
 def _constancy(cells: Cells, residual: Array, freedom: int) -> float | None:
     """p of the F test of the ratio's variation between cells against the replicates' noise."""
-    if freedom < 1 or not cells.noise.known or cells.noise.scv == 0:
+    if freedom < 1 or not cells.repeated:
         return None
-    statistic = float(np.sum(cells.count * residual**2) / freedom / cells.noise.scv)
-    return float(f_law.sf(statistic, freedom, cells.noise.degrees_of_freedom))
+    statistic = float(np.sum(residual**2 / cells.mean_variance) / freedom)
+    return float(f_law.sf(statistic, freedom, cells.mean_freedom))

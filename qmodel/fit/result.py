@@ -13,6 +13,7 @@ from qmodel.fit.cells import Cells
 from qmodel.fit.search import Search
 from qmodel.fit.table import Measurements
 from qmodel.fit.uncertainty import Uncertainty
+from qmodel.fit.visits import Visits
 from qmodel.fit.wording import (
     latex_table,
     latex_text,
@@ -31,6 +32,7 @@ class FitResult:
     """`model` and what speaks for and against it.
 
     `anova`: the analysis of variance. `search`: what was tried. `uncertainty`: covariance, lack of fit.
+    `visits`: whether repetitions of one visit are alike.
     `diagnostics`: figures by name. `warnings`: one sentence each, what an expert would frown at.
     """
 
@@ -40,6 +42,7 @@ class FitResult:
     anova: Anova | None
     search: Search
     uncertainty: Uncertainty
+    visits: Visits | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from qmodel.errors import InputError, nearest
-from qmodel.fit.anova import Transform, analyse
+from qmodel.fit.anova import Anova, Transform, analyse
 from qmodel.fit.assembly import completed, initial_model, scatter, thinned
 from qmodel.fit.cells import Cells
 from qmodel.fit.diagnostics import diagnose
@@ -17,6 +17,7 @@ from qmodel.fit.result import FitResult
 from qmodel.fit.search import search
 from qmodel.fit.table import Level, Measurements
 from qmodel.fit.uncertainty import cell_weights, refine, uncertainty
+from qmodel.fit.visits import Visits, visit_means, visits, with_visits
 from qmodel.service.terms import Term, level_text
 
 __all__ = ["FitResult", "fit_measurements"]
@@ -51,15 +52,27 @@ def fit_measurements(
     m = _with_categories(measurements, categorical)
     how = Fitting(loss, nonnegative)
     cells = Cells.of(m.frame, m.factors, m.y)
+    stays = visits(m.frame, cells, m.y)
+    cells = with_visits(cells, m.frame, stays)
     references = _references(m, dict(reference or {}))
     found = search(m, cells, references, how, order, _parsed(terms, m))
     start = thinned(initial_model(m, found, references))
     weights = cell_weights(cells, scatter(start, cells))
     model = refine(start, cells, weights, how)
     spread = uncertainty(model, cells, weights, m.frame, m.y, how)
-    anova = analyse(m, type=anova_type, transform=transform) if analysis else None
+    anova = _analysis(m, stays, anova_type, transform) if analysis else None
     model = completed(model, m, cells, spread, found, anova)
-    return diagnose(FitResult(model, m, cells, anova, found, spread))
+    return diagnose(FitResult(model, m, cells, anova, found, spread, stays))
+
+
+def _analysis(m: Measurements, stays: Visits | None, kind: int, transform: Transform) -> Anova:
+    """Of single repetitions or, where those of one visit are alike, of the visits' means."""
+    if stays is None or not stays.matter:
+        return analyse(m, type=kind, transform=transform)
+    means = visit_means(m)
+    note = f"on the means of {len(means.frame)} visits, since repetitions within a visit are alike"
+    anova = analyse(means, type=kind, transform=transform)
+    return replace(anova, notes=(note, *anova.notes))
 
 
 def _with_categories(m: Measurements, categorical: Sequence[str]) -> Measurements:

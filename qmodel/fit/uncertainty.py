@@ -47,11 +47,10 @@ def cell_weights(cells: Cells, relative_variance: float) -> Array:
     `relative_variance` is that of cell means around the function. Cells with very many repetitions so count no
     more than the function can be trusted to.
     """
-    noise = cells.noise.scv
-    if not cells.noise.known or noise == 0:
+    if not cells.repeated:
         return np.ones(len(cells))
-    missed = max(0.0, relative_variance - float(np.mean(noise / cells.count)))
-    weights = 1.0 / (missed + noise / cells.count)
+    missed = max(0.0, relative_variance - float(np.mean(cells.mean_variance)))
+    weights = 1.0 / (missed + cells.mean_variance)
     return np.asarray(weights / weights.mean())
 
 
@@ -104,14 +103,9 @@ def uncertainty(
     size = jacobian.shape[1]
     squares, freedom = float(np.sum(((cells.mean - f) * root) ** 2)), len(cells) - size
     test = lack_of_fit(f, cells, size)
-    if (
-        how.loss != "absolute"
-        and freedom < FEW
-        and cells.noise.known
-        and not (test and test.p < 0.05 and freedom > 0)
-    ):
-        within = cells.noise.scv * cells.noise.degrees_of_freedom * float(np.mean(weights / cells.count))
-        squares, freedom = squares + within, max(freedom, 0) + cells.noise.degrees_of_freedom
+    if how.loss != "absolute" and freedom < FEW and cells.repeated and not (test and test.p < 0.05 and freedom > 0):
+        within = cells.mean_freedom * float(np.mean(weights * cells.mean_variance))
+        squares, freedom = squares + within, max(freedom, 0) + cells.mean_freedom
     variance = squares / freedom if freedom > 0 else 0.0
     covariance = variance * inverse_gram(jacobian, root)
     block = block_variance(frame, cells, y)
@@ -128,13 +122,12 @@ def _widening(frame: pd.DataFrame, freedom: float) -> float:
 
 def lack_of_fit(f: Array, cells: Cells, size: int) -> LackOfFit | None:
     """Test that cell means lie around the function no wider than replicates explain; None without replicates."""
-    between, within = len(cells) - size, cells.noise.degrees_of_freedom
-    if between < 1 or not cells.noise.known or cells.noise.scv == 0:
+    between, within = len(cells) - size, cells.mean_freedom
+    if between < 1 or not cells.repeated:
         return None
     relative = cells.mean / f - 1.0
-    mean_square = float(np.sum(cells.count * relative**2)) / between
-    statistic = mean_square / cells.noise.scv
-    missed = float(np.sum(relative**2)) / between - float(np.mean(cells.noise.scv / cells.count))
+    statistic = float(np.sum(relative**2 / cells.mean_variance)) / between
+    missed = float(np.sum(relative**2)) / between - float(np.mean(cells.mean_variance))
     return LackOfFit(
         statistic, (between, within), float(f_law.sf(statistic, between, within)), max(missed, 0.0) ** 0.5
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from qmodel.errors import InputError, nearest
+from qmodel.files import write_atomically
 from qmodel.service.domain import Categorical, Domain, Numeric
 from qmodel.service.forms import finite, form_from_json
 from qmodel.service.model import Residual, ServiceModel
@@ -28,13 +28,7 @@ OPTIONAL = (
 def write_model(model: ServiceModel, path: Path) -> None:
     """Write `model` to `path` by way of a temporary name; raises InputError where that cannot be done."""
     text = json.dumps(to_json(model), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(str(path), f"cannot be written ({error.strerror})", "give a writable path") from None
+    write_atomically(path, text)
 
 
 def read_model(path: Path) -> ServiceModel:

@@ -34,7 +34,7 @@ def truth(data, coefficients=None):
     return value * np.where(data["pacing"] == "idle-gaps", 1.0, RATIO)
 
 
-def planted(seed, *, noise=0.02, block_sd=0.0, coefficients=None, shuffle=False, **design):
+def planted(seed, *, noise=0.02, block_sd=0.0, visit_sd=0.0, coefficients=None, shuffle=False, **design):
     """Gamma noise with mean 1 and coefficient of variation `noise`; run order drawn at random."""
     rng = np.random.default_rng(seed)
     data = frame(**design)
@@ -42,6 +42,9 @@ def planted(seed, *, noise=0.02, block_sd=0.0, coefficients=None, shuffle=False,
     if noise:
         y = y * rng.gamma(noise**-2, noise**2, len(data))
     y = y * np.exp(rng.normal(0.0, block_sd, 50))[data["block"].astype(int)]
+    if visit_sd:
+        visit = data.groupby(["steps", "batch_size", "pacing", "block"]).ngroup()
+        y = y * np.exp(rng.normal(0.0, visit_sd, visit.max() + 1))[visit]
     data["latency_s"] = rng.permutation(y) if shuffle else y
     data["run_order"] = rng.permutation(len(data)).astype(float)
     factors = tuple(name for name in ("steps", "batch_size", "pacing") if data[name].nunique() > 1)

@@ -7,7 +7,7 @@ import pytest
 
 from qmodel.errors import InputError
 from qmodel.fit import fit_measurements
-from qmodel.fit.figures import FIGURES, fit_against_data, interaction, main_effects, residual_qq
+from qmodel.fit.figures import FIGURES, fit_against_data, fit_figures, interaction, main_effects, residual_qq
 from qmodel.fit.table import Measurements
 
 from .planted import planted
@@ -24,8 +24,8 @@ def curve(axes, label):
 
 def test_all_draw_and_save(result, tmp_path):
     before = dict(mpl.rcParams)
-    for name, draw in FIGURES.items():
-        draw(result).savefig(tmp_path / f"{name}.png")
+    for name, figure in fit_figures(result).items():
+        figure.savefig(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
     assert dict(mpl.rcParams) == before
 
@@ -93,7 +93,7 @@ def test_interaction(result):
     here = (result.cells.levels["pacing"] == "back-to-back") & (result.cells.levels["steps"] == 5)
     expected = 1e3 * np.exp(np.mean(np.log(result.cells.mean[here])))
     assert axes.lines[0].get_ydata()[0] == pytest.approx(expected, rel=1e-12)
-    assert "interaction" in FIGURES
+    assert set(fit_figures(result)) == set(FIGURES)
     without = fit_measurements(planted(2), analysis=False)
     assert interaction(without).axes[0].get_xlabel() == "steps"
 
@@ -109,6 +109,7 @@ def test_many_levels_and_one_factor():
     assert len(main_effects(result).axes[0].lines[0].get_xdata()) == 12
     with pytest.raises(InputError, match="interaction: needs two factors"):
         interaction(result)
+    assert set(fit_figures(result)) == {"fit", "qq", "main-effects"}
 
 
 def test_named_levels_only():

@@ -50,6 +50,20 @@ def test_intervals_hold_when_blocks_differ(n):
     assert np.mean([hit["batch_size:steps"] for hit in hits]) < 0.999
 
 
+@pytest.mark.parametrize("n", seeds(60, 500))
+def test_intervals_and_lack_of_fit_hold_when_visits_differ(n):
+    """Repetitions of one visit share a factor of 3 % beside their own 1 %: visits are the replicates then."""
+    fits = [
+        fit_measurements(planted(s, noise=0.01, blocks=3, visit_sd=0.03, replicates=5), terms=TERMS, analysis=False)
+        for s in range(n)
+    ]
+    assert all(fit.visits.matter for fit in fits)
+    assert np.mean([fit.visits.deviation for fit in fits]) == pytest.approx(0.03, rel=0.05)
+    for name in TRUTH:
+        assert band(n, 0.95)[0] <= sum(covered(fit)[name] for fit in fits), name
+    assert sum(fit.uncertainty.lack_of_fit.p < 0.05 for fit in fits) <= band(n, 0.05)[1]
+
+
 @pytest.mark.parametrize("n", seeds(40, 500))
 def test_predictions_lie_in_their_intervals(n):
     levels, truth, hits = {"steps": 30.0, "batch_size": 6.0}, 0.002 + 0.0003 * 30 + 0.0002 * 180, 0

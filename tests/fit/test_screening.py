@@ -64,6 +64,8 @@ def test_groups_are_fitted_apart(cells):
         np.tile(cells.count, 2),
         cells.noise,
         cells.row_cell,
+        np.tile(cells.mean_variance, 2),
+        cells.mean_freedom,
     )
     names = ["batch_size", "steps"]
     one = screen(basis(cells, names), cells, level_folds(cells, names))
