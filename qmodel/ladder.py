@@ -67,7 +67,7 @@ def ladder(
     measured = served.service_s / served.size_s_log  # the log's size is that of the mode it was served in
     counted = served.scheduled_s.to_numpy() >= warmup_s
     responses = {
-        "live": (served.done_s - served.scheduled_s).to_numpy(),
+        "live": (served.done_s - served.scheduled_s_log).to_numpy(),
         "measured services": _replayed(scenario, served, measured.to_numpy()),
         "fitted services": _replayed(scenario, served, (served.work_s / served.size_s).to_numpy()),
     }

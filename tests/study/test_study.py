@@ -1,0 +1,254 @@
+"""A whole study, small: every stage on the real target, killed in between, and started again."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qmodel.errors import InputError
+from qmodel.study import Results, load_plan
+from qmodel.study.run import open_results, remaining_seconds, run_study
+from qmodel.study.watch import Watcher
+
+pytest.importorskip("onnxruntime", reason="needs the live extra")
+pytest.importorskip("sklearn", reason="needs the live extra")
+
+PROFILE = """
+name = "small"
+[target]
+kind = "digits-diffusion"
+[factors]
+batch_size = [1, 2, 4, 8]
+steps = [4, 8, 16]
+[design]
+blocks = 2
+seed = 1
+pacing = ["back-to-back", "idle-gaps"]
+[measurement]
+warmup_s = 0.01
+min_replicates = 3
+max_replicates = 4
+cell_budget_s = 0.3
+budget_s = 6
+"""
+SCENARIO = """
+[[class]]
+name = "small"
+arrivals = { process = "poisson", rate = 100 }
+factors = { batch_size = 1, steps = 4 }
+slo = { response_p95_s = 0.05 }
+[[class]]
+name = "large"
+priority = 1
+arrivals = { process = "poisson", rate = 20 }
+factors = { batch_size = 4, steps = 8 }
+slo = { response_p95_s = 0.2 }
+"""
+STUDY = """
+name = "small"
+title = "A small study"
+profile = "profile.toml"
+scenario = "scenario.toml"
+policies = ["fcfs", "pr-priority"]
+loads = [0.3, 0.5]
+baseline = "fcfs"
+[fit]
+phases = ["denoise"]
+reference_pacing = "idle-gaps"
+[[exit]]
+name = "none"
+[[exit]]
+name = "queue-threshold"
+kind = "steps"
+fraction = 0.5
+above_queue = 1
+[live]
+seconds = 1.5
+[[live.runs]]
+exit = "none"
+policies = ["fcfs", "pr-priority"]
+loads = [0.3, 0.5]
+[[live.runs]]
+exit = "queue-threshold"
+policies = ["fcfs"]
+loads = [0.5]
+[quality]
+steps = [2]
+images = 20
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """The folder of a finished small study."""
+    folder = tmp_path_factory.mktemp("study")
+    for name, text in (("profile", PROFILE), ("scenario", SCENARIO), ("study", STUDY)):
+        (folder / f"{name}.toml").write_text(text)
+    plan, results = load_plan(folder / "study.toml"), Results(folder / "results")
+    open_results(plan, results)
+    assert run_study(plan, results)
+    return plan, results
+
+
+def test_every_setting_is_predicted_before_the_first_live_run(study):
+    plan, results = study
+    predicted = results.read_predictions()
+    assert set(predicted) == set(plan.settings)
+    saved = results.predictions.stat().st_mtime
+    logs = list((results.folder / "live").glob("*.csv"))
+    assert len(logs) == len(plan.live_settings) == 5
+    assert all(log.stat().st_mtime > saved for log in logs)
+
+
+def test_live_runs_carry_the_hash_of_the_predictions(study):
+    _, results = study
+    texts = [path.read_text() for path in (results.folder / "live").glob("*.meta.toml")]
+    assert len(texts) == 5
+    assert all(results.predictions_hash() in text for text in texts)
+
+
+def test_the_comparison_has_every_live_setting_and_class(study):
+    plan, results = study
+    comparison = results.read_table("comparison")
+    means = comparison[comparison.metric == "mean_response_s"]
+    found = set(zip(means.policy, means.exit, means.load, means["class"], strict=True))
+    wanted = {(s.policy, s.exit, s.load, c) for s in plan.live_settings for c in ("all", "small", "large")}
+    assert found == wanted
+    assert (means.relative_error - (means.predicted / means.measured - 1)).abs().max() < 1e-12
+
+
+def test_service_follows_the_measured_logs(study):
+    """The measured mean service in the table is that of the log after the warm-up."""
+    import pandas as pd
+
+    plan, results = study
+    comparison = results.read_table("comparison")
+    setting = plan.live_settings[0]
+    log = pd.read_csv(results.log(setting, 1))
+    counted = log[log.scheduled_s >= 0.1 * 1.5]
+    row = comparison[
+        (comparison.policy == setting.policy)
+        & (comparison.exit == setting.exit)
+        & (comparison.load == setting.load)
+        & (comparison["class"] == "all")
+        & (comparison.metric == "mean_service_s")
+    ]
+    assert row.measured.item() == pytest.approx(counted.service_s.mean(), rel=1e-9)
+
+
+def test_the_ladder_has_five_rungs_and_starts_at_the_measurement(study):
+    plan, results = study
+    ladder, comparison = results.read_table("ladder"), results.read_table("comparison")
+    assert len(ladder) == len(plan.live_settings) * 3 * 5
+    live = ladder[ladder.rung == "live"].set_index(["policy", "exit", "load", "class"]).mean_response_s
+    means = comparison[comparison.metric == "mean_response_s"].set_index(["policy", "exit", "load", "class"])
+    for place, value in live.items():
+        assert value == pytest.approx(means.measured[place], rel=1e-9)
+    theory = ladder[ladder.rung == "theory"].set_index(["policy", "exit", "load", "class"]).mean_response_s
+    for place, value in theory.items():
+        assert value == pytest.approx(means.predicted[place], rel=1e-12)
+
+
+def test_the_simulated_queue_retraces_the_live_run(study):
+    """The same arrivals and measured services give nearly the measured response: the loop adds little of its own."""
+    _, results = study
+    ladder = results.read_table("ladder")
+    every = ladder[ladder["class"] == "all"].set_index(["policy", "exit", "load", "rung"]).mean_response_s.unstack()
+    gap = (every["measured services"] / every["live"] - 1).abs()
+    assert gap.median() < 0.15
+
+
+def test_quality_is_judged_at_every_step_count_that_is_used(study):
+    _, results = study
+    assert set(results.read_table("quality").steps) == {2, 4, 8}
+    judged = results.read_table("setting_quality")
+    reduced = judged[judged.exit == "queue-threshold"].share_reduced
+    assert (reduced >= 0).all() and reduced.max() > 0
+
+
+def test_capacity_names_what_gives_way(study):
+    _, results = study
+    capacity = results.read_table("capacity")
+    assert len(capacity) == 4
+    baseline = capacity[(capacity.policy == "fcfs") & (capacity.exit == "none")]
+    assert baseline.gain_percent.item() == 0.0
+    assert set(capacity["class"]) <= {"small", "large", "all"}
+
+
+def test_a_finished_study_has_nothing_left_to_do(study):
+    plan, results = study
+    before = {path: path.stat().st_mtime_ns for path in results.folder.rglob("*") if path.is_file()}
+    assert remaining_seconds(plan, results) == 0.0
+    assert run_study(plan, results) is False
+    assert {path: path.stat().st_mtime_ns for path in results.folder.rglob("*") if path.is_file()} == before
+
+
+def test_results_of_another_plan_are_not_mixed_in(study, tmp_path):
+    plan, results = study
+    for path in plan.folder.glob("*.toml"):
+        (tmp_path / path.name).write_text(path.read_text().replace("seconds = 1.5", "seconds = 2.5"))
+    with pytest.raises(InputError, match="another version of this plan"):
+        open_results(load_plan(tmp_path / "study.toml"), results)
+
+
+def test_fresh_keeps_the_old_results_aside(tmp_path, study):
+    plan, _ = study
+    results = Results(tmp_path / "results")
+    results.write_state({"plan": "old", "stages": {}})
+    open_results(plan, results, fresh=True)
+    assert results.read_state()["plan"] == plan.fingerprint
+    aside = [path for path in tmp_path.iterdir() if path.name.startswith("results-")]
+    assert json.loads((aside[0] / "state.json").read_text())["plan"] == "old"
+
+
+@pytest.mark.slow
+def test_killed_in_the_live_stage_it_goes_on_where_it_was(tmp_path):
+    """kill -9 after the second live log: what was there stays untouched, the rest is added."""
+    for name, text in (("profile", PROFILE), ("scenario", SCENARIO), ("study", STUDY)):
+        (tmp_path / f"{name}.toml").write_text(text)
+    code = "from qmodel.cli import run; raise SystemExit(run(['study', 'study.toml', '-o', 'report']))"
+    logs = tmp_path / "results" / "live"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while len(list(logs.glob("*seed1.csv"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path: path.read_bytes() for path in logs.glob("*seed1.csv")}
+    profile = (tmp_path / "results" / "profile.csv").read_bytes()
+    assert 2 <= len(kept) < 5
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert (tmp_path / "results" / "profile.csv").read_bytes() == profile
+    assert len(list(logs.glob("*seed1.csv"))) == 5
+    assert "done in an earlier run" in done.stderr
+    assert (tmp_path / "report" / "report.md").is_file()
+
+
+class Told(Watcher):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.heard = []
+
+    def update(self, done, total, message="", remaining_s=None):
+        self.heard.append(done / total)
+        assert remaining_s is None or (math.isfinite(remaining_s) and remaining_s >= 0)
+
+
+def test_progress_ends_at_one(study, tmp_path):
+    from qmodel.study.evaluate import evaluate
+
+    plan, results = study
+    told = Told()
+    evaluate(plan, results, told)
+    assert told.heard == sorted(told.heard)
+    assert told.heard[-1] == 1.0
+
+
