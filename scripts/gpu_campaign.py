@@ -1,0 +1,20 @@
+"""Measure a GPU: prefill, decode, early exit, precision, diffusion and live runs, in stages of a few minutes each.
+
+    python scripts/gpu_campaign.py list
+    python scripts/gpu_campaign.py decode-8b prefill-8b --out DIR [--from DIR] [--budget-s 520]
+    python scripts/gpu_campaign.py all --scale smoke --device cpu --out DIR
+
+Runs from the source tree; needs torch and numpy. See `scripts/campaign/`.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+STARTED = time.monotonic()
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+
+from campaign.main import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(STARTED))
