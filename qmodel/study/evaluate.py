@@ -64,6 +64,7 @@ def evaluate(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
             "runs": run_figures,
             "setting_quality": setting_quality,
             "arrivals": arrival_tests,
+            "services": service_tests,
             "measured": measured,
             "comparison": comparison,
             "ladder": ladders,
@@ -161,22 +162,32 @@ def setting_quality(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def run_figures(evaluation: Evaluation) -> pd.DataFrame:
-    """What must be known of each run before its numbers are believed: lag, failures, machine load."""
+    """What must be known of each run before its numbers are believed: lag, failures, machine load.
+
+    `rejected` says why a run must not be used, and is empty otherwise; `predictions_sha256` is the hash of the
+    predictions that were on disk when the run began.
+    """
     import pandas as pd
+
+    from qmodel.live import measured_answer
 
     rows = []
     for setting, run in evaluation.each_run():
         meta = run.meta
+        facts = measured_answer(run, evaluation.scenario(setting), (50.0,), evaluation.warmup_share).run
         counts = {f"requests_{name}": n for name, n in meta["requests"].items()}
         lags = {f"lag_{name}": value for name, value in meta["lag"].items()}
         load = {"load_average_before": meta["load_before"], "load_average_after": meta["load_after"]}
         rows.append({**_where(setting), "seed": meta["seed"], "rate": meta["rate"], **counts, **lags, **load,
-                     "device": meta["engine"]["device"], "begun_at": meta["begun_at"]})  # fmt: skip
+                     "horizon_s": meta["horizon_s"], "device": meta["engine"]["device"],
+                     "emulated": run.emulated, "begun_at": meta["begun_at"], "rejected": facts["rejected"],
+                     "overhead_per_step_s": facts["overhead_per_step_s"],
+                     "predictions_sha256": meta["about"].get("predictions_sha256")})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def arrival_tests(evaluation: Evaluation) -> pd.DataFrame:
-    """The arrival tests of each run, all classes together and each alone."""
+    """The arrival tests of each run, all classes together and each alone; `p_NAME` is the p value of each test."""
     import pandas as pd
 
     from qmodel.workload.arrival_tests import test_arrivals
@@ -190,9 +201,50 @@ def arrival_tests(evaluation: Evaluation) -> pd.DataFrame:
             times = run.log if name == "all" else run.log[run.log["class"] == name]
             rate = scenario.rate if name == "all" else next(c.rate for c in scenario.classes if c.name == name)
             tests = test_arrivals(times.sent_s.to_numpy(), rate, horizon_s=run.meta["horizon_s"])
-            rows.append({"load": setting.load, "class": name, "poisson": tests.poisson, "verdict": tests.verdict,
-                         **{k: v for k, v in tests.to_dict().items() if isinstance(v, int | float)}})  # fmt: skip
+            low, high = tests.rate_ci95
+            rows.append({"load": setting.load, "seed": run.meta["seed"], "class": name, "tested": tests.tested,
+                         "poisson": tests.poisson, "verdict": tests.verdict,
+                         **{k: v for k, v in tests.to_dict().items() if isinstance(v, int | float)},
+                         "rate_low": low, "rate_high": high,
+                         **{f"p_{k}": v for k, v in tests.p_values.items()}})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def service_tests(evaluation: Evaluation) -> pd.DataFrame:
+    """Are service times what the model takes them for? One row a run, on measured over fitted service time.
+
+    Columns: requests, mean_ratio (measured over fitted, total over total), lag1 and lag1_p (correlation of one
+    request's ratio with the next one's, in order of first service), wait_correlation and wait_p (Spearman's, ratio
+    with the wait before it) and idle_per_request_s (mean time that a request waited while nobody was served). The
+    last three only where service is neither shared nor interrupted; NaN elsewhere, and for fewer than 20 requests.
+    """
+    import pandas as pd
+
+    rows = []
+    for setting, run in evaluation.each_run():
+        policy = evaluation.scenario(setting).policy
+        done = run.log[run.log.status == "ok"].sort_values("started_s")
+        whole = not policy.preemptive and policy.sharing is None
+        rows.append({**_where(setting), "seed": run.meta["seed"], **_service_row(done, whole)})
+    return pd.DataFrame(rows)
+
+
+def _service_row(done: pd.DataFrame, whole: bool) -> dict[str, float]:
+    import numpy as np
+    from scipy import stats
+
+    row = dict.fromkeys(("lag1", "lag1_p", "wait_correlation", "wait_p", "idle_per_request_s"), float("nan"))
+    row |= {"requests": float(len(done)), "mean_ratio": float(done.service_s.sum() / done.size_s.sum())}
+    ratio = (done.service_s / done.size_s).to_numpy()
+    if len(done) < 20 or np.ptp(ratio) == 0:
+        return row
+    row["lag1"], row["lag1_p"] = (float(x) for x in stats.pearsonr(ratio[:-1], ratio[1:]))
+    if whole:
+        wait = (done.started_s - done.scheduled_s).to_numpy()
+        row["wait_correlation"], row["wait_p"] = (float(x) for x in stats.spearmanr(ratio, wait))
+        free = np.maximum(done.sent_s.to_numpy()[1:], done.left_s.to_numpy()[:-1])
+        row["idle_per_request_s"] = float(np.mean(np.maximum(done.started_s.to_numpy()[1:] - free, 0.0)))
+    return row
 
 
 def improvements(evaluation: Evaluation) -> pd.DataFrame:
