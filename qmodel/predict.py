@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from qmodel.answer import Answer, NotAnalysable, PolicyAnswer, percentile_name
+from qmodel.answer import Answer, ClassAnswer, NotAnalysable, PolicyAnswer, percentile_name
 from qmodel.errors import InputError
 from qmodel.policy import Policy
 from qmodel.scenario import Scenario
@@ -88,19 +88,25 @@ def simulate_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:
 
 
 def fill_percentiles(analysed: PolicyAnswer, scenario: Scenario, asking: Asking) -> None:
-    """Put simulated percentiles, so labelled, where theory has none."""
+    """Put simulated percentiles (and with them SLO attainment), so labelled, where theory has none."""
     names = [percentile_name(percent) for percent in asking.percentiles]
     if all(answer.metrics.get(name) is not None for answer in analysed.classes for name in names):
         return
     simulated = simulate_one(scenario, asking)
     for answer in analysed.classes:
-        for name in names:
-            if answer.metrics.get(name) is None:
-                answer.metrics[name] = simulated[answer.name].metrics.get(name)
-                answer.methods[name] = "simulation"
-                if name in simulated[answer.name].ci95:
-                    answer.ci95[name] = simulated[answer.name].ci95[name]
+        fill(answer, simulated[answer.name], [*names, "attainment"])
     analysed.run = dict(simulated.run)
+
+
+def fill(answer: ClassAnswer, simulated: ClassAnswer, names: Sequence[str]) -> None:
+    """Put the simulated metrics of these names, with method and interval, where the answer has none."""
+    for name in names:
+        value = simulated.metrics.get(name)
+        if answer.metrics.get(name) is None and value is not None:
+            answer.metrics[name] = value
+            answer.methods[name] = "simulation"
+            if name in simulated.ci95:
+                answer.ci95[name] = simulated.ci95[name]
 
 
 def simulate(scenario: Scenario, *, requests: int = 400_000, seed: int = 1) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 
 def main() -> None:
     """Run the command line; exit codes: 0 done, 1 internal fault, 2 bad input, 3 a bound not met."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name outside the terminal's alphabet
     sys.exit(run(sys.argv[1:]))
 
 
@@ -20,7 +24,7 @@ def run(arguments: list[str]) -> int:
     from qmodel.errors import InputError
 
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments or ["--help"], standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except InputError as error:
@@ -30,9 +34,13 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except BrokenPipeError:
-        # the reader of a pipe went away: what is left to write has no taker
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return without_a_reader()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer has seen it first
+            return without_a_reader()
+        raise
+    except MemoryError:
+        return complain(f"{place(arguments)}: out of memory; ask for less at a time, e.g. fewer --requests")
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error, whichever click typer brings along
             return complain(usage_line(error, arguments))
@@ -41,17 +49,29 @@ def run(arguments: list[str]) -> int:
         return complain(f"internal fault: {type(error).__name__}: {error} (QMODEL_DEBUG=1 shows where)", 1)
 
 
+def without_a_reader() -> int:
+    """The reader of a pipe went away: what is left to write has no taker, and nothing is wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
 def usage_line(error: Any, arguments: list[str]) -> str:
     """What is wrong with the words of a command, on one line, with the nearest right word."""
     from qmodel.cli.app import COMMANDS
     from qmodel.errors import nearest
 
-    command = arguments[0] if arguments and arguments[0] in COMMANDS else ""
-    place = f"qmodel {command}".strip()
+    where = place(arguments)
     message = error.format_message()
-    if not command and arguments and "command" in message.lower():
-        return f"{place}: no command '{arguments[0]}'; {nearest(arguments[0], list(COMMANDS))}"
-    return f"{place}: {message[0].lower()}{message[1:].rstrip('.')}; see {place} --help"
+    if where == "qmodel" and arguments and "command" in message.lower():
+        return f"{where}: no command '{arguments[0]}'; {nearest(arguments[0], list(COMMANDS))}"
+    return f"{where}: {message[0].lower()}{message[1:].rstrip('.')}; see {where} --help"
+
+
+def place(arguments: list[str]) -> str:
+    """The command that the words begin with."""
+    from qmodel.cli.app import COMMANDS
+
+    return f"qmodel {arguments[0]}" if arguments and arguments[0] in COMMANDS else "qmodel"
 
 
 def complain(line: str, code: int = 2) -> int:

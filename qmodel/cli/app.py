@@ -49,7 +49,7 @@ def version(show: bool) -> None:
 
 
 app_builder = typer.Typer(
-    cls=LazyGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True
+    cls=LazyGroup, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 
 

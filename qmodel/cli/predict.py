@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from qmodel.cli import ask
+from qmodel.cli import ask, complain
 
 if TYPE_CHECKING:
     from qmodel.answer import Answer
@@ -41,9 +40,11 @@ def command(
         raise InputError("--method", f"{method!r} is unknown", "auto, theory or simulation")
     asking = Asking(method, tuple(ask.numbers(percentiles, "--percentiles")), requests, seed)  # type: ignore[arg-type]
     question = ask.the_scenario(scenario, arrivals, service, set_)
-    answer = predict(question, policies=ask.policies(policy), rates=ask.rates(rate), asking=asking)
+    policies = ask.policies(policy)
+    answer = predict(question, policies=policies, rates=ask.rates(rate), asking=asking)
     show(answer, json, csv, plot, asking.percentiles)
-    return exit_code(answer, several_policies=len(ask.policies(policy)) > 1)
+    place = str(scenario) if scenario else f"--arrivals {arrivals} --service {service}"
+    return exit_code(answer, place, several_policies=len(policies) > 1)
 
 
 def show(
@@ -66,15 +67,11 @@ def show(
     print_answer(answer, percentiles)
 
 
-def exit_code(answer: Answer, several_policies: bool) -> int:
-    """2 with one line on stderr when a queue is unstable and is the only one asked about; else 0."""
-    unstable = [result for result in answer.results if not result.stable]
-    if not unstable or several_policies:
+def exit_code(answer: Answer, place: str, several_policies: bool) -> int:
+    """2 with one line on stderr when a queue is unstable and its policy is the only one asked about; else 0."""
+    unstable = next((result for result in answer.results if not result.stable), None)
+    if unstable is None or several_policies:
         return 0
-    worst = unstable[0]
-    load = "" if worst.utilisation is None else f" (utilisation {worst.utilisation:.4g})"
-    print(
-        f"rate {worst.rate:g}/s: the queue is unstable under {worst.policy}{load}; lower --rate or add servers",
-        file=sys.stderr,
-    )
-    return 2
+    load = "" if unstable.utilisation is None else f" (utilisation {unstable.utilisation:.4g})"
+    fault = f"the queue is unstable under {unstable.policy} at {unstable.rate:.6g} requests/s{load}"
+    return complain(f"{place}: {fault}; lower the rate or shorten the service")
