@@ -10,9 +10,76 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qmodel import policy as policies
+    from qmodel.answer import Answer
+    from qmodel.compare import compare
+    from qmodel.errors import InputError
+    from qmodel.predict import Asking, predict, simulate
+    from qmodel.scenario import Scenario, System
+    from qmodel.scenario_file import read_scenario
+    from qmodel.workload import (
+        BoundedPareto,
+        Deterministic,
+        Discrete,
+        Distribution,
+        Empirical,
+        Erlang,
+        Exponential,
+        Gamma,
+        Geometric,
+        Hyperexponential,
+        Lognormal,
+        Mixture,
+        Pareto,
+        Poisson,
+        PredictedSize,
+        Renewal,
+        RequestClass,
+        Trace,
+        Uniform,
+        Weibull,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Asking",
+    "BoundedPareto",
+    "Deterministic",
+    "Discrete",
+    "Distribution",
+    "Empirical",
+    "Erlang",
+    "Exponential",
+    "Gamma",
+    "Geometric",
+    "Hyperexponential",
+    "InputError",
+    "Lognormal",
+    "Mixture",
+    "Pareto",
+    "Poisson",
+    "PredictedSize",
+    "Renewal",
+    "RequestClass",
+    "Scenario",
+    "System",
+    "Trace",
+    "Uniform",
+    "Weibull",
+    "__version__",
+    "compare",
+    "policies",
+    "predict",
+    "read_scenario",
+    "simulate",
+]
 
 _WHERE = {
     "Answer": "qmodel.answer",
@@ -24,21 +91,28 @@ _WHERE = {
     "predict": "qmodel.predict",
     "read_scenario": "qmodel.scenario_file",
     "simulate": "qmodel.predict",
-} | dict.fromkeys(
-    (
-        "BoundedPareto Deterministic Discrete Distribution Empirical Erlang Exponential Gamma Geometric "
-        "Hyperexponential Lognormal Mixture Pareto Poisson PredictedSize Renewal RequestClass Trace Uniform Weibull"
-    ).split(),
-    "qmodel.workload",
-)
+}
 
-__all__ = ["__version__", "policies", *_WHERE]
+
+class _Package(ModuleType):
+    """`qmodel.predict` and `qmodel.compare` are the functions; the modules that hold them do not hide them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _WHERE and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
     """Load public names on first use, so that `import qmodel` stays instant."""
     if name == "policies":
         return importlib.import_module("qmodel.policy")
-    if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
+    if name in __all__:
+        return getattr(importlib.import_module(_WHERE.get(name, "qmodel.workload")), name)
     raise AttributeError(f"module 'qmodel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -90,10 +91,10 @@ class Scenario:
     0.5
     """
 
-    classes: tuple[RequestClass, ...]
+    classes: Sequence[RequestClass]
     policy: Policy = field(default_factory=FCFS)
     system: System = field(default_factory=System)
-    transforms: tuple[Transform, ...] = ()
+    transforms: Sequence[Transform] = ()
     name: str = "scenario"
 
     def __post_init__(self) -> None:
