@@ -1,8 +1,8 @@
 """Point masses of a time that interruptions prolong: where a response-time law jumps.
 
-Work w meets Poisson interruptions, each served at once. The whole ends at w + x when the interrupting work that
-arrived by then is x and never before: by the ballot theorem (Takacs 1962; Kendall 1957), for m_i interruptions of
-length d_i arriving at rate lambda_i (all interruptions: lambda), t = w + sum m_i d_i,
+Work w meets Poisson interruptions, each served at once. The whole ends at w + x when the interrupting work
+that arrived by then is x and never before: by the ballot theorem (Takacs 1962; Kendall 1957), for m_i
+interruptions of length d_i arriving at rate lambda_i (all interruptions: lambda), t = w + sum m_i d_i,
 
     P(ends at t with these m_i) = w/t * exp(-lambda t) * prod (lambda_i t)^m_i / m_i!.
 """

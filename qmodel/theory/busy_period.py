@@ -1,9 +1,9 @@
 """The M/G/1 busy period and the delay cycle: the transform of a time that later arrivals may prolong.
 
 A time X during which work arrives (Poisson, rate lambda, each bringing S) and is served at once lasts in all
-a time with transform X~(theta), theta = s + lambda (1 - G(s)); the busy period has G(s) = S~(theta(s)). So theta
-is the root of theta = s + lambda (1 - S~(theta)) with Re(theta) > 0. Mean E[X]/(1 - rho).
-Sources: Takacs, *Introduction to the Theory of Queues* (1962); Conway, Maxwell & Miller, *Theory of Scheduling*
+a time with transform X~(theta), theta = s + lambda (1 - G(s)); the busy period has G(s) = S~(theta(s)). So
+theta is the root of theta = s + lambda (1 - S~(theta)) with Re(theta) > 0. Mean E[X]/(1 - rho). Sources:
+Takacs, *Introduction to the Theory of Queues* (1962); Conway, Maxwell & Miller, *Theory of Scheduling*
 (1967), section 8-4.
 """
 

@@ -1,13 +1,13 @@
 """Laws from their Laplace-Stieltjes transforms: numerical inversion by Fourier series, with an error estimate.
 
-A law is split into what is known in the time domain (point masses, or a part with a closed distribution function)
-and the rest, whose transform f is inverted. With damping a = A/(2T), for 0 < t <= T,
+A law is split into what is known in the time domain (point masses, or a part with a closed distribution
+function) and the rest, whose transform f is inverted. With damping a = A/(2T), for 0 < t <= T,
 
     F(t) = exp(at)/T * [ f(a)/(2a) + sum_{k>=1} Re( f(s_k)/s_k * exp(i k pi t/T) ) ] - f(0) exp(-A),
 
 with s_k = a + i k pi/T, up to an aliasing error below f(0) exp(-A) (Dubner & Abate 1968; Abate & Whitt,
-*Queueing Systems* 10 (1992) 5-88).
-The sum is cut at n terms with a smooth taper over its second half, and n doubled until the value stands still.
+*Queueing Systems* 10 (1992) 5-88). The sum is cut at n terms with a smooth taper over its second half, and n
+doubled until the value stands still.
 """
 
 from __future__ import annotations

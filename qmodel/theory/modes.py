@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from qmodel.scenario import ServedClass
 from qmodel.service.transform import QueueCondition, Service
+from qmodel.theory.inversion import Law
 from qmodel.theory.result import ClassResult
 from qmodel.theory.supply import blended, delivery
 from qmodel.workload import Distribution
@@ -38,12 +39,20 @@ def two_modes(classes: Sequence[ServedClass]) -> tuple[float, Distribution, Dist
     return sum(rates), short, long
 
 
-def two_mode_results(served: ServedClass, wait: float, shares: Sequence[float]) -> ClassResult:
+def deliveries(served: ServedClass) -> tuple[Distribution, Distribution]:
+    """Service until delivery in either mode."""
+    return delivery(service_in(served, SHORT)), delivery(service_in(served, LONG))
+
+
+def two_mode_results(
+    served: ServedClass, wait: float, shares: Sequence[float], law: Law | None = None
+) -> ClassResult:
     """T = W + D where the mode, of these shares, is independent of the class; the wait is not of the mode."""
-    mean = sum(share * delivery(service_in(served, mode)).mean for mode, share in enumerate(shares))
+    mean = sum(share * given.mean for share, given in zip(shares, deliveries(served), strict=True))
     return ClassResult(
         served=served,
         mean_service=mean,
         mean_response=wait + mean,
+        law=law,
         extra={"share_reduced": shares[LONG]},
     )

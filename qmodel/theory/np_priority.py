@@ -1,11 +1,12 @@
 """Non-preemptive priority M/G/1: Cobham's means and the waiting-time transform of each priority.
 
-Classes 1, 2, ... in order of priority, FCFS inside each; classes with the same priority number are one.
-With W0 = sum_i lambda_i E[S_i^2] / 2 over all classes and sigma_k the load of priorities up to k,
+Classes 1, 2, ... in order of priority, FCFS inside each; classes with the same priority number are one. With
+W0 = sum_i lambda_i E[S_i^2] / 2 over all classes and sigma_k the load of priorities up to k,
 
     E[W_k] = W0 / ((1 - sigma_{k-1}) (1 - sigma_k)).
 
-Transform: with H the higher and L the lower classes, theta = s + lambda_H (1 - G_H(s)) the busy period's argument,
+Transform: with H the higher and L the lower classes, theta = s + lambda_H (1 - G_H(s)) the busy period's
+argument,
 
     W_k~(s) = ((1 - rho) theta + lambda_L (1 - S_L~(theta))) / (s - lambda_k (1 - S_k~(theta))).
 

@@ -1,17 +1,17 @@
 """Preemptive-resume priority M/G/1: means and response-time transform of each priority.
 
-Classes in order of priority, FCFS inside each; work of lower priorities is invisible. With sigma_k the load of
-priorities up to k and D_k the service until delivery (S_k unless the result goes out earlier),
+Classes in order of priority, FCFS inside each; work of lower priorities is invisible. With sigma_k the load
+of priorities up to k and D_k the service until delivery (S_k unless the result goes out earlier),
 
     E[T_k] = E[D_k] / (1 - sigma_{k-1}) + sum_{i<=k} lambda_i E[S_i^2] / (2 (1 - sigma_{k-1}) (1 - sigma_k)).
 
-An arrival finds the work V of an M/G/1 queue of the classes up to k, and V + D_k is prolonged by the busy periods
-of the higher classes: with theta = s + lambda_H (1 - G_H(s)),
+An arrival finds the work V of an M/G/1 queue of the classes up to k, and V + D_k is prolonged by the busy
+periods of the higher classes: with theta = s + lambda_H (1 - G_H(s)),
 
     T_k~(s) = (1 - sigma_k) theta / (s - lambda_k (1 - S_k~(theta))) * D_k~(theta).
 
-Sources: Gaver, *J. R. Statist. Soc.* B 24 (1962) 73-90; Conway, Maxwell & Miller, *Theory of Scheduling* (1967),
-section 8-7; Harchol-Balter (2013), section 32.3.
+Sources: Gaver, *J. R. Statist. Soc.* B 24 (1962) 73-90; Conway, Maxwell & Miller, *Theory of Scheduling*
+(1967), section 8-7; Harchol-Balter (2013), section 32.3.
 """
 
 from __future__ import annotations

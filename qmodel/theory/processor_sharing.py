@@ -4,8 +4,8 @@ A request of size x stays x / (1 - rho) on average, whatever the law of sizes (i
 
     E[T_k] = E[D_k] / (1 - rho),    E[T/S] = 1 / (1 - rho).
 
-Holds with an infinite second moment too. Sources: Kleinrock, *J. ACM* 14 (1967) 242-261; Sakata, Noguchi & Oizumi,
-*Operations Research* 19 (1971) 371-385.
+Holds with an infinite second moment too. Sources: Kleinrock, *J. ACM* 14 (1967) 242-261; Sakata, Noguchi &
+Oizumi, *Operations Research* 19 (1971) 371-385.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
 """FCFS with service chosen by the queue's length: the embedded chain at departures, exact.
 
-Poisson arrivals. A service that starts with more than K in the system, itself included, is of the long-queue law,
-else of the short-queue law; with hysteresis, once long it stays so until a service starts with fewer than `below`.
-A change costs `swap_time_s` before the service. State at departures: (mode m of the last service, number n left).
+Poisson arrivals. A service that starts with more than K in the system, itself included, is of the long-queue
+law, else of the short-queue law; with hysteresis, once long it stays so until a service starts with fewer
+than `below`. A change costs `swap_time_s` before the service. State at departures: (mode m of the last
+service, number n left).
 
-Beyond K all services are long, and the chain comes back to K through the state (long, K) only. So the chain watched
-while n <= K is finite; above K the generating function Q(z) = sum_{n>K} pi(long, n) z^n obeys
+Beyond K all services are long, and the chain comes back to K through the state (long, K) only. So the chain
+watched while n <= K is finite; above K the generating function Q(z) = sum_{n>K} pi(long, n) z^n obeys
 
     Q(z) (1 - a(z)/z) = R(z) - u z^K,   a(z) = S_long~(lambda (1 - z)),
 
 where R is what the states below throw above K and u = R(1) its mass; its derivatives at 1 give mass and mean.
-E[T] = E[N]/lambda; the wait is the same for all classes, the mode is read at the start of service and independent
-of the request's own class: E[T_k] = E[W] + sum_m P(m) E[D_{k,m}]. Sources: chains of M/G/1 type, Neuts,
-*Structured Stochastic Matrices of M/G/1 Type* (1989); service chosen by the queue's length, Federgruen & Tijms,
-*J. Appl. Prob.* 17 (1980) 758-773.
+E[T] = E[N]/lambda; the wait is the same for all classes, the mode is read at the start of service and
+independent of the request's own class: E[T_k] = E[W] + sum_m P(m) E[D_{k,m}]. Sources: chains of M/G/1 type,
+Neuts, *Structured Stochastic Matrices of M/G/1 Type* (1989); service chosen by the queue's length, Federgruen
+& Tijms, *J. Appl. Prob.* 17 (1980) 758-773.
 """
 
 from __future__ import annotations
@@ -25,19 +26,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.scenario import ServedClass
 from qmodel.service.transform import QueueCondition
 from qmodel.theory.arrival_counts import count_probabilities
-from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
-from qmodel.theory.modes import LONG, SHORT, mode_of, two_mode_results, two_modes
-from qmodel.theory.result import Result
+from qmodel.theory.modes import LONG, SHORT, mode_of
 from qmodel.theory.stationary import stationary_law
 from qmodel.workload import Distribution
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-SOURCE = "embedded chain at departures: Neuts 1989; threshold control: Federgruen & Tijms 1980"
 
 
 @dataclass(frozen=True)
@@ -154,18 +150,3 @@ def _served(rate: float, law: Distribution, tail: Tail) -> tuple[float, float]:
     first = tail.first - tail.mass + mean * tail.mass
     below = tail.second - 2 * tail.first + 2 * tail.mass
     return first, below + 2 * mean * (tail.first - tail.mass) + pairs * tail.mass
-
-
-def fcfs(classes: Sequence[ServedClass], condition: QueueCondition) -> Result:
-    """Every class's mean response, and the share of requests served in the long-queue mode."""
-    rate, short, long = two_modes(classes)
-    chain = threshold_chain(rate, short, long, condition)
-    mean_service = chain.started[SHORT] * short.mean + chain.started[LONG] * long.mean
-    wait = chain.mean_number / rate - mean_service
-    return Result(
-        classes=tuple(two_mode_results(served, wait, chain.started) for served in classes),
-        name="M/G/1 FCFS with a queue threshold: embedded chain at departures",
-        source=SOURCE,
-        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "the queue is read as a service starts"),
-        utilisation=1.0 - chain.idle,
-    )

@@ -1,15 +1,16 @@
 """Two priorities and a queue threshold: what happens while the high class is being cleared.
 
-State (n, m): n high requests, the server at work on them, and m low ones waiting (or laid down). A high service is
-long if n + m > K. Clearing ends when n = 0; by then m has grown to M. Wanted of it, as one vector:
+State (n, m): n high requests, the server at work on them, and m low ones waiting (or laid down). A high
+service is long if n + m > K. Clearing ends when n = 0; by then m has grown to M. Wanted of it, as one vector:
 
     P(M = j) for j < L = K + 1;  E[M];  E[M^2];  high services begun;  sum of high requests each leaves behind;
     those of them that were long.
 
-Where all services are long (m >= L) this has a closed form `far`: each high request starts a busy period of long
-services with J low arrivals. What is computed is the difference from it: zero for m >= L; for n + m > K carried down
-one busy period at a time, delta(n, m) = sum_j P(J = j) delta(n - 1, m + j); where n + m <= K, the few states of short
-services, a linear system. Nothing is cut off but numbers of arrivals of probability below 1e-15.
+Where all services are long (m >= L) this has a closed form `far`: each high request starts a busy period of
+long services with J low arrivals. What is computed is the difference from it: zero for m >= L; for n + m > K
+carried down one busy period at a time, delta(n, m) = sum_j P(J = j) delta(n - 1, m + j); where n + m <= K,
+the few states of short services, a linear system. Nothing is cut off but numbers of arrivals of probability
+below 1e-15.
 """
 
 from __future__ import annotations

@@ -10,17 +10,19 @@ from qmodel.policy import FCFS, NonPreemptivePriority, Policy, PreemptivePriorit
 from qmodel.scenario import ServedClass
 from qmodel.service.transform import QueueCondition
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
-from qmodel.theory.modes import LONG, SHORT, service_in, two_mode_results, two_modes
+from qmodel.theory.modes import LONG, SHORT, deliveries, service_in, two_mode_results, two_modes
 from qmodel.theory.result import ClassResult, Result
-from qmodel.theory.supply import delivery, levels
-from qmodel.theory.threshold import SOURCE, fcfs
+from qmodel.theory.supply import levels
+from qmodel.theory.threshold import threshold_chain
 from qmodel.theory.threshold_clearing import BEGUN, Arrivals, Stream
 from qmodel.theory.threshold_clearing import LONG as LONG_SERVICES
 from qmodel.theory.threshold_priority import LowChain, NonPreemptiveChain, PreemptiveChain, Services
+from qmodel.theory.threshold_wait import TaggedWait, response_laws
 from qmodel.workload import Distribution
 
 HIGHEST = {"fcfs": 400, "np-priority": 64, "pr-priority": 64}
 """Largest thresholds: the cost of the chains grows with their cube."""
+SOURCE = "embedded chain at departures: Neuts 1989; threshold control: Federgruen & Tijms 1980"
 READ_AT_START = "the queue is read as a service starts"
 
 
@@ -46,6 +48,25 @@ def threshold_result(
 def always_long(classes: Sequence[ServedClass]) -> tuple[ServedClass, ...]:
     """The classes with the long-queue service at all times, as with a threshold of 0."""
     return tuple(replace(served, service=service_in(served, LONG), long_queue=None) for served in classes)
+
+
+def fcfs(classes: Sequence[ServedClass], condition: QueueCondition) -> Result:
+    """Every class's mean response, and the share of requests served in the long-queue mode."""
+    rate, short, long = two_modes(classes)
+    chain = threshold_chain(rate, short, long, condition)
+    mean_service = chain.started[SHORT] * short.mean + chain.started[LONG] * long.mean
+    wait = chain.mean_number / rate - mean_service
+    tagged = TaggedWait(rate, (short, long), condition, chain)
+    laws = response_laws(tagged, [deliveries(served) for served in classes], wait + mean_service)
+    return Result(
+        classes=tuple(
+            two_mode_results(served, wait, chain.started, law) for served, law in zip(classes, laws, strict=True)
+        ),
+        name="M/G/1 FCFS with a queue threshold: embedded chain at departures",
+        source=SOURCE,
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, READ_AT_START),
+        utilisation=1.0 - chain.idle,
+    )
 
 
 def _two_priorities(policy: Policy, classes: Sequence[ServedClass], condition: QueueCondition) -> Result:
@@ -89,7 +110,7 @@ def _broken_into(classes: Sequence[ServedClass], chain: PreemptiveChain) -> dict
     wait = low.mean_number / chain.low.rate - _prolonged(chain, chain.low.short, chain.low.long)
     found = {}
     for served in classes:
-        short, long = (delivery(service_in(served, mode)) for mode in (SHORT, LONG))
+        short, long = deliveries(served)
         found[served.name] = ClassResult(
             served=served,
             mean_service=(1.0 - low.share_long) * short.mean + low.share_long * long.mean,

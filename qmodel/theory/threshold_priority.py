@@ -1,13 +1,13 @@
 """Two priorities with service chosen by the queue's length: exact means, preemptive or not.
 
-A service that starts with more than K >= 1 in the system (of any priority, itself included) is of the long-queue
-law.
-Chain: the number of low requests at the ends of low services once the high ones are cleared, and in idle times.
-It goes down by one at most, and above K its steps are all alike, so it is watched on 0..K; excursions above K
-have closed costs. Per step it counts, for each priority, the services begun, those of them that are long, and the
-requests of that priority left behind; the mean number is the mean left behind (arrivals and departures see the
-same), and E[T] = E[N]/lambda. The high class's part in each step comes from `threshold_clearing`.
-Source: embedded chains of M/G/1 type with a boundary, Neuts (1989); checked against simulation.
+A service that starts with more than K >= 1 in the system (of any priority, itself included) is of the
+long-queue law. Chain: the number of low requests at the ends of low services once the high ones are cleared,
+and in idle times. It goes down by one at most, and above K its steps are all alike, so it is watched on 0..K;
+excursions above K have closed costs. Per step it counts, for each priority, the services begun, those of them
+that are long, and the requests of that priority left behind; the mean number is the mean left behind
+(arrivals and departures see the same), and E[T] = E[N]/lambda. The high class's part in each step comes from
+`threshold_clearing`. Source: embedded chains of M/G/1 type with a boundary, Neuts (1989); checked against
+simulation.
 """
 
 from __future__ import annotations

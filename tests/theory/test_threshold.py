@@ -159,3 +159,45 @@ def test_refusals_say_why():
     assert isinstance(srpt, NotAnalysable) and "srpt" in srpt.reason
     far = analyse(several(classes[:2], BOTH[0], transforms=[swap(0.5, 100)]))
     assert isinstance(far, NotAnalysable) and "64" in far.reason
+
+
+def quantiles_agree(times, answer):
+    """Percentiles within four standard errors of the simulated probability of staying below them."""
+    for percent in (50, 95, 99):
+        below = queues.Estimate.of(times <= answer.metrics[f"p{percent}_response_s"])
+        assert below.agrees(percent / 100, within=0.02)
+
+
+@pytest.mark.parametrize(("rate", "law", "factor", "condition"), FCFS_CASES, ids=str)
+def test_fcfs_percentiles_against_simulation(rate, law, factor, condition):
+    arriving = queues.jobs([(rate, law, law.scaled(factor))], 200_000, seed=23)
+    served, _ = queues.fcfs_queue(arriving, condition.above, condition.below, condition.swap_time_s)
+    answer = analyse(one(rate, law, FCFS(), transforms=[ModelSwap(when=condition, service_factor=factor)]))
+    quantiles_agree(queues.responses(served), answer["a"])
+
+
+def test_percentiles_of_equal_modes_are_the_plain_ones():
+    plain = analyse(one(0.7, Exponential(1.0), FCFS()))["a"]
+    found = analyse(one(0.7, Exponential(1.0), FCFS(), transforms=[swap(1.0, 3)]))["a"]
+    for name in ("p50_response_s", "p95_response_s", "p99_response_s"):
+        assert found.metrics[name] == pytest.approx(plain.metrics[name], rel=1e-6)
+
+
+def test_percentiles_differ_between_classes_and_respect_jumps():
+    answer = analyse(
+        several([(0.4, Deterministic(1.0)), (0.2, Deterministic(2.0))], FCFS(), transforms=[swap(0.5, 1)])
+    )
+    assert answer["c0"].p50_response_s < answer["c1"].p50_response_s
+    idle = 1.0 - answer.utilisation
+    transforms = [swap(0.5, 1)]
+    scenario = several([(0.4, Deterministic(1.0)), (0.2, Deterministic(2.0))], FCFS(), transforms)
+    low = analyse(scenario, percentiles=(100 * idle * 0.999,))
+    name = next(metric for metric in low["c0"].metrics if metric.startswith("p"))
+    assert low["c0"].metrics[name] <= 1.0 + 1e-9
+
+
+def test_percentiles_out_of_reach_are_left_to_simulation():
+    heavy = analyse(one(0.5, Hyperexponential(1.0, 50.0), FCFS(), transforms=[swap(0.5, 3)]))
+    assert heavy["a"].mean_response_s is not None and heavy["a"].p95_response_s is None
+    far = analyse(one(0.5, Exponential(1.0), FCFS(), transforms=[swap(0.5, 20)]))
+    assert far["a"].mean_response_s is not None and far["a"].p95_response_s is None
