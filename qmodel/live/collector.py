@@ -41,8 +41,9 @@ class Collector:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the end of the thread: the server's end message, or its connection closed."""
-        self._thread.join()
+        """Wait for the thread: it ends with the server's last message, or with the server."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _listen(self) -> None:
         try:

@@ -70,14 +70,17 @@ ENGINES = {
 
 
 def make_engine(kind: str, *, threads: int = 1, **options: Any) -> Engine:
-    """Build an engine by its registered name.
+    """Build an engine by its registered name, or a user's own by `module:Class`.
 
     Raises InputError for an unknown name or option and MissingExtra when its library is not installed.
     """
-    if kind not in ENGINES:
+    if kind not in ENGINES and ":" not in kind:
         raise InputError("engine", f"'{kind}' is unknown", nearest(kind, list(ENGINES)))
-    module, attribute = ENGINES[kind].split(":")
-    factory: Callable[..., Engine] = getattr(importlib.import_module(module), attribute)
+    module, _, attribute = ENGINES.get(kind, kind).partition(":")
+    try:
+        factory: Callable[..., Engine] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"engine '{kind}'", str(error), "name an importable MODULE:CLASS") from error
     try:
         return factory(kind, threads=threads, **options)
     except TypeError as error:
@@ -85,15 +88,15 @@ def make_engine(kind: str, *, threads: int = 1, **options: Any) -> Engine:
 
 
 def warm_up(engine: Engine, works: Iterable[Work], seconds: float = WARM_UP_S) -> None:
-    """Two steps at each distinct setting, then steps for `seconds`: memory is there and caches are warm."""
+    """Two steps of each work, then steps of the first for `seconds`: memory is there and caches are warm."""
     if engine.emulated:
         return
-    distinct = list({tuple(sorted(work.levels.items())): work for work in works}.values())
-    for work in distinct:
+    works = list(works)
+    for work in works:
         _steps(engine, work, 2)
     until = time.monotonic() + seconds
-    while distinct and time.monotonic() < until:
-        _steps(engine, distinct[0], 16)
+    while works and time.monotonic() < until:
+        _steps(engine, works[0], 16)
 
 
 def _steps(engine: Engine, work: Work, most: int) -> None:

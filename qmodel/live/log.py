@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "request_id", "class", "scheduled_s", "sent_s", "first_token_s", "last_token_s", "done_s", "input_tokens",
-    "output_tokens", "exit", "status", "started_s", "left_s", "service_s", "size_s", "reduced",
+    "output_tokens", "exit", "status", "started_s", "left_s", "service_s", "size_s", "reduced", "delivered_at",
 )  # fmt: skip
 """Columns of every log; those of the factors (`batch_size`, `steps`, ...) come after them."""
+_PLANNED = ("work_s", "predicted_size_s", "priority", "weight", "deadline_s", "lottery")
 TOKEN_COLUMNS = ("request_id", "index", "t_s")
 OK = "ok"
 
@@ -49,16 +50,7 @@ class RowMaker:
         self._rows: list[dict[str, Any]] = [
             {str(name): value for name, value in row.items()} for row in schedule.to_dict("records")
         ]
-        known = (
-            *COLUMNS,
-            "work_s",
-            "delivered_at",
-            "predicted_size_s",
-            "priority",
-            "weight",
-            "deadline_s",
-            "lottery",
-        )
+        known = {*COLUMNS, *_PLANNED}
         plain = [str(name) for name in schedule.columns if not str(name).endswith("_long")]
         self._factors = [name for name in plain if name not in known]
         self.columns = (*COLUMNS, *self._factors)
@@ -87,7 +79,8 @@ class RowMaker:
     def _base(self, index: int, sent_s: float) -> dict[str, Any]:
         planned = self._rows[index]
         row: dict[str, Any] = dict.fromkeys(self.columns, math.nan)
-        row |= {name: planned[name] for name in ("request_id", "class", "scheduled_s", "size_s", *self._factors)}
+        row |= {name: planned[name] for name in ("request_id", "class", "scheduled_s", "size_s", "delivered_at")}
+        row |= {name: planned[name] for name in self._factors}
         return row | {"sent_s": sent_s, "exit": "", "reduced": 0}
 
 

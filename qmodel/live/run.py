@@ -157,11 +157,14 @@ class LiveServer:
             session.serve(drain_timeout_s)
         except BaseException:
             self._drop()
+            collector.join()
             log.close()
             raise
-        missing = session.missing_rows(maker)
         if session.failure:
             self._drop()
+            collector.join()
+        missing = session.missing_rows(maker)
+        if session.failure:
             raise _failed(path, log, collector, missing, session.failure)
         frame = frame_of([*collector.rows.values(), *missing], maker.columns)
         if not (frame["status"] == OK).any():

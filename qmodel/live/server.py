@@ -207,9 +207,10 @@ def serve_order(engine: Engine, order: RunOrder, control: Connection, inbox: Inb
 
 
 def _settings(order: RunOrder) -> list[Work]:
-    """One work for each distinct setting, without more than an engine can warm up to."""
-    works = [*order.works, *(work for work in order.works_long if work)]
-    distinct = {tuple(sorted((k, v) for k, v in work.levels.items() if k != "steps")): work for work in works}
+    """The first work of each distinct setting, not more than an engine can warm up to in moderate time."""
+    distinct: dict[tuple[tuple[str, int], ...], Work] = {}
+    for work in (*order.works, *(work for work in order.works_long if work)):
+        distinct.setdefault(tuple(sorted((k, v) for k, v in work.levels.items() if k != "steps")), work)
     return list(distinct.values())[:_WARM_SETTINGS]
 
 

@@ -11,6 +11,10 @@ from qmodel.measure.targets.base import make_target
 class _DenoisingJob(Protocol):
     remaining: int
 
+    @property
+    def images(self) -> Any:
+        """The result."""
+
     def step(self) -> None:
         """One denoising step."""
 
@@ -28,6 +32,11 @@ class DenoisingJob:
         """One denoising step of the whole batch."""
         self._step()
         self.remaining = self._job.remaining
+
+    @property
+    def images(self) -> Any:
+        """The images, once no step remains; see the target."""
+        return self._job.images
 
 
 class DiffusionEngine:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from qmodel.policy import FCFS
+from qmodel.scenario import Scenario, System
+from qmodel.service.model import ServiceModel
+from qmodel.workload import Deterministic, Discrete, Exponential, Poisson, RequestClass
+
+STEP_S = 1e-3
+
+
+@pytest.fixture
+def model():
+    """1 ms a step."""
+    return ServiceModel.affine({"steps": STEP_S})
+
+
+@pytest.fixture
+def in_steps(model):
+    """Two classes whose requests take 2 or 4, and 10 steps; 40 requests/s, load 0.2."""
+
+    def build(policy=None, transforms=(), rate=40.0, **extra):
+        short = RequestClass(
+            "short", arrivals=Poisson(3.0), factors={"steps": Discrete((2.0, 4.0), (0.5, 0.5))}, priority=0, **extra
+        )
+        long = RequestClass(
+            "long", arrivals=Poisson(1.0), factors={"steps": Deterministic(10)}, priority=1, **extra
+        )
+        made = Scenario((short, long), policy or FCFS(), System(model=model), tuple(transforms))
+        return made.at_rate(rate)
+
+    return build
+
+
+@pytest.fixture
+def in_seconds():
+    """One class with exponential service, mean 2 ms, load 0.4."""
+
+    def build(policy=None, transforms=(), rate=200.0, service=None):
+        one = RequestClass("one", arrivals=Poisson(rate), service=service or Exponential(mean=2e-3))
+        return Scenario((one,), policy or FCFS(), transforms=tuple(transforms))
+
+    return build
