@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ from qmodel.live.log import OK
 from qmodel.live.schedule import digest
 from qmodel.live.session import lags
 from qmodel.measure import machine
-from qmodel.measure.rows import timestamp
 from qmodel.workload.arrival_tests import test_arrivals
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def after_run(
     late = lags(log["sent_s"].to_numpy(dtype=float), scheduled)
     finished = int((log["status"] == OK).sum())
     return {
-        "begun_at": timestamp(begun),
-        "ended_at": timestamp(ended),
+        "begun_at": _stamp(begun),
+        "ended_at": _stamp(ended),
         "load_after": machine.load_average(),
         "requests": {"scheduled": len(log), "finished": finished, "failed": len(log) - finished},
         "lag": {
@@ -82,6 +82,10 @@ def after_run(
             scheduled, schedule.attrs.get("rate"), horizon_s=schedule.attrs.get("horizon_s")
         ).to_dict(),
     }
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def check_meta(meta: Mapping[str, Any], path: Path) -> None:
