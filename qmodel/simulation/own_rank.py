@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections import namedtuple
+from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +35,7 @@ class View(NamedTuple):
     lottery: float
 
 
-class Callback:
+class Callback(types.WrapperAddressProtocol):
     """A Python rank behind a C function pointer, for numba's first-class functions.
 
     The first exception is kept in `fault`, and NaN is returned from then on.
@@ -42,9 +44,9 @@ class Callback:
     def __init__(self, policy: Policy, names: tuple[str, ...]) -> None:
         self.fault: Exception | None = None
         self._policy, self._names = policy, names
-        self._pointer = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * 9)(self._rank)
+        self._pointer = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * 9)(self.__call__)
 
-    def _rank(self, *values: float) -> float:
+    def __call__(self, *values: float) -> float:
         if self.fault is not None:
             return float("nan")
         try:
@@ -91,9 +93,15 @@ def own(policy: Policy, requests: Requests) -> tuple[Own, Callback | None]:
 
 def compile_rank(policy: Policy) -> Any | None:
     """The policy's `rank` as a C function of numbers; None where numba cannot compile it."""
+    constants = _constants(policy)
+    return _compiled(type(policy).rank, tuple(constants), tuple(constants.values()))
+
+
+@lru_cache(maxsize=32)
+def _compiled(function: Callable, names: tuple[str, ...], values: tuple) -> Any | None:
+    constants = namedtuple("Constants", names)(*values)
     try:
-        rank = njit(error_model="numpy")(type(policy).rank)
-        constants = _constants(policy)
+        rank = njit(error_model="numpy")(function)
 
         def flat(
             arrival_s: float, size: float, predicted: float, priority: float, weight: float, deadline_s: float,
@@ -107,12 +115,11 @@ def compile_rank(policy: Policy) -> Any | None:
         return None
 
 
-def _constants(policy: Policy) -> Any:
+def _constants(policy: Policy) -> dict[str, Any]:
     """The policy's numbers and tuples of numbers, by name, in place of `self`."""
     names = [name for name in dir(policy) if not name.startswith("_")]
     values = {name: getattr(policy, name) for name in names}
-    plain = {name: value for name, value in values.items() if _is_plain(value)}
-    return namedtuple("Constants", list(plain))(**plain)
+    return {name: value for name, value in values.items() if _is_plain(value)}
 
 
 def _is_plain(value: object) -> bool:

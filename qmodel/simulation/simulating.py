@@ -115,24 +115,29 @@ def _steady(
     precision: float | None,
     progress: Progress | None,
 ) -> PolicyAnswer:
-    while True:
-        part, notes, busy = _run(scenario, requests, np.random.SeedSequence(seed))
-        warmup = 0 if _recorded(scenario) else mser5(part.response_s)
-        counted = part.of(slice(warmup, None))
-        from qmodel.simulation.summary import by_class
+    from qmodel.simulation.summary import by_class
 
-        metrics = by_class(counted, len(scenario.served), percentiles)
+    while True:
+        run = _run(scenario, requests, np.random.SeedSequence(seed))
+        if run is None:
+            raise InputError("simulation", "no request arrives", "simulate more requests")
+        part, notes, busy = run
+        warmup = 0 if _recorded(scenario) else mser5(part.response_s)
+        counted = by_class(part.of(slice(warmup, None)), len(scenario.served), percentiles)
+        metrics = [each for _, each in counted]
+        reached = precision is None or _reached(metrics, precision)
         if progress:
-            progress(len(part), len(part))
-        if precision is None or _reached(metrics, precision) or 2 * requests > LONGEST_RUN:
+            progress(len(part), len(part) if reached else 2 * len(part))
+        if reached or 2 * requests > LONGEST_RUN:
             break
         requests *= 2
+    absent = _drop_infinite(scenario, metrics)
     answer = _answer(scenario, f"discrete-event simulation of {len(part):,} requests", metrics, busy)
-    answer.notes = [*notes, *_notes(scenario, metrics, len(part), warmup)]
+    answer.notes = [*notes, *_notes(scenario, metrics, len(part), warmup), *absent]
     answer.run = {"requests": len(part), "seed": seed, "warmup": warmup, "batches": BATCHES}
     if precision is not None:
         answer.run["precision"] = precision
-        if not _reached(metrics, precision):
+        if not reached:
             answer.notes.append(f"the precision asked for was not reached in {len(part):,} requests")
     return answer
 
@@ -147,15 +152,19 @@ def _replicated(
 ) -> PolicyAnswer:
     from qmodel.simulation.summary import across, by_class
 
-    found: list[list[Metrics]] = []
+    found: list[list[tuple[int, Metrics]]] = []
     notes: list[str] = []
-    total, busy = 0, 0.0
+    busy = 0.0
     for number, child in enumerate(np.random.SeedSequence(seed).spawn(replications), start=1):
-        part, notes, share = _run(scenario, 0, child, horizon_s)
-        found.append(by_class(part, len(scenario.served), percentiles))
-        total, busy = total + len(part), busy + share / replications
+        run = _run(scenario, 0, child, horizon_s)
+        if run is not None:
+            part, notes, share = run
+            found.append(by_class(part, len(scenario.served), percentiles))
+            busy += share / replications
         if progress:
             progress(number, replications)
+    if not found:
+        raise InputError("simulation, horizon_s", f"no request arrives in {horizon_s:g} s", "make it longer")
     metrics = [across(each) for each in zip(*found, strict=True)]
     title = f"discrete-event simulation of {replications} times {horizon_s:g} s from empty"
     answer = _answer(scenario, title, metrics, busy)
@@ -163,6 +172,7 @@ def _replicated(
     answer.notes = [*notes, f"finite horizon: requests that arrive within {horizon_s:g} s from an empty system"]
     if not answer.stable:
         answer.notes.append("the queue is unstable: these values hold for this horizon only and grow with it")
+    total = sum(each[0][0] for each in found)
     answer.run = {
         "requests": total,
         "seed": seed,
@@ -175,17 +185,19 @@ def _replicated(
 
 def _run(
     scenario: Scenario, requests: int, seed: np.random.SeedSequence, horizon_s: float | None = None
-) -> tuple[Series, list[str], float]:
-    """The series of one run, notes on it, and the share of time that servers were busy."""
+) -> tuple[Series, list[str], float] | None:
+    """The series of one run, notes on it, and the share of time that servers were busy; None if nobody came."""
     from qmodel.simulation.requests import draw
     from qmodel.simulation.serving import Rules, serve
     from qmodel.simulation.summary import series
 
     drawn = draw(scenario, requests, seed, horizon_s)
+    if not len(drawn):
+        return None
     log, notes = serve(scenario.policy, drawn, Rules.of(scenario))
     work = np.where(log.reduced, drawn.long_s, drawn.service_s)
     span = float(log.done_s.max()) * scenario.system.servers
-    return series(scenario, drawn, log), notes, float(work.sum()) / span
+    return series(scenario, drawn, log), notes, float(work.sum()) / span if span else 0.0
 
 
 def _answer(scenario: Scenario, result: str, metrics: Sequence[Metrics], busy: float) -> PolicyAnswer:
@@ -215,7 +227,7 @@ def _reached(metrics: Sequence[Metrics], precision: float) -> bool:
 
 
 def _notes(scenario: Scenario, metrics: Sequence[Metrics], count: int, warmup: int) -> list[str]:
-    from qmodel.simulation.summary import infinite, too_short
+    from qmodel.simulation.summary import too_short
 
     notes = []
     short = too_short(scenario, metrics)
@@ -225,9 +237,27 @@ def _notes(scenario: Scenario, metrics: Sequence[Metrics], count: int, warmup: i
         notes.append(f"the run of {count:,} requests is too short for the intervals of {names}; ask for more")
     if warmup >= count // 2 > 0:
         notes.append("no end of the warm-up was found; ask for more requests")
-    absent = infinite(scenario, metrics)
-    if absent:
-        notes.append(f"no finite mean can be told from this run for {', '.join(absent)}: its tail is too heavy")
     if _recorded(scenario):
         notes.append("recorded arrivals: one pass over the trace, from empty, nothing left out")
+    return notes
+
+
+def _drop_infinite(scenario: Scenario, metrics: Sequence[Metrics]) -> list[str]:
+    """Take out means that are infinite, and say which; notes on those that a run tells little of."""
+    from qmodel.simulation.divergence import infinite_variance, infinite_waits
+
+    names = [served.name for served in scenario.served]
+    waits = infinite_waits(scenario)
+    for each, infinite in zip(metrics, [any(waits), *waits], strict=True):
+        if infinite:
+            each["mean_wait_s"] = each["mean_response_s"] = each["mean_slowdown"] = None
+    notes = []
+    endless = [name for name, infinite in zip(names, waits, strict=True) if infinite]
+    if endless:
+        notes.append(f"mean response is infinite (service has no finite second moment): {', '.join(endless)}")
+    elif heavy := infinite_variance(scenario):
+        notes.append(f"service has no finite second moment, so that means converge slowly: {', '.join(heavy)}")
+    stretched = [n for n, each in zip(names, metrics[1:], strict=True) if each["mean_slowdown"] is None]
+    if stretched:
+        notes.append(f"mean slowdown is infinite, or too heavy-tailed to tell: {', '.join(stretched)}")
     return notes

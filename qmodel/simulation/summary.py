@@ -79,22 +79,19 @@ def class_metrics(part: Series, percentiles: Sequence[float]) -> Metrics:
     """Every metric of these requests, with batch-means intervals; None where it cannot be had."""
     metrics: Metrics = {
         "mean_service_s": batch_means(part.service_s),
-        "mean_wait_s": finite_mean(part.wait_s),
-        "mean_response_s": finite_mean(part.response_s),
+        "mean_wait_s": batch_means(part.wait_s),
+        "mean_response_s": batch_means(part.response_s),
     }
     for percent in percentiles:
         metrics[percentile_name(percent)] = batch_quantile(part.response_s, percent / 100)
-    metrics["mean_slowdown"] = None if part.slowdown is None else finite_mean(part.slowdown)
+    slowdown = part.slowdown
+    told = slowdown is not None and tail_index(slowdown) >= INFINITE_MEAN
+    metrics["mean_slowdown"] = batch_means(slowdown) if slowdown is not None and told else None
     judged = None if part.met is None else part.met[part.limited]
     metrics["attainment"] = None if judged is None or not judged.size else batch_share(judged)
     if part.reduced is not None:
         metrics["share_reduced"] = batch_share(part.reduced)
     return metrics
-
-
-def finite_mean(values: Floats) -> Interval | None:
-    """Mean with its interval; None where the tail is so heavy that there may be no mean."""
-    return None if tail_index(values) < INFINITE_MEAN else batch_means(values)
 
 
 def tail_index(values: Floats) -> float:
@@ -113,30 +110,35 @@ def tail_index(values: Floats) -> float:
     return math.inf if excess == 0 else 1.0 / excess
 
 
-def across(replications: Sequence[Metrics]) -> Metrics:
-    """Mean of each metric over independent replications, with Student's t interval over them."""
+def across(replications: Sequence[tuple[int, Metrics]]) -> Metrics:
+    """Each metric over independent replications of (number of requests, metrics), weighted by the requests.
+
+    The interval is Student's t for a ratio estimate: sum of n_r value_r over sum of n_r (Law 2015, section 9.4.2).
+    """
     combined: Metrics = {}
-    for name in replications[0]:
-        known = [found.value for each in replications if (found := each[name]) is not None]
-        values = np.array([value for value in known if not math.isnan(value)])
-        combined[name] = _t_interval(values) if values.size else None
+    for name in replications[0][1]:
+        known = [(count, found.value) for count, each in replications if (found := each[name]) is not None]
+        known = [(count, value) for count, value in known if count and not math.isnan(value)]
+        combined[name] = _ratio_interval(*np.array(known, dtype=float).T) if known else None
     return combined
 
 
-def _t_interval(values: Floats) -> Interval:
-    value = float(values.mean())
-    if values.size < 2:
+def _ratio_interval(counts: Floats, values: Floats) -> Interval:
+    total, runs = float(counts.sum()), counts.size
+    value = float(counts @ values) / total
+    if runs < 2:
         return Interval(value, -math.inf, math.inf, short=True)
-    half = float(stdtrit(values.size - 1, 0.5 + 0.5 * CONFIDENCE) * values.std(ddof=1)) / math.sqrt(values.size)
+    variance = runs / (runs - 1) * float(((counts * (values - value)) ** 2).sum())
+    half = float(stdtrit(runs - 1, 0.5 + 0.5 * CONFIDENCE)) * math.sqrt(variance) / total
     return Interval(value, value - half, value + half)
 
 
-def by_class(part: Series, classes: int, percentiles: Sequence[float]) -> list[Metrics]:
-    """Metrics of all requests, then of each class."""
+def by_class(part: Series, classes: int, percentiles: Sequence[float]) -> list[tuple[int, Metrics]]:
+    """Number and metrics of all requests, then of those of each class."""
     if classes == 1:
-        return [class_metrics(part, percentiles)] * 2
+        return [(len(part), class_metrics(part, percentiles))] * 2
     parts = [part, *(part.of(part.class_index == index) for index in range(classes))]
-    return [class_metrics(each, percentiles) for each in parts]
+    return [(len(each), class_metrics(each, percentiles)) for each in parts]
 
 
 def class_answers(scenario: Scenario, metrics: Sequence[Metrics]) -> list[ClassAnswer]:
@@ -154,13 +156,11 @@ def _class_answer(name: str, rate: float, metrics: Metrics) -> ClassAnswer:
 
 def too_short(scenario: Scenario, metrics: Sequence[Metrics]) -> list[str]:
     """Which metrics have intervals that the run is too short for, as "METRIC of CLASS"."""
-    names = ["all", *(served.name for served in scenario.served)]
-    pairs = zip(names, metrics, strict=True)
+    pairs = _named(scenario, metrics)
     return [f"{m} of {name}" for name, each in pairs for m, found in each.items() if found and found.short]
 
 
-def infinite(scenario: Scenario, metrics: Sequence[Metrics]) -> list[str]:
-    """Which means may not exist, as "METRIC of CLASS"."""
+def _named(scenario: Scenario, metrics: Sequence[Metrics]) -> list[tuple[str, Metrics]]:
+    """Metrics with the name of their class; `all` only where there are several."""
     names = ["all", *(served.name for served in scenario.served)]
-    means = ("mean_wait_s", "mean_response_s", "mean_slowdown")
-    return [f"{m} of {name}" for name, each in zip(names, metrics, strict=True) for m in means if each[m] is None]
+    return list(zip(names, metrics, strict=True))[1 if len(names) == 2 else 0 :]

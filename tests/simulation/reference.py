@@ -50,9 +50,10 @@ class Mode:
         return self.long
 
 
-def best_ranks(policy: Policy, servers: int) -> Callable[[list[Job], float], tuple[dict[int, float], float]]:
+def best_ranks(
+    policy: Policy, servers: int, thresholds: tuple[float, ...] = ()
+) -> Callable[[list[Job], float], tuple[dict[int, float], float]]:
     """Speed 1 for the requests of lowest (rank, arrival); those in service stay without preemption."""
-    thresholds = policy.thresholds if isinstance(policy, MLFQ) else ()
 
     def rates(present: list[Job], now: float) -> tuple[dict[int, float], float]:
         def place(job: Job) -> tuple:
@@ -124,7 +125,8 @@ def fluid_rates(policy: Policy, servers: int = 1, limit: float = math.inf) -> Ca
     """The rates of any preset but round robin."""
     if isinstance(policy, PS | DPS) or limit < math.inf:
         return sharing(policy, servers, limit)
-    return least_attained if isinstance(policy, LAS) else best_ranks(policy, servers)
+    thresholds = policy.thresholds if isinstance(policy, MLFQ) else ()
+    return least_attained if isinstance(policy, LAS) else best_ranks(policy, servers, thresholds)
 
 
 @dataclass

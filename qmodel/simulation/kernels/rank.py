@@ -30,7 +30,7 @@ class Form(NamedTuple):
 class Own(NamedTuple):
     """A user's rank, and all that it may look at; `class_index` stands for the class's name.
 
-    `faults[0]` becomes 1 + the request whose rank was not a number.
+    `faults[0]` becomes 1 + the first request whose rank was not a number.
     """
 
     function: Any
@@ -79,7 +79,8 @@ def _own_rank(own: Own, request: int, attained: float) -> float:
         attained,
     )
     if np.isnan(value):
-        own.faults[0] = request + 1
+        if own.faults[0] == 0:
+            own.faults[0] = request + 1
         return np.inf
     return value
 

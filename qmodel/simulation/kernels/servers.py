@@ -19,32 +19,43 @@ from qmodel.simulation.kernels.compiled import inlined
 IDLE = -1
 NOT_BEGUN = -1.0
 
+# np.record, so that rows have attributes without the compiler too
 SERVER = np.dtype(
-    [
-        ("request", np.int64),  # IDLE without one
-        ("begin_s", np.float64),
-        ("stop_s", np.float64),
-        ("target_s", np.float64),
-        ("loaded", np.bool_),  # the mode of the model it has loaded
-    ],
-    align=True,
+    (
+        np.record,
+        np.dtype(
+            [
+                ("request", np.int64),  # IDLE without one
+                ("begin_s", np.float64),
+                ("stop_s", np.float64),
+                ("target_s", np.float64),
+                ("loaded", np.bool_),  # the mode of the model it has loaded
+            ],
+            align=True,
+        ),
+    )
 )
 REQUEST = np.dtype(
-    [
-        ("arrival_s", np.float64),
-        ("service_s", np.float64),
-        ("long_s", np.float64),
-        ("mark", np.float64),
-        ("long_mark", np.float64),
-        ("attained_s", np.float64),
-        ("work_s", np.float64),  # service needed; NOT_BEGUN until its start
-        ("start_s", np.float64),
-        ("done_s", np.float64),
-        ("delivered_s", np.float64),
-        ("preemptions", np.int64),
-        ("reduced", np.bool_),
-    ],
-    align=True,
+    (
+        np.record,
+        np.dtype(
+            [
+                ("arrival_s", np.float64),
+                ("service_s", np.float64),
+                ("long_s", np.float64),
+                ("mark", np.float64),
+                ("long_mark", np.float64),
+                ("attained_s", np.float64),
+                ("work_s", np.float64),  # service needed; NOT_BEGUN until its start
+                ("start_s", np.float64),
+                ("done_s", np.float64),
+                ("delivered_s", np.float64),
+                ("preemptions", np.int64),
+                ("reduced", np.bool_),
+            ],
+            align=True,
+        ),
+    )
 )
 
 

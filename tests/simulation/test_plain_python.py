@@ -1,0 +1,115 @@
+"""The event loops without the compiler: every index is checked, and the results are the same bits."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import numba
+import numpy as np
+import pytest
+
+from qmodel.policy import Policy
+from qmodel.scenario import System
+from qmodel.service.transform import EarlyExit, FewerSteps, QueueCondition
+from qmodel.simulation import serving
+from tests.simulation.cases import EVERY_PRESET, drawn, preset, two_classes
+
+PACKAGE = "qmodel.simulation"
+
+
+class Wavy(Policy):
+    """A user's rank that goes up and down with age."""
+
+    name, preemptive = "own", True
+
+    def rank(self, request, attained):  # type: ignore[no-untyped-def]
+        return request.size - attained if attained < 1.0 else request.lottery
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[ModuleType]:
+    """`qmodel.simulation.serving` on event loops that are not compiled."""
+    own = {name: module for name, module in sys.modules.items() if name.startswith(PACKAGE)}
+    for name in own:
+        del sys.modules[name]
+    numba.config.DISABLE_JIT = True
+    try:
+        importlib.import_module("qmodel.simulation.kernels.arrivals")
+        uncompiled = importlib.import_module("qmodel.simulation.serving")
+    finally:
+        numba.config.DISABLE_JIT = False
+    try:
+        yield uncompiled
+    finally:
+        for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
+            del sys.modules[name]
+        sys.modules.update(own)
+        sys.modules["qmodel"].simulation = own[PACKAGE]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize("policy", [*map(preset, EVERY_PRESET), Wavy()], ids=[*EVERY_PRESET, "own"])
+def test_plain_and_compiled_loops_give_the_same_bits(plain: ModuleType, policy: Policy, servers: int) -> None:
+    if servers > 1 and policy.sharing == "weighted":
+        return
+    swap = 0.0 if policy.sharing or policy.name == "las" else 0.125
+    transforms = (
+        FewerSteps(QueueCondition(above=3, below=2, swap_time_s=swap), fraction=0.5),
+        EarlyExit(fractions=(0.5, 1.0), probabilities=(0.3, 0.7), delivery="release"),
+    )
+    scenario = two_classes(policy, rate=1.1 * servers, system=System(servers=servers)).with_transforms(*transforms)
+    requests = drawn(scenario, 120)
+    compiled, _ = serving.serve(policy, requests, serving.Rules.of(scenario))
+    python, _ = plain.serve(policy, requests, plain.Rules.of(scenario))
+    for ours, theirs in zip(compiled, python, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("policy", [*map(preset, EVERY_PRESET), Wavy()], ids=[*EVERY_PRESET, "own"])
+def test_plain_and_compiled_steps_give_the_same_bits(plain: ModuleType, policy: Policy) -> None:
+    condition = QueueCondition(above=3)
+    scenario = two_classes(policy, rate=1.1).with_transforms(FewerSteps(condition, fraction=0.5))
+    requests = drawn(scenario, 120)
+    steps = np.maximum(1.0, np.rint(requests.service_s / 0.1))
+    compiled, _ = serving.serve(policy, requests, serving.Rules.of(scenario).in_steps(steps, steps))
+    python, _ = plain.serve(policy, requests, plain.Rules.of(scenario).in_steps(steps, steps))
+    for ours, theirs in zip(compiled, python, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_plain_queue(plain: ModuleType) -> None:
+    early = EarlyExit(fractions=(0.5, 1.0), probabilities=(0.3, 0.7), delivery="release")
+    scenario = two_classes(preset("fcfs")).with_transforms(early)
+    requests = drawn(scenario, 120)
+    compiled, _ = serving.serve(scenario.policy, requests, serving.Rules.of(scenario))
+    python, _ = plain.serve(scenario.policy, requests, plain.Rules.of(scenario))
+    np.testing.assert_array_equal(compiled.delivered_s, python.delivered_s)
+
+
+def test_plain_limited_sharing_and_merging(plain: ModuleType) -> None:
+    from qmodel.simulation.kernels.arrivals import merged_order as plain_order
+
+    scenario = two_classes(preset("sjf"), system=System(batching="processor-sharing", max_batch=2))
+    requests = drawn(scenario, 120)
+    compiled, _ = serving.serve(scenario.policy, requests, serving.Rules.of(scenario))
+    python, _ = plain.serve(scenario.policy, requests, plain.Rules.of(scenario))
+    np.testing.assert_array_equal(compiled.done_s, python.done_s)
+    times = np.array([0.0, 2.0, 4.0, 1.0, 2.0, 9.0])
+    assert plain_order(times, np.array([0, 3, 6])).tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_plain_ranks_that_are_not_numbers(plain: ModuleType) -> None:
+    from qmodel.errors import InputError
+
+    class Bad(Policy):
+        name, preemptive = "bad", True
+
+        def rank(self, request, attained):  # type: ignore[no-untyped-def]
+            return float("nan")
+
+    scenario = two_classes(Bad())
+    with pytest.raises(InputError, match="not a number for request 1"):
+        plain.serve(scenario.policy, drawn(scenario, 5), plain.Rules.of(scenario))
