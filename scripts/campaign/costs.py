@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from campaign.plan import Cell
 from campaign.shapes import BYTES, WORKSPACE_BYTES, Cost, DecoderShape
@@ -14,6 +14,9 @@ GRAPH_LAUNCHES = 0.3
 
 FLOAT32_SLOWDOWN = 12
 """Products of float32 run so many times slower than those of bfloat16 on a GPU with tensor cores."""
+
+LAUNCHES_PER_BLOCK = 6
+"""Kernels for each convolution of a U-Net: itself, its bias, a normalisation, an activation, an addition."""
 
 CostOf = Callable[[Cell], Cost]
 
@@ -36,49 +39,98 @@ def of_decoder(shape: DecoderShape, precision: str = "bfloat16") -> CostOf:
     return cost
 
 
-class NetworkSize(NamedTuple):
-    """Weights of a network, operations of one pass for one sample, and its modules that compute."""
-
-    parameters: int
-    operations: float
-    modules: int
-
-
 def of_unet(size: dict[str, Any], precision: str) -> CostOf:
     """Costs of denoising cells: steps and images multiply those of one step of one image."""
+    network = UNetSize.of(**size)
 
     def cost(cell: Cell) -> Cost:
-        from qmodel.measure.targets.unet import UNetConfig
-
-        config = UNetConfig(**size)
-        network = network_size(config)
         batch_size, steps = int(cell.levels["batch_size"]), int(cell.levels["steps"])
-        first = config.channels[0] * config.image_size**2 * BYTES[precision]
-        activations = batch_size * first * (4 * len(config.channels) * (config.blocks + 1) + 32)
         weights = network.parameters * BYTES[precision]
+        activations = batch_size * network.activations * BYTES[precision]
         return Cost(
             steps * batch_size * network.operations,
             steps * (weights + 4 * activations),
             weights + activations + WORKSPACE_BYTES,
-            steps * 2 * network.modules,
+            steps * LAUNCHES_PER_BLOCK * network.blocks,
         )
 
     return cost
 
 
-@cache
-def network_size(config: Any) -> NetworkSize:
-    """Counted on a network without data: products and convolutions, two operations for each multiply-add."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+@dataclass
+class UNetSize:
+    """Size of `qmodel.measure.targets.unet.UNet`, counted from its configuration, layer by layer.
 
-    from qmodel.measure.targets.unet import UNet
+    `operations` of one pass for one image (two for each multiply-add, products and convolutions), `activations` that
+    its blocks put out, `blocks` of any kind.
+    """
 
-    with torch.device("meta"), torch.inference_mode():
-        network = UNet(config)
-        sample = torch.empty(1, config.in_channels, config.image_size, config.image_size)
-        index = torch.zeros(1, dtype=torch.int64)
-        with FlopCounterMode(display=False) as counter:
-            network(sample, index, index)
-    leaves = sum(1 for module in network.modules() if not list(module.children()))
-    return NetworkSize(sum(w.numel() for w in network.parameters()), float(counter.get_total_flops()), leaves)
+    parameters: int = 0
+    operations: int = 0
+    activations: int = 0
+    blocks: int = 0
+
+    @classmethod
+    def of(
+        cls, image_size: int = 8, in_channels: int = 1, channels: Sequence[int] = (32, 64), blocks: int = 1,
+        classes: int = 10, groups: int = 8, attention: bool = False,
+    ) -> UNetSize:  # fmt: skip
+        """The size of a configuration; the defaults are those of `UNetConfig`."""
+        size, first, width, side = cls(), channels[0], channels[0], image_size
+        condition = 4 * first
+        size.parameters += classes * condition
+        size.linear(first, condition)
+        size.linear(condition, condition)
+        size.convolution(in_channels, first, 3, side)
+        skips = [first]
+        for level, wide in enumerate(channels):
+            for _ in range(blocks):
+                size.residual(width, wide, condition, side)
+                width = wide
+                skips.append(width)
+            if level < len(channels) - 1:
+                side //= 2
+                size.convolution(width, width, 3, side)
+                skips.append(width)
+        for middle in range(2):
+            size.residual(width, width, condition, side)
+            if attention and not middle:
+                size.attention(width, side)
+        for level, wide in reversed(list(enumerate(channels))):
+            for _ in range(blocks + 1):
+                size.residual(width + skips.pop(), wide, condition, side)
+                width = wide
+            if level:
+                side *= 2
+                size.convolution(width, width, 3, side)
+        size.parameters += 2 * first
+        size.convolution(first, in_channels, 3, side)
+        return size
+
+    def linear(self, inputs: int, outputs: int) -> None:
+        """A fully connected layer with bias."""
+        self.parameters += (inputs + 1) * outputs
+        self.operations += 2 * inputs * outputs
+
+    def convolution(self, inputs: int, outputs: int, kernel: int, side: int) -> None:
+        """A convolution with bias whose output has side^2 positions."""
+        self.parameters += (kernel**2 * inputs + 1) * outputs
+        self.operations += 2 * kernel**2 * inputs * outputs * side**2
+        self.activations += outputs * side**2
+        self.blocks += 1
+
+    def residual(self, inputs: int, outputs: int, condition: int, side: int) -> None:
+        """Two normalised convolutions, the condition between them, a 1x1 convolution where widths differ."""
+        self.parameters += 2 * inputs + 2 * outputs
+        self.convolution(inputs, outputs, 3, side)
+        self.convolution(outputs, outputs, 3, side)
+        self.linear(condition, outputs)
+        if inputs != outputs:
+            self.convolution(inputs, outputs, 1, side)
+
+    def attention(self, width: int, side: int) -> None:
+        """Self-attention over side^2 positions."""
+        self.parameters += 2 * width
+        self.convolution(width, 3 * width, 1, side)
+        self.operations += 4 * side**4 * width
+        self.convolution(width, width, 1, side)

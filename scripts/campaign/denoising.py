@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from campaign.bench import Trial
-from campaign.costs import network_size
+from campaign.costs import UNetSize
 from campaign.plan import Cell
 from qmodel.measure.targets.torch_diffusion import TorchDiffusion
 from qmodel.measure.targets.torch_engine import TorchEngine
@@ -32,7 +32,7 @@ class DenoisingBench:
 
     def about(self) -> dict[str, Any]:
         """The network's size."""
-        size = network_size(self._target.config)
+        size = UNetSize.of(**asdict(self._target.config))
         return {
             **asdict(self._target.config),
             "parameters": size.parameters,

@@ -154,7 +154,7 @@ def responses_on_paper(
         Entry(i, request_of(a, service), service(a.fewer_steps) if reduced else None)
         for i, a in enumerate(arrivals)
     ]
-    done, responses, now, due, extra = [0] * len(arrivals), [0.0] * len(arrivals), 0.0, 0, 0.0
+    done, responses, now, due, extra = [0] * len(arrivals), [0.0] * len(arrivals), 0.0, 0, service.after_idle_s
     while True:
         while due < len(arrivals) and arrivals[due].scheduled_s <= now:
             scheduler.add(entries[due])

@@ -1,4 +1,4 @@
-"""The live runs as a section of the README: what was predicted, what was measured, and where the difference lies."""
+"""The live runs as a section of the README: predicted, measured, and where the difference lies."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def live_section(file: StageFile) -> str:
     rows = [_row(key, found, responses, theory.get(key)) for key, found in sorted(runs.items())]
     lines = ["| " + " | ".join(_HEADS) + " |", "|" + " --- |" * len(_HEADS)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
+    digest = str(file.meta.get("predictions_sha256", ""))[:16]
     intro = (
-        "One server, one request at a time, steps as preemption points; predictions were written down before the first "
-        f"run (SHA-256 `{str(file.meta.get('predictions_sha256', ''))[:16]}`). Mean response times in milliseconds; in "
-        "brackets the difference to the measured mean of the same requests. Theory is for the long run: hold it "
+        "One server, one request at a time, steps as preemption points; predictions were written down before the "
+        f"first run (SHA-256 `{digest}`). Mean response times in milliseconds; "
+        "in brackets the difference to the measured mean of the same requests. Theory is for the long run: hold it "
         "against the steady state, which leaves out the first "
         f"{100 * WARM_UP_SHARE:.0f} % of each run and has a 95 % interval by batch means."
     )

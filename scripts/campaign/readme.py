@@ -17,8 +17,9 @@ def readme(grids: Sequence[StageFile], fits: Sequence[Fit], live: Sequence[str],
     parts = [
         f"# Measurements on {device}",
         "Real inference, timed cell by cell; one row a repetition, never averaged. `STAGE.csv` holds the rows, "
-        "`STAGE.meta.toml` the design, the software, the clocks and the sessions, `models/` the fitted service-time "
-        "functions, `fits/` the evidence for them. Weights are random: latency does not depend on their values.",
+        "`STAGE.meta.toml` the design, the software, the clocks and the sessions, `models/` the fitted "
+        "service-time functions, `fits/` the evidence for them. Weights are random: latency does not depend on "
+        "their values.",
         "## Device\n\n" + _table(["", ""], _device_rows(files)),
     ]
     if grids:
@@ -40,8 +41,8 @@ def readme(grids: Sequence[StageFile], fits: Sequence[Fit], live: Sequence[str],
 _STAGE_HEADS = ["stage", "cells", "complete", "out of memory", "failed", "rows", "noise (median)", "noise (worst)",
                 "host share"]  # fmt: skip
 _NOISE_NOTE = (
-    "Noise: standard deviation over mean of the repetitions of a cell. Host share: what the clock on the wall adds to "
-    "the device's own time, median over the rows."
+    "Noise: standard deviation over mean of the repetitions of a cell. Host share: what the clock on the wall adds "
+    "to the device's own time, median over the rows."
 )
 _FIT_HEADS = ["stage", "phase", "function (seconds)", "median error", "95 % of cells within", "model"]
 _AGAIN = """## Again
