@@ -28,8 +28,9 @@ class TimePlan:
     """Shares time among the visits still to be made and estimates how long they will take.
 
     A cell's own budget is spent evenly over the blocks; of a total budget every visit gets an equal part of
-    what is left after warm-ups, so what a quick cell does not need goes to the others. A resumed run has the
-    part of the total budget that belongs to its remaining visits.
+    what is left after warm-ups, so what a quick cell does not need goes to the others. A slow cell may take
+    longer, to get its least rows, but not at the cost of later blocks. A resumed run has the part of the total
+    budget that belongs to its remaining visits.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class TimePlan:
         if self._end is None:
             return max(0.0, cell_s), NO_DEADLINE_S
         left_s = self._end - self._clock() - self._overhead_s() * len(self._left)
-        return max(0.0, min(cell_s, left_s / max(1, len(self._left)))), max(0.0, left_s)
+        each_s = max(0.0, left_s / max(1, len(self._left)))
+        in_block = sum(other.block == visit.block for other in self._left)
+        return max(0.0, min(cell_s, each_s)), each_s * in_block
 
     def made(self, visit: Visit, overhead_s: float, repeating_s: float) -> None:
         """Learn from a visit that is over."""

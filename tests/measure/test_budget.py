@@ -51,7 +51,7 @@ def test_total_budget_is_shared_after_warm_ups() -> None:
     made, visits = plan(Clock(), cell_budget_s=30.0, budget_s=60.0, warmup_s=0.2)
     share_s, deadline_s = made.share(visits[0])
     assert share_s == pytest.approx((60 - 30 * 0.2) / 30)
-    assert deadline_s == pytest.approx(60 - 30 * 0.2)
+    assert deadline_s == pytest.approx((60 - 30 * 0.2) / 3)  # slow cells may use up their block, not the next
 
 
 def test_what_a_quick_cell_leaves_goes_to_the_others() -> None:

@@ -451,10 +451,11 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
 def test_a_target_that_hangs_or_dies_while_it_is_set_up(tmp_path: Path) -> None:
     (tmp_path / "sleepy.py").write_text("import time\ntime.sleep(60)\n")
     (tmp_path / "deadly.py").write_text("import os\nos._exit(9)\n")
-    for module, fault in (("sleepy", "was not ready after 0.5 s"), ("deadly", "died while it was set up: exit 9")):
+    cases = (("sleepy", 0.5, "was not ready after 0.5 s"), ("deadly", 20.0, "died while it was set up: exit 9"))
+    for module, timeout_s, fault in cases:
         content = {
             "name": "c", "target": {"kind": "callable", "callable": f"{module}:f"}, "factors": {"x": [1]},
-            "measurement": {"setup_timeout_s": 0.5},
+            "measurement": {"setup_timeout_s": timeout_s},
         }  # fmt: skip
         with pytest.raises(InputError, match=f"target 'callable': {fault}"):
             run_profile(ProfileSpec.of(content, folder=tmp_path), tmp_path / "out" / "p.csv")

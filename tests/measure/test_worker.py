@@ -34,7 +34,7 @@ def talk(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     inbox: Iterator[dict[str, Any] | None] = iter([*messages, None])
     events: list[dict[str, Any]] = []
     worker.serve(lambda: next(inbox), events.append)
-    return events
+    return [event for event in events if event["event"] != "alive"]  # told on slow machines only
 
 
 def fake_fma(x: float) -> float:
