@@ -21,13 +21,25 @@ WARM_UP_S = 0.2
 class Work:
     """What one request asks of an engine.
 
-    `levels`: its factor levels (whole numbers); `size_s`: how long the model says it takes (only an emulated engine
-    needs it); `seed`: for what is random in the computation.
+    `levels`: its factor levels (whole numbers); `size_s`: how long it takes by the model (an emulated engine needs
+    no more); `seed`: for what is random in the computation; `first_share`: share of `size_s` that goes into the
+    first step (a prefill), None where all steps are alike.
     """
 
     levels: Mapping[str, int]
     size_s: float
     seed: int = 0
+    first_share: float | None = None
+
+    def share_done(self, done: int, steps: int) -> float:
+        """Share of the size that `done` of `steps` steps make.
+
+        >>> Work({}, 3.0, first_share=0.5).share_done(2, 3)
+        0.75
+        """
+        if self.first_share is None or steps == 1:
+            return done / steps
+        return self.first_share + (1.0 - self.first_share) * (done - 1) / (steps - 1)
 
 
 class Job(Protocol):
@@ -65,6 +77,7 @@ class Engine(Protocol):
 ENGINES = {
     "digits-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
     "torch-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
+    "language-model": "qmodel.live.engines.language_model:LanguageModelEngine",
     "emulated": "qmodel.live.engines.emulated:EmulatedEngine",
 }
 

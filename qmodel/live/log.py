@@ -20,7 +20,8 @@ COLUMNS = (
     "output_tokens", "exit", "status", "started_s", "left_s", "service_s", "size_s", "reduced", "delivered_at",
 )  # fmt: skip
 """Columns of every log; those of the factors (`batch_size`, `steps`, ...) come after them."""
-_PLANNED = ("work_s", "predicted_size_s", "priority", "weight", "deadline_s", "lottery")
+_PLANNED = ("work_s", "first_s", "predicted_size_s", "priority", "weight", "deadline_s", "lottery")
+_TOKENS = ("input_tokens", "output_tokens")
 TOKEN_COLUMNS = ("request_id", "index", "t_s")
 OK = "ok"
 
@@ -52,8 +53,9 @@ class RowMaker:
         ]
         known = {*COLUMNS, *_PLANNED}
         plain = [str(name) for name in schedule.columns if not str(name).endswith("_long")]
-        self._factors = [name for name in plain if name not in known]
-        self.columns = (*COLUMNS, *self._factors)
+        own = [name for name in plain if name not in known]
+        self._factors = [*(name for name in _TOKENS if name in plain), *own]
+        self.columns = (*COLUMNS, *own)
 
     def done(self, record: Record, sent_s: float) -> dict[str, Any]:
         """The row of a request that the server is through with."""
@@ -90,7 +92,7 @@ def _exit(record: Record, planned: Mapping[str, Any]) -> str:
         return "reduced"
     if planned["delivered_at"] < 1:
         return "released"
-    return "early" if record.steps < planned.get("steps", 0) else "full"
+    return "early" if record.steps < planned.get("steps", planned.get("output_tokens", 0)) else "full"
 
 
 class PartialLog:

@@ -93,7 +93,13 @@ def _requests(rows: Mapping[str, list[Any]]) -> list[Request]:
 
 def _works(rows: Mapping[str, list[Any]], factors: list[str], suffix: str) -> list[Work]:
     columns = {name: rows[name + suffix] for name in factors if name + suffix in rows}
+    sizes, first = rows["size_s" + suffix], rows.get("first_s" + suffix)
     return [
-        Work({name: int(values[i]) for name, values in columns.items() if not math.isnan(values[i])}, seconds, i)
+        Work(
+            {name: int(values[i]) for name, values in columns.items() if not math.isnan(values[i])},
+            seconds,
+            i,
+            None if first is None else min(first[i] / sizes[i], 1.0),
+        )
         for i, seconds in enumerate(rows["work_s" + suffix])
     ]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.scenario import Scenario
+from qmodel.service.token_service import TokenService
 from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, Transform
 from qmodel.workload import PredictedSize, RequestClass
 
@@ -36,8 +37,9 @@ def draw_schedule(scenario: Scenario, horizon_s: float, seed: int) -> pd.DataFra
     Columns: request_id (0, 1, ...), class, scheduled_s, one for each factor of a class (`steps`, `batch_size`, ...;
     whole numbers, after the transforms that always apply), size_s (seconds that the model predicts, or that were
     drawn), with a queue condition the same again ending in `_long`, work_s (size_s with the model's residual: how
-    long an emulated engine takes), delivered_at (share of the steps after which the result is out),
-    predicted_size_s, priority, weight, deadline_s, lottery. `attrs` holds seed, horizon_s and rate.
+    long an emulated engine takes), first_s (seconds of the first step, where the model tells it apart: a prefill),
+    delivered_at (share of the steps after which the result is out), predicted_size_s, priority, weight, deadline_s,
+    lottery. `attrs` holds seed, horizon_s and rate.
     Raises InputError when nothing arrives.
     """
     import pandas as pd
@@ -134,13 +136,16 @@ class Settings:
                 )
             else:
                 pending.append(transform)
+        model = self._scenario.system.model
         size, delivered = self._sizes(factors), np.ones(self._n)
+        first = self._predicted(model.first_token, factors) if isinstance(model, TokenService) else None
         for transform in pending:
             size, kept, out = self._apply(transform, size, self._uniform(transform))
             delivered = delivered * out
             if "steps" in factors:
                 factors["steps"] = np.maximum(1.0, np.rint(factors["steps"] * kept))
-        return {**factors, "size_s": size, "delivered_at": delivered}
+        found = {**factors, "size_s": size, "delivered_at": delivered}
+        return found if first is None else {**found, "first_s": np.minimum(first, size)}
 
     def _sizes(self, factors: Mapping[str, Array]) -> Array:
         """Seconds at full speed: drawn, or predicted by the fitted model from the factors."""
@@ -150,9 +155,13 @@ class Settings:
         if model is None:
             place = f"class '{self._class.name}'"
             raise InputError(place, "gives factors but the system has no fitted model", "set system.service")
+        return self._predicted(model.predict, factors)
+
+    def _predicted(self, seconds_at: Callable[[dict[str, float]], float], factors: Mapping[str, Array]) -> Array:
+        """Seconds at each request's factors; asked once for each distinct setting."""
         names = list(factors)
         distinct, which = np.unique(np.column_stack([factors[name] for name in names]), axis=0, return_inverse=True)
-        seconds = [float(model.predict(dict(zip(names, row.tolist(), strict=True)))) for row in distinct]
+        seconds = [float(seconds_at(dict(zip(names, row.tolist(), strict=True)))) for row in distinct]
         return np.array(seconds)[which.reshape(-1)]
 
     def _apply(self, transform: Transform, size: Array, uniform: Array) -> tuple[Array, Array, Array]:

@@ -34,6 +34,7 @@ class Service:
     work: Work
     work_long: Work | None
     delivered_at: float
+    serving: Work = field(init=False)
     job: Job | None = None
     size_s: float = 0.0
     total: int = 0
@@ -125,7 +126,7 @@ class Loop:
         if service.done == service.deliver_after:
             service.delivered = now
         if job.remaining:
-            self.scheduler.credit(entry, service.size_s * service.done / service.total)
+            self.scheduler.credit(entry, service.size_s * service.serving.share_done(service.done, service.total))
         else:
             self._leave(entry, service, now)
         if now - self._told > REPORT_EVERY_S:
@@ -140,6 +141,7 @@ class Loop:
     def _begin(self, entry: Entry, service: Service, now: float) -> Job:
         service.started = now
         work = service.work_long if entry.reduced and service.work_long is not None else service.work
+        service.serving = work
         job = service.job = self.engine.start(work)
         service.size_s, service.total = entry.request.size, job.remaining
         service.deliver_after = max(1, math.ceil(service.delivered_at * job.remaining - 1e-9))

@@ -5,6 +5,7 @@ import pytest
 from qmodel.policy import FCFS
 from qmodel.scenario import Scenario, System
 from qmodel.service.model import ServiceModel
+from qmodel.service.token_service import TokenService
 from qmodel.workload import Deterministic, Discrete, Exponential, Poisson, RequestClass
 
 STEP_S = 1e-3
@@ -29,6 +30,22 @@ def in_steps(model):
         )
         made = Scenario((short, long), policy or FCFS(), System(model=model), tuple(transforms))
         return made.at_rate(rate)
+
+    return build
+
+
+@pytest.fixture
+def in_tokens():
+    """A class of prompts: prefill 1 ms + 10 us a token, decode 1 ms a token; 5 tokens out, 100 in."""
+
+    def build(policy=None, rate=20.0, **extra):
+        model = TokenService(
+            ServiceModel.affine({"1": 1e-3, "input_tokens": 1e-5}),
+            ServiceModel.affine({"1": 1e-3, "context_tokens": 1e-9}),
+        )
+        factors = {"input_tokens": Deterministic(100), "output_tokens": Deterministic(5)}
+        chat = RequestClass("chat", Poisson(rate), factors=factors, **extra)
+        return Scenario((chat,), policy or FCFS(), System(model=model))
 
     return build
 

@@ -58,6 +58,16 @@ def test_factors_that_a_class_lacks_are_left_out(in_steps, model):
         assert work.levels.get("batch_size") == (4 if name == "batches" else None)
 
 
+def test_the_first_step_of_tokens_is_a_prefill(in_tokens):
+    scenario = in_tokens()
+    engine = {"name": "language-model", "emulated": False, "factors": ("input_tokens", "output_tokens")}
+    work = make_order(scenario, draw_schedule(scenario, 2.0, seed=1), engine).works[0]
+    assert work.levels == {"input_tokens": 100, "output_tokens": 5}
+    assert work.first_share == pytest.approx(2 / 6, rel=1e-3)
+    assert [work.share_done(done, 5) for done in (1, 3, 5)] == pytest.approx([1 / 3, 2 / 3, 1.0], rel=1e-3)
+    assert work.share_done(1, 1) == 1.0
+
+
 def test_processor_sharing_of_the_system_under_a_sharing_policy(in_steps):
     system = replace(in_steps().system, batching="processor-sharing")
     check_runnable(replace(in_steps(PS()), system=system), REAL)

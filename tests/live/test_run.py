@@ -129,6 +129,21 @@ def test_tokens_have_times(in_steps, tmp_path):
     assert not run.emulated
 
 
+def test_an_emulated_language_model(server, in_tokens, tmp_path):
+    """The first token comes after the prefill, the others one a step."""
+    scenario = in_tokens()
+    run = server.run(scenario, draw_schedule(scenario, 0.5, seed=1), log_path=tmp_path / "run.csv")
+    log = run.log
+    assert tuple(log.columns) == COLUMNS
+    assert (log["input_tokens"] == 100).all()
+    assert (log["output_tokens"] == 5).all()
+    assert (log["exit"] == "full").all()
+    tokens = pd.read_csv(tmp_path / "run.tokens.csv")
+    gaps = tokens.groupby("request_id")["t_s"].diff().dropna()
+    assert (gaps >= 1e-3).all()
+    assert (log["first_token_s"] - log["started_s"] >= 2e-3).all()
+
+
 def test_a_policy_of_the_users_own_script(server, in_steps, tmp_path):
     class Latest(Rank):
         name = "latest"

@@ -190,6 +190,12 @@ def test_a_class_that_never_arrives_is_left_out(in_seconds):
     assert rows["priority"].dtype == int
 
 
+def test_a_prefill_is_told_apart(in_tokens):
+    rows = draw_schedule(in_tokens(), 5.0, seed=1)
+    assert rows["first_s"].tolist() == pytest.approx([2e-3] * len(rows))
+    assert rows["size_s"].tolist() == pytest.approx([6e-3] * len(rows), rel=1e-3)
+
+
 class Unknown(Transform):
     pass
 

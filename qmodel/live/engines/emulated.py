@@ -15,25 +15,34 @@ _SPIN_S = 2e-4
 
 
 class WaitingJob:
-    """Waits out `size_s` seconds in so many equal steps."""
+    """Waits out the work's size in so many steps; `streams`: every step delivers a token."""
 
-    __slots__ = ("_step_s", "remaining", "tokens")
+    __slots__ = ("_done", "_steps", "_streams", "_work", "remaining", "tokens")
 
-    def __init__(self, size_s: float, steps: int) -> None:
-        self._step_s, self.remaining, self.tokens = size_s / steps, steps, 0
+    def __init__(self, work: Work, steps: int, streams: bool = False) -> None:
+        self._work, self._steps, self._streams, self._done = work, steps, streams, 0
+        self.remaining, self.tokens = steps, 0
 
     def step(self) -> None:
         """Wait for one step: asleep but for the last fifth of a millisecond."""
-        end = time.monotonic() + self._step_s
-        if self._step_s > _SPIN_S:
-            time.sleep(self._step_s - _SPIN_S)
+        work, steps, done = self._work, self._steps, self._done
+        before = work.share_done(done, steps) if done else 0.0
+        step_s = work.size_s * (work.share_done(done + 1, steps) - before)
+        end = time.monotonic() + step_s
+        if step_s > _SPIN_S:
+            time.sleep(step_s - _SPIN_S)
         while time.monotonic() < end:
             pass
+        self._done = done + 1
         self.remaining -= 1
+        self.tokens += self._streams
 
 
 class EmulatedEngine:
-    """Takes the predicted size of a request, in as many steps as its level `steps` says or of `step_s` seconds."""
+    """Takes the predicted size of a request.
+
+    In as many steps as its level `steps` or `output_tokens` says (tokens are delivered then), or of `step_s` s.
+    """
 
     emulated = True
     device = "emulated"
@@ -46,7 +55,9 @@ class EmulatedEngine:
 
     def start(self, work: Work) -> WaitingJob:
         """A wait of the work's size."""
-        return WaitingJob(work.size_s, work.levels.get("steps") or max(1, round(work.size_s / self._step_s)))
+        tokens = work.levels.get("output_tokens")
+        steps = tokens or work.levels.get("steps") or max(1, round(work.size_s / self._step_s))
+        return WaitingJob(work, steps, streams=tokens is not None)
 
     def versions(self) -> dict[str, str]:
         """None: nothing is computed."""
