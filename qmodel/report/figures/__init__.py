@@ -2,6 +2,7 @@
 
 from qmodel.report.figures.agreement import predicted_against_measured, relative_errors
 from qmodel.report.figures.arrivals import arrivals_against_poisson
+from qmodel.report.figures.effects import main_effects
 from qmodel.report.figures.improvement import improvements
 from qmodel.report.figures.ladder import gap_ladder
 from qmodel.report.figures.latency import latency_against_load, policies_against_load
@@ -15,6 +16,7 @@ __all__ = [
     "gap_ladder",
     "improvements",
     "latency_against_load",
+    "main_effects",
     "picture",
     "policies_against_load",
     "predicted_against_measured",

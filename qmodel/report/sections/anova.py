@@ -1,0 +1,149 @@
+"""Section 4: which factors move the service time, by analysis of variance, and whether its assumptions hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qmodel.report.document import Block, Column, Table, bullets, finding, paragraph, prose, section
+from qmodel.report.figures import main_effects
+from qmodel.report.names import counted, listed, sentence_start, words
+from qmodel.report.quantity import Quantity
+from qmodel.report.sections.evidence import Evidence
+
+if TYPE_CHECKING:
+    from qmodel.fit import FitResult
+    from qmodel.fit.anova import Anova
+
+LEVEL = 0.05
+SMALL_SHARE = 0.01
+"""Effects that explain less than this share are real at best, and small in any case."""
+
+
+def blocks(study: Evidence) -> Iterator[Block]:
+    """A table, a verdict, a figure and the residual checks of each phase."""
+    yield section("Analysis of variance", "anova")
+    yield paragraph(
+        "Every factor is taken by its levels, with all interactions that the design allows, and the block as a "
+        "nuisance. The response is the logarithm of latency where effects multiply; the share is that of the "
+        "total variation that an effect explains ($R^2$ split by effect)."
+    )
+    for phase, fit in study.fits.items():
+        if len(study.fits) > 1:
+            yield section(f"Phase {phase}", level=2)
+        yield from phase_blocks(study, phase, fit)
+
+
+def phase_blocks(study: Evidence, phase: str, fit: FitResult) -> Iterator[Block]:
+    """Evidence on one phase."""
+    anova = fit.anova
+    if anova is None:
+        yield paragraph("No analysis of variance was made.")
+        return
+    yield anova_table(study, phase, fit, anova)
+    yield finding("{drivers}", drivers=drivers(fit, anova))
+    yield effects_figure(study, phase, fit, anova)
+    yield paragraph("The analysis rests on assumptions about its residuals, which were tested at the 1 % level:")
+    yield bullets(prose("*{name}*: {verdict}", name=check.name, verdict=check.verdict) for check in anova.checks)
+    yield paragraph("{remedy}", remedy=remedy_words(anova))
+
+
+def anova_table(study: Evidence, phase: str, fit: FitResult, anova: Anova) -> Table:
+    """Sums of squares, degrees of freedom, F, p and share of each effect."""
+    order = [*anova.effects().index, *(n for n in ("block", "Residual") if n in anova.table.index)]
+    rows = [
+        (effect_name(str(name)), row["sum_sq"], int(row["df"]), row["F"], row["PR(>F)"], row["share"])
+        for name, row in anova.table.loc[order].iterrows()
+    ]
+    scale = "logarithm of latency" if anova.transform == "log" else "latency"
+    return Table(
+        f"tab:anova-{slug(phase)}",
+        prose(
+            "Analysis of variance of the {scale} ({phase}, measured on {device}; type {kind} sums of squares, "
+            "{rows}), effects by the share of variation they explain.",
+            scale=scale,
+            phase=phase,
+            device=study.device,
+            kind=("I", "II", "III")[anova.type - 1],
+            rows=counted(len(fit.measurements.frame), "row"),
+        ),
+        (
+            Column("Effect"),
+            Column("Sum of squares", kind="significant"),
+            Column("df", kind="integer"),
+            Column(prose("$F$"), kind="significant"),
+            Column(prose("$p$"), kind="p-value", align="right"),
+            Column("Share of variation", "ratio", decimals=2),
+        ),
+        tuple(rows),
+    )
+
+
+def effect_name(name: str) -> str:
+    """An effect in words.
+
+    >>> effect_name("batch_size:steps"), effect_name("Residual")
+    ('batch size × steps', 'residual')
+    """
+    return {"Residual": "residual"}.get(name) or " × ".join(words(part) for part in name.split(":"))
+
+
+def slug(name: str) -> str:
+    """A name as part of a label.
+
+    >>> slug("My phase_1")
+    'my-phase-1'
+    """
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
+    return "-".join(part for part in kept.split("-") if part) or "x"
+
+
+def drivers(fit: FitResult, anova: Anova) -> str:
+    """What explains the variation, what is real but small, and what cannot be told from chance."""
+    effects = anova.effects()
+    real = effects[effects["PR(>F)"] < LEVEL]
+    large = real[real["share"] >= SMALL_SHARE]
+    if large.empty:
+        return "No factor explains more than 1 % of the variation beyond chance."
+    parts = listed(f"{effect_name(str(n))} ({Quantity(s, 'ratio')})" for n, s in large["share"].items())
+    what = "the logarithm of latency" if anova.transform == "log" else "latency"
+    residual = float(anova.table["share"].get("Residual", 0.0))
+    text = f"{sentence_start(parts)} {'explains' if len(large) == 1 else 'explain'} the variation of {what}; {Quantity(residual, 'ratio')} is left to chance."
+    small = [effect_name(str(n)) for n in real.index if n not in large.index]
+    if small:
+        text += f" Significant but below 1 %: {listed(small)}."
+    lost = [effect_name(str(n)) for n in effects.index if n not in real.index]
+    if lost:
+        text += f" Not told from chance at the 5 % level: {listed(lost)}."
+    return text
+
+
+def remedy_words(anova: Anova) -> str:
+    """What follows from a failed check."""
+    notes = "".join(f" {sentence_start(note)}." for note in anova.notes)
+    if anova.sound:
+        return "All assumptions that can be checked hold, so the p values can be read as they stand." + notes
+    return anova.conclusion() + " What several analyses agree on does not hang on the failed assumption." + notes
+
+
+def effects_figure(study: Evidence, phase: str, fit: FitResult, anova: Anova) -> Block:
+    """Main effects, and the residuals of the analysis."""
+    import pandas as pd
+
+    factors = [name for name in fit.measurements.factors if len(set(fit.cells.levels[name])) > 1]
+    cells = pd.DataFrame({**{name: fit.cells.levels[name] for name in factors}, "latency_s": fit.cells.mean})
+    strongest = effect_name(next(str(n) for n in anova.effects().index if str(n) in factors))
+    return study.picture(
+        f"effects-{slug(phase)}",
+        main_effects(cells, factors, anova.data["residual"]),
+        prose(
+            "Main effects ({phase}, measured on {device}) and residuals. Points: geometric mean of the cells "
+            "at each level; bars: their middle half. See how {strongest} moves the mean, and where the "
+            "residuals at the right leave the grey band, which holds 95 % of those of a normal sample point "
+            "by point.",
+            phase=phase,
+            device=study.device,
+            strongest=strongest,
+        ),
+        f"One panel a factor with the mean latency at each level, the steepest for {strongest}, and a QQ plot",
+    )
