@@ -4,7 +4,10 @@
     python scripts/gpu_campaign.py decode-8b prefill-8b --out DIR [--from DIR] [--budget-s 520]
     python scripts/gpu_campaign.py all --scale smoke --device cpu --out DIR
 
-Runs from the source tree; needs torch and numpy. See `scripts/campaign/`.
+Runs from the source tree; needs torch and numpy, whatever else is there. Begin with the smoke test (without
+`--device`: on the GPU), for a minute; then the stages, several in one call as long as their seconds (`list`) fit in
+the budget. What came back from one call is given to the next with `--from`, and a stage that was cut goes on there.
+At last `summarise --from DIR`, where qmodel is installed, makes `measurements/<device>/`. See `scripts/campaign/`.
 """
 
 import sys

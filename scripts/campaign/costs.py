@@ -61,8 +61,8 @@ def of_unet(size: dict[str, Any], precision: str) -> CostOf:
 class UNetSize:
     """Size of `qmodel.measure.targets.unet.UNet`, counted from its configuration, layer by layer.
 
-    `operations` of one pass for one image (two for each multiply-add, products and convolutions), `activations` that
-    its blocks put out, `blocks` of any kind.
+    `operations` of one pass for one image (two for each multiply-add, products and convolutions), `activations`
+    that its convolutions put out, `blocks`: how many convolutions.
     """
 
     parameters: int = 0

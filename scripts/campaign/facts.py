@@ -128,9 +128,11 @@ def highlights(file: StageFile) -> list[Extreme]:
 
 
 def _extremes(phase: str, cells: Sequence[tuple[float, float, float, str]]) -> list[Extreme]:
+    """A decode step is held against the copy bandwidth, all else against the product rate."""
     quickest = min(cells)
-    best = max(cells, key=lambda cell: max(cell[1], cell[2]))
-    kind, share = ("copy bandwidth", best[2]) if best[2] > best[1] else ("product rate", best[1])
+    kind, place = ("copy bandwidth", 2) if phase == "decode" else ("product rate", 1)
+    best = max(cells, key=lambda cell: cell[place])
+    share = float(best[place])
     return [
         Extreme(f"{phase}: {quickest[3]}", quickest[0], "quickest"),
         Extreme(f"{phase}: {best[3]}", best[0], f"{100 * share:.0f} % of the {kind} measured beside it"),

@@ -33,7 +33,7 @@ def campaign(*arguments, **options):
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """Every stage's smoke test on the CPU, in a Python that has torch and numpy alone; its folder and its output."""
+    """Every stage's smoke test on the CPU, in a Python that has torch and numpy alone: folder and output."""
     pytest.importorskip("torch")
     out = tmp_path_factory.mktemp("campaign")
     arguments = ["all", "--scale", "smoke", "--device", "cpu", "--out", str(out), "--budget-s", "100"]

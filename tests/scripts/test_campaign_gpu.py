@@ -3,6 +3,7 @@
 import csv
 import os
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -10,14 +11,16 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 from campaign import stages  # noqa: E402
+from campaign.bench import Trial  # noqa: E402
 from campaign.clock import Clock  # noqa: E402
 from campaign.decoding import EAGER, GRAPH, DecoderBench  # noqa: E402
+from campaign.forecast import roofline_s  # noqa: E402
 from campaign.plan import Cell, Design, Grid  # noqa: E402
 from campaign.runner import Protocol  # noqa: E402
 from campaign.session import Settings, measure  # noqa: E402
 from campaign.shapes import TINY  # noqa: E402
 from campaign.stages import decoder_stage  # noqa: E402
-from campaign.timing import measured_ceilings, timed  # noqa: E402
+from campaign.timing import H200, Timing, measured_ceilings, timed  # noqa: E402
 
 from qmodel.measure.targets.torch_engine import TorchEngine  # noqa: E402
 from tests.scripts import pretend  # noqa: E402
@@ -125,6 +128,62 @@ def test_memory_of_the_device_bounds_the_grid(gpu, tmp_path):
     lacking = {(row["batch_size"], row["context_tokens"]) for row in rows if row["status"] == "out_of_memory"}
     assert lacking == {("1", "8"), ("2", "4"), ("2", "8")}
     assert outcome.complete == 2
+
+
+class VirtualH200:
+    """The benches' place taken by arithmetic: a call takes what the roofline says, without computing anything."""
+
+    def __init__(self, stage, engine):
+        self.name, self.engine, self._stage = stage.name, engine, stage
+
+    def executions(self):
+        return GRAPH, EAGER
+
+    def prepare(self, cell):
+        self.cell = cell
+        return Trial.repeating(lambda: None)
+
+    def timing(self, engine, work):
+        seconds = roofline_s(self._stage.cost_of(self.cell), H200)
+        return Timing(seconds, seconds + 2e-5, 1)
+
+    def about(self):
+        return {}
+
+    versions = about
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "lacking", "replicates"),
+    [
+        ("prefill-1b", 70, 0, 5),
+        ("prefill-8b", 70, 0, 5),
+        ("decode-1b", 81 + 25, 1 + 1, 15),
+        ("decode-8b", 81 + 25, 10 + 3, 15),
+        ("exit-precision", 72, 0, 5),
+        ("diffusion", 35, 0, 5),
+    ],
+)
+def test_the_full_grids_run_to_their_end_on_a_virtual_h200(gpu, tmp_path, name, cells, lacking, replicates):
+    gpu.setattr(torch.cuda, "mem_get_info", lambda *a: (149 * 10**9, 0))
+    gpu.setattr("campaign.session.measured_ceilings", lambda *a, **options: H200)
+    stage = next(stage for stage in stages.full_stages() if stage.name == name)
+    made = []
+
+    def bench(engine):
+        made.append(VirtualH200(stage, engine))
+        return made[-1]
+
+    gpu.setattr("campaign.runner.timed", lambda engine, work: made[-1].timing(engine, work))
+    virtual = replace(stage, bench=bench, protocol=Protocol(0.0, 0.0))
+    outcome = measure(virtual, Settings(tmp_path, device="cpu"), Clock(1e5))
+    assert (outcome.cells, outcome.out_of_memory, outcome.failed) == (cells, lacking, 0)
+    assert outcome.complete == cells - lacking
+    assert outcome.rows == (cells - lacking) * replicates + lacking
+    assert (tmp_path / f"{name}.csv").stat().st_size < 2**20
 
 
 def test_weights_that_do_not_fit_end_the_stage_in_one_line(gpu, tmp_path):

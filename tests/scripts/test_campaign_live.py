@@ -52,13 +52,13 @@ def test_service_times_are_recovered_from_their_medians():
 
 @pytest.mark.parametrize("name", ["fcfs", "priority"])
 def test_on_paper_long_runs_are_what_theory_says(name):
-    """M/G/1 by Pollaczek-Khinchine and Cobham; 80 batches of 3000 requests give the error of the mean."""
+    """M/G/1 by Pollaczek-Khinchine and Cobham; 40 batches of 3000 requests give the error of the mean."""
     rate = 0.7 / SERVICE.mean()
-    responses = responses_on_paper(draw(rate, 240_000 / rate, 3), BY_NAME[name], SERVICE)
-    batches = np.array(responses[: 80 * (len(responses) // 80)]).reshape(80, -1).mean(axis=1)
-    error = batches.std(ddof=1) / 80**0.5
+    responses = responses_on_paper(draw(rate, 120_000 / rate, 3), BY_NAME[name], SERVICE)
+    batches = np.array(responses[: 40 * (len(responses) // 40)]).reshape(40, -1).mean(axis=1)
+    error = batches.std(ddof=1) / 40**0.5
     theory = theory_mean_s(BY_NAME[name], rate, SERVICE)
-    assert error < 0.02 * theory
+    assert error < 0.03 * theory
     assert abs(fmean(responses) - theory) < 4 * error
 
 
@@ -119,13 +119,10 @@ def test_predictions_cover_every_run_and_have_a_digest():
     assert digest(predictions) != digest(predictions[1:])
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
+@pytest.fixture
+def out(smoke):
     """A folder with the tiny runs."""
-    pytest.importorskip("torch")
-    folder = tmp_path_factory.mktemp("live")
-    assert TestRuns.run(folder).complete == 10
-    return folder
+    return smoke[0]
 
 
 @pytest.mark.torch
@@ -197,7 +194,7 @@ class TestRuns:
             assert run["finished"] == len(mine)
 
     def test_a_run_that_was_cut_is_made_again_and_whole_ones_stay(self, out, tmp_path):
-        for path in out.iterdir():
+        for path in out.glob("live*"):
             (tmp_path / path.name).write_bytes(path.read_bytes())
         log = tmp_path / "live.csv"
         lines = log.read_text().splitlines(keepends=True)

@@ -15,13 +15,13 @@ class FakeNvml(types.ModuleType):
         super().__init__("pynvml")
         self.millijoules, self.counts = 5_000_000, counts
 
-    def nvmlInit(self):  # noqa: N802
+    def nvmlInit(self):
         pass
 
-    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
+    def nvmlDeviceGetHandleByIndex(self, index):
         return index
 
-    def nvmlDeviceGetTotalEnergyConsumption(self, device):  # noqa: N802
+    def nvmlDeviceGetTotalEnergyConsumption(self, device):
         if not self.counts:
             raise RuntimeError("Not Supported")
         self.millijoules += 1000

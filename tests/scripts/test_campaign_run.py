@@ -138,7 +138,8 @@ from campaign.clock import Clock
 from campaign.session import Settings, measure
 from pathlib import Path
 from tests.scripts import pretend
-outcome = measure(pretend.stage(call_s={call_s}), Settings(Path("{out}"), device="cpu", resume=True), Clock({budget_s}))
+settings = Settings(Path("{out}"), device="cpu", resume=True)
+outcome = measure(pretend.stage(call_s={call_s}), settings, Clock({budget_s}))
 print(outcome.rows)
 """
 
@@ -243,7 +244,7 @@ def test_a_cell_that_fails_is_a_row_and_many_in_a_row_end_the_stage(tmp_path):
     def always(cell):
         raise ValueError("device lost")
 
-    with pytest.raises(InputError, match="5 cells failed one after the other.*device lost.*--resume"):
+    with pytest.raises(InputError, match=r"5 cells failed one after the other.*device lost.*--resume"):
         run(pretend.stage(on_begin=always), tmp_path / "all")
     assert len(rows_of(tmp_path / "all" / "sleep.csv")) == 5
     assert meta_of(tmp_path / "all" / "sleep.csv")["session"][0]["ended_by"] == "interruption"

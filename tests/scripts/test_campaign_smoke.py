@@ -101,7 +101,7 @@ def test_what_came_back_becomes_a_folder_of_measurements(smoke, tmp_path):
     for path in models:
         assert ServiceModel.load(path).response == "latency_s"
         assert f"(models/{path.name})" in text
-        assert json.loads(path.read_text())["data_sha256" if False else "schema"]
+        assert json.loads(path.read_text())["schema"]
     assert "nan" not in text.lower().split()
     assert summarise(folder, tmp_path).startswith(str(folder))  # in place, again
 
@@ -111,13 +111,17 @@ def test_a_folder_without_stages_is_refused(tmp_path):
         summarise(tmp_path, tmp_path / "out")
 
 
-ROWS = """run_id,target,device,phase,batch_size,context_tokens,execution,pacing,replicate,run_order,block,latency_s,wall_s,energy_j,peak_memory_bytes,status,started_at
-r,decoder-8b,X,decode,1,128,graph,back-to-back,1,1,1,0.004,0.005,2.0,1,ok,t
-r,decoder-8b,X,decode,1,128,graph,back-to-back,2,2,2,0.0044,0.0055,,1,ok,t
-r,decoder-8b,X,decode,1,128,graph,back-to-back,3,3,3,0.0036,0.0045,4.0,1,ok,t
-r,decoder-8b,X,decode,64,8192,graph,back-to-back,1,4,1,0.02,0.02,8.0,1,ok,t
-r,decoder-8b,X,decode,64,8192,eager,back-to-back,1,5,1,0.001,0.02,,1,ok,t
-r,decoder-8b,X,decode,256,32768,graph,back-to-back,1,6,1,,,,,out_of_memory,t
+COLUMNS = (
+    "run_id,target,device,phase,batch_size,context_tokens,execution,pacing,replicate,run_order,block,"
+    "latency_s,wall_s,energy_j,peak_memory_bytes,status,started_at"
+)
+ROWS = """
+1,128,graph,back-to-back,1,1,1,0.004,0.005,2.0,1,ok,t
+1,128,graph,back-to-back,2,2,2,0.0044,0.0055,,1,ok,t
+1,128,graph,back-to-back,3,3,3,0.0036,0.0045,4.0,1,ok,t
+64,8192,graph,back-to-back,1,4,1,0.02,0.02,8.0,1,ok,t
+64,8192,eager,back-to-back,1,5,1,0.001,0.02,,1,ok,t
+256,32768,graph,back-to-back,1,6,1,,,,,out_of_memory,t
 """
 META = """begun_at = "2026-01-02T03:04:05Z"
 [target]
@@ -126,13 +130,20 @@ device = "X"
 versions = {torch = "2.11"}
 [[session]]
 ceilings = {operations_per_s = 7.8e14, bytes_per_s = 4.3e12}
-gpu_watch = {looks = 5, sm_clock_mhz_lowest = 1900, sm_clock_mhz_highest = 1980, temperature_c_highest = 61, throttled_looks = 2}
-"""  # noqa: E501
+[session.gpu_watch]
+looks = 5
+sm_clock_mhz_lowest = 1900
+sm_clock_mhz_highest = 1980
+temperature_c_highest = 61
+throttled_looks = 2
+"""
 
 
 @pytest.fixture
 def by_hand(tmp_path):
-    (tmp_path / "decode-8b.csv").write_text(ROWS)
+    (tmp_path / "decode-8b.csv").write_text(
+        COLUMNS + ROWS.replace("\n", "\nr,decoder-8b,X,decode,").rsplit("r,", 1)[0]
+    )
     (tmp_path / "decode-8b.meta.toml").write_text(META)
     return StageFile.read(tmp_path / "decode-8b.csv")
 
