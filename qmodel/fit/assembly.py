@@ -49,7 +49,7 @@ def _spans(m: Measurements) -> dict[str, Numeric | Categorical]:
 
 
 def thinned(model: ServiceModel) -> ServiceModel:
-    """Without the terms that non-negativity set to zero."""
+    """Without the terms that non-negativity set to zero (those of max-affine pieces are gone already)."""
     if not isinstance(model.form, Affine) or np.all(model.form.coefficients != 0):
         return model
     keep = model.form.coefficients != 0

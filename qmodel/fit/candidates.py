@@ -30,8 +30,8 @@ class Candidate(Protocol):
         """Its terms."""
 
     @property
-    def size(self) -> int:
-        """Number of parameters; the simpler of two equals is chosen."""
+    def searched(self) -> int:
+        """Parameters found by search rather than by least squares, such as breaks."""
 
     @property
     def degree(self) -> float:
@@ -54,9 +54,9 @@ class AffineCandidate:
         return " + ".join(str(term) for term in self.terms)
 
     @property
-    def size(self) -> int:
-        """Number of terms."""
-        return len(self.terms)
+    def searched(self) -> int:
+        """None."""
+        return 0
 
     @property
     def degree(self) -> float:
@@ -90,9 +90,9 @@ class GroupedCandidate:
         return f"({' + '.join(map(str, self.terms))}) by {', '.join(names)}"
 
     @property
-    def size(self) -> int:
-        """Terms times groups."""
-        return len(self.terms) * len(self.groups.atoms)
+    def searched(self) -> int:
+        """None."""
+        return 0
 
     @property
     def degree(self) -> float:
@@ -148,7 +148,7 @@ def degree(term: Term) -> int:
     >>> degree(Term.parse("a^2:b")), degree(Term())
     (3, 0)
     """
-    return sum(int(atom.argument) if atom.kind == "power" else 1 for atom in term.atoms)
+    return sum(int(str(atom.argument)) if atom.kind == "power" else 1 for atom in term.atoms)
 
 
 def by_group(terms: Sequence[Term], groups: Sequence[tuple[Atom, ...]]) -> tuple[Term, ...]:

@@ -12,7 +12,7 @@ from qmodel.fit.cells import Array
 from qmodel.fit.least_squares import residual_summary
 from qmodel.fit.result import FitResult
 from qmodel.fit.wording import listed, number, p_value, percent
-from qmodel.service.forms import Affine, design
+from qmodel.service.forms import Affine, Form, design
 
 POOR = 0.5
 """A standard error above this share of its coefficient."""
@@ -98,6 +98,9 @@ def _design(result: FitResult) -> Iterator[str]:
             if together > 0.98:
                 yield f"{a} and {b} move together in these measurements: their effects cannot be told apart."
     validated = zip(result.search.folds, result.search.chosen.forms, strict=True)
+    if result.search.sampled is not None:
+        part = f"{result.search.sampled} of {len(result.cells)} cells"
+        yield f"The function was chosen on a random {part}, and then fitted to all."
     lost = [fold.label for fold, form in validated if form is None]
     if lost:
         yield f"The terms are not determined without {listed(lost)}: there they cannot be judged."
@@ -117,7 +120,7 @@ def _noise(result: FitResult) -> Iterator[str]:
         yield f"{once} of {len(result.cells)} cells were measured only once."
     deviation = (result.measurements.y / result.cells.mean[result.cells.row_cell] - 1.0) ** 2
     largest = np.sort(deviation)[::-1][: max(1, len(deviation) // 50)]
-    if noise.scv > 1e-4 and largest.sum() > 0.5 * deviation.sum():
+    if noise.degrees_of_freedom >= 20 and noise.scv > 1e-4 and largest.sum() > 0.5 * deviation.sum():
         yield f"{len(largest)} of {len(deviation)} repetitions make over half of the noise: look for disturbances."
     if result.visits is not None and result.visits.matter:
         differ = f"Visits of one cell differ by {percent(result.visits.deviation)} (standard deviation)"
@@ -150,6 +153,31 @@ def _stability(result: FitResult) -> Iterator[str]:
         if move > UNSTABLE and move * abs(value) > 3 * error:
             moved = f"The coefficient of {label} moves by {percent(move)} when {fold} is left out"
             yield f"{moved}: it is not identified."
+    for factor, place, other, fold in break_moves(result):
+        moved = f"The break of {factor} at {place:g} moves to {other:g} when {fold} is left out"
+        yield f"{moved}: it is not identified."
+
+
+def break_moves(result: FitResult) -> list[tuple[str, float, float, str]]:
+    """Breaks that one fold moves by more than a quarter: factor, break, where it moves to, the fold's label."""
+    whole, moves = _breaks(result.search.form), []
+    for form, fold in zip(result.search.chosen.forms, result.search.folds, strict=True):
+        for factor, places in (_breaks(form) if form is not None else {}).items():
+            pairs = zip(whole.get(factor, ()), places, strict=False)
+            moves += [(factor, a, b, fold.label) for a, b in pairs if abs(np.log(b / a)) > np.log1p(UNSTABLE)]
+    largest = {(f, a): (f, a, b, label) for f, a, b, label in sorted(moves, key=lambda m: abs(np.log(m[2] / m[1])))}
+    return list(largest.values())
+
+
+def _breaks(form: Form) -> dict[str, tuple[float, ...]]:
+    """Breaks of each factor, in order."""
+    found: dict[str, set[float]] = {}
+    for term in getattr(form, "terms", ()):
+        for atom in term.atoms:
+            if atom.kind in ("min", "over", "between"):
+                places = atom.argument if isinstance(atom.argument, tuple) else (float(str(atom.argument)),)
+                found.setdefault(atom.factor, set()).update(places)
+    return {factor: tuple(sorted(places)) for factor, places in found.items()}
 
 
 def _ratios(result: FitResult) -> Iterator[str]:

@@ -87,7 +87,7 @@ class Screen:
         test_grams, test_moments, counts = self._test[fold]
         total = rows = 0.0
         for g in self._usable[fold]:
-            b = _solve(grams[g][np.ix_(pick, pick)], moments[g][pick])
+            b = solve_products(grams[g][np.ix_(pick, pick)], moments[g][pick])
             if b is None:
                 return float("inf")
             square = b @ test_grams[g][np.ix_(pick, pick)] @ b - 2.0 * b @ test_moments[g][pick] + counts[g]
@@ -95,7 +95,7 @@ class Screen:
         return float(np.sqrt(total / rows)) if rows else 0.0
 
 
-def _solve(gram: Array, moment: Array) -> Array | None:
+def solve_products(gram: Array, moment: Array) -> Array | None:
     """Non-negative least squares from cross products, or None where they are singular."""
     norms = np.sqrt(np.maximum(np.diag(gram), 1e-300))
     values, vectors = np.linalg.eigh(gram / np.outer(norms, norms))

@@ -10,9 +10,10 @@ import pandas as pd
 
 from qmodel.errors import InputError
 from qmodel.fit.candidates import AffineCandidate, Candidate, GroupedCandidate, basis, degree
-from qmodel.fit.cells import Cells
+from qmodel.fit.cells import Cells, Mask
+from qmodel.fit.families import bent_candidates
 from qmodel.fit.folds import Fold, largest_fifth, level_folds
-from qmodel.fit.least_squares import Fitting, residual_summary
+from qmodel.fit.least_squares import DEFAULT, Fitting, residual_summary
 from qmodel.fit.ratios import Scaling
 from qmodel.fit.screening import Screened, screen
 from qmodel.fit.selection import Validated, simplest, validate
@@ -21,6 +22,10 @@ from qmodel.fit.treatments import Groups, treatments
 from qmodel.service.forms import Affine, Form
 from qmodel.service.terms import Term
 
+FORMS = ("affine", "piecewise", "max-affine")
+"""Families of functions that may be tried."""
+
+MOST_CELLS = 3000
 LEAST_CELLS = 4
 """With fewer cells nothing can be left out: the straight line through them is taken as it is."""
 
@@ -30,16 +35,18 @@ BEST = 6
 
 @dataclass(frozen=True)
 class Option:
-    """A candidate with its treatment of factors with named levels, validated."""
+    """A candidate with its treatment of factors with named levels: validated, and fitted to all cells."""
 
     scalings: tuple[Scaling, ...]
     cells: Cells
     validated: Validated
+    fitted: Form
 
     @property
     def size(self) -> int:
-        """Parameters: coefficients and free ratios."""
-        return self.validated.candidate.size + sum(len(s.ratios) - 1 for s in self.scalings)
+        """Parameters: coefficients that are not zero, what was searched for, and free ratios."""
+        ratios = sum(len(s.ratios) - 1 for s in self.scalings)
+        return int(np.count_nonzero(self.fitted.coefficients)) + self.validated.candidate.searched + ratios
 
     @property
     def label(self) -> str:
@@ -58,87 +65,120 @@ class Search:
     table: pd.DataFrame
     folds: tuple[Fold, ...]
     extrapolation: Mapping[str, Mapping[str, float]]
+    sampled: int | None = None
 
 
-def search(
-    m: Measurements,
-    cells: Cells,
-    references: Mapping[str, str],
-    how: Fitting,
-    order: int = 3,
-    terms: Sequence[Term] | None = None,
-) -> Search:
-    """Try candidates under every treatment of named levels and choose one; `terms` fixes the function.
+@dataclass(frozen=True)
+class Wish:
+    """What may be tried: `terms` fixes the function, `order` bounds products, `forms` names families."""
 
+    terms: tuple[Term, ...] | None = None
+    order: int = 3
+    forms: tuple[str, ...] = FORMS
+    how: Fitting = DEFAULT
+
+
+def search(m: Measurements, cells: Cells, references: Mapping[str, str], wish: Wish) -> Search:
+    """Try candidates under every treatment of named levels and choose one.
+
+    With very many cells a random sample of them is searched; the chosen function is fitted to all.
     Raises InputError where the measurements determine no candidate.
     """
-    folds = level_folds(cells, m.numeric)
+    sample = _sample(len(cells))
+    searched = cells.take(sample)
+    folds = level_folds(searched, m.numeric)
     options = [
-        Option(scalings, adjusted, validate(candidate, adjusted, folds, how, lenient=terms is not None))
+        option
         for scalings, adjusted, groups in treatments(m, cells, references)
-        if terms is None or groups is None
-        for candidate in _candidates(m, adjusted, folds, groups, order, terms)
+        if wish.terms is None or groups is None
+        for option in _options(m, scalings, adjusted, _picked(groups, sample), sample, folds, wish)
     ]
-    options = [o for o in options if np.isfinite(o.validated.score) and (terms is not None or _all_used(o, how))]
     if not options:
-        place = f"terms {' + '.join(map(str, terms))}" if terms else "measurements"
+        place = f"terms {' + '.join(map(str, wish.terms))}" if wish.terms else "measurements"
         raise InputError(place, "do not determine a function when any level is left out", "measure more levels")
     sizes = [(float(option.size), option.validated.candidate.degree) for option in options]
-    chosen = options[simplest([option.validated.fold_errors for option in options], sizes)]
-    candidate, adjusted = chosen.validated.candidate, chosen.cells
-    form = candidate.fit(adjusted, None, how)
-    if form is None:
-        raise InputError(candidate.label, "is not determined by the measurements", "measure more levels")
-    far = {fold.label: _beyond(candidate, adjusted, fold, how) for fold in largest_fifth(adjusted, m.numeric)}
-    return Search(adjusted, chosen.validated, form, chosen.scalings, _table(options, chosen), tuple(folds), far)
+    best = options[simplest([option.validated.fold_errors for option in options], sizes)]
+    candidate = best.validated.candidate
+    far = {
+        fold.label: residual_summary(validate(candidate, best.cells, [fold], wish.how).errors)
+        for fold in largest_fifth(best.cells, m.numeric)
+    }
+    size = None if sample.all() else int(sample.sum())
+    return Search(
+        best.cells, best.validated, best.fitted, best.scalings, _table(options, best), tuple(folds), far, size
+    )
 
 
-def _all_used(option: Option, how: Fitting) -> bool:
-    """Whether every term but the constant has a coefficient: otherwise a smaller candidate says the same."""
-    form = option.validated.candidate.fit(option.cells, None, how)
+def _sample(size: int) -> Mask:
+    """All cells, or a random choice of the most that are searched."""
+    mask = np.zeros(size, bool)
+    mask[np.random.default_rng(0).permutation(size)[:MOST_CELLS]] = True
+    return mask
+
+
+def _picked(groups: Groups | None, sample: Mask) -> Groups | None:
+    return None if groups is None else Groups(groups.index[sample], groups.atoms)
+
+
+def _options(
+    m: Measurements,
+    scalings: tuple[Scaling, ...],
+    adjusted: Cells,
+    groups: Groups | None,
+    sample: Mask,
+    folds: Sequence[Fold],
+    wish: Wish,
+) -> list[Option]:
+    """Candidates of one treatment that can be validated and fitted to all cells."""
+    searched, options = adjusted.take(sample), []
+    for candidate in _candidates(m, searched, folds, groups, wish):
+        validated = validate(candidate, searched, folds, wish.how, lenient=wish.terms is not None)
+        fitted = candidate.fit(adjusted, None, wish.how) if np.isfinite(validated.score) else None
+        if fitted is not None and (wish.terms is not None or _all_used(fitted)):
+            options.append(Option(scalings, adjusted, validated, fitted))
+    return options
+
+
+def _all_used(form: Form) -> bool:
+    """Whether every plain term but the constant has a coefficient: otherwise a smaller candidate says the same."""
     if not isinstance(form, Affine):
-        return form is not None
-    return all(weight != 0 or _is_constant(term) for term, weight in zip(form.terms, form.weights, strict=True))
-
-
-def _is_constant(term: Term) -> bool:
-    return all(atom.kind == "is" for atom in term.atoms)
-
-
-def _beyond(candidate: Candidate, cells: Cells, fold: Fold, how: Fitting) -> dict[str, float]:
-    """Errors in the largest fifth of a factor's levels, fitted to the rest."""
-    return residual_summary(validate(candidate, cells, [fold], how).errors)
+        return True
+    return all(
+        weight != 0 or all(atom.kind != "power" for atom in term.atoms)
+        for term, weight in zip(form.terms, form.weights, strict=True)
+    )
 
 
 def _candidates(
-    m: Measurements,
-    cells: Cells,
-    folds: Sequence[Fold],
-    groups: Groups | None,
-    order: int,
-    terms: Sequence[Term] | None,
+    m: Measurements, cells: Cells, folds: Sequence[Fold], groups: Groups | None, wish: Wish
 ) -> list[Candidate]:
-    """The best affine functions of the screening, or the one that was asked for."""
-    if terms is not None:
-        return [AffineCandidate(tuple(terms))]
+    """The best affine functions of the screening, with bent ones where they leave something; or what was asked."""
+    if wish.terms is not None:
+        return [AffineCandidate(wish.terms)]
     if len(cells) < LEAST_CELLS:
         return [AffineCandidate((Term(), *(Term.parse(name) for name in m.numeric[: len(cells) - 1])))]
-    screened = screen(basis(cells, m.numeric, order), cells, folds, groups.index if groups else None)
-    chosen = [s.terms for s in _worth_a_look(screened)]
+    screened = screen(basis(cells, m.numeric, wish.order), cells, folds, groups.index if groups else None)
+    picked = _worth_a_look(screened)
     if groups is not None:
-        return [GroupedCandidate(t, groups) for t in chosen]
-    return [AffineCandidate(t) for t in chosen]
+        return [GroupedCandidate(s.terms, groups) for s in picked]
+    affine = [AffineCandidate(s.terms) for s in picked]
+    bases = [_simplest(screened).terms, screened[0].terms] if screened else []
+    return [*affine, *bent_candidates(bases, cells, m.numeric, wish.forms, wish.how)]
+
+
+def _simplest(screened: Sequence[Screened]) -> Screened:
+    sizes = [(float(len(s.terms)), float(sum(map(degree, s.terms)))) for s in screened]
+    return screened[simplest([s.fold_errors for s in screened], sizes)]
 
 
 def _worth_a_look(screened: Sequence[Screened]) -> list[Screened]:
     """The screening's own choice, the best few, and the best of each size for comparison."""
     if not screened:
         return []
-    sizes = [(float(len(s.terms)), float(sum(map(degree, s.terms)))) for s in screened]
-    picked = {simplest([s.fold_errors for s in screened], sizes), *range(min(BEST, len(screened)))}
+    picked = [_simplest(screened), *screened[:BEST]]
     for size in range(1, 5):
-        picked |= {next((k for k, s in enumerate(screened) if len(s.terms) == size), 0)}
-    return [screened[k] for k in sorted(picked)]
+        picked += [s for s in screened if len(s.terms) == size][:1]
+    return list({s.terms: s for s in picked}.values())
 
 
 def _table(options: Sequence[Option], chosen: Option) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from qmodel.fit.cells import Cells
 from qmodel.fit.diagnostics import diagnose
 from qmodel.fit.least_squares import Fitting, Loss
 from qmodel.fit.result import FitResult
-from qmodel.fit.search import search
+from qmodel.fit.search import FORMS, Wish, search
 from qmodel.fit.table import Level, Measurements
 from qmodel.fit.uncertainty import cell_weights, refine, uncertainty
 from qmodel.fit.visits import Visits, visit_means, visits, with_visits
@@ -35,27 +35,33 @@ def fit_measurements(
     loss: Loss = "relative",
     nonnegative: bool = True,
     order: int = 3,
+    forms: Sequence[str] = FORMS,
     anova_type: int = 2,
     transform: Transform = "log",
     analysis: bool = True,
 ) -> FitResult:
     """Choose and fit the service-time function of `measurements`.
 
-    Candidates are sums of products of the factors with non-negative coefficients; the choice goes by the relative
-    error at left-out factor levels, the simpler of equals first. `terms` (in the grammar of
+    Candidates are sums of products of the factors (of up to `order`) with non-negative coefficients and, where
+    those leave more than noise, functions with breaks and tile steps ("piecewise") and maxima of two or three
+    pieces ("max-affine"); `forms` limits the families. The choice goes by the relative error at left-out factor
+    levels, the simpler of equals first. `terms` (in the grammar of
     `qmodel.service.terms`) fixes the function instead. A factor with named levels either scales the time (one
     ratio a level; always so for `pacing`), changes every coefficient, or does nothing, whichever predicts best;
     `reference` names the level that predictions assume. `loss` is relative, huber or absolute. Without `analysis`
     the analysis of variance is left out, which takes most of the time of a small fit.
     Raises InputError for levels or terms that the measurements do not have.
     """
+    for name in forms:
+        if name not in FORMS:
+            raise InputError("forms", f"'{name}' is unknown", nearest(name, list(FORMS)))
     m = _with_categories(measurements, categorical)
     how = Fitting(loss, nonnegative)
     cells = Cells.of(m.frame, m.factors, m.y)
     stays = visits(m.frame, cells, m.y)
     cells = with_visits(cells, m.frame, stays)
     references = _references(m, dict(reference or {}))
-    found = search(m, cells, references, how, order, _parsed(terms, m))
+    found = search(m, cells, references, Wish(_parsed(terms, m), order, tuple(forms), how))
     start = thinned(initial_model(m, found, references))
     weights = cell_weights(cells, scatter(start, cells))
     model = refine(start, cells, weights, how)

@@ -2,14 +2,15 @@
 
 A term is a product of atoms joined by ':'; "1" is the constant. An atom is one of
 
-| text               | value at the levels of a request or batch      |
-|--------------------|------------------------------------------------|
-| `steps`            | the level                                      |
-| `steps^2`          | a positive integer power of it                 |
-| `precision[bf16]`  | 1 where the level is bf16, else 0              |
-| `min(tokens,128)`  | the level up to a break                        |
-| `over(tokens,128)` | what exceeds a break: max(tokens - 128, 0)     |
-| `ceil(tokens/128)` | the number of tiles of 128 begun               |
+| text                      | value at the levels of a request or batch      |
+|---------------------------|------------------------------------------------|
+| `steps`                   | the level                                      |
+| `steps^2`                 | a positive integer power of it                 |
+| `precision[bf16]`         | 1 where the level is bf16, else 0              |
+| `min(tokens,128)`         | the level up to a break                        |
+| `over(tokens,128)`        | what exceeds a break: max(tokens - 128, 0)     |
+| `between(tokens,128,512)` | what exceeds a break, up to a second one       |
+| `ceil(tokens/128)`        | the number of tiles of 128 begun               |
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 
 from qmodel.errors import InputError
 
-Kind = Literal["power", "is", "min", "over", "ceil"]
+Kind = Literal["power", "is", "min", "over", "between", "ceil"]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -32,6 +33,7 @@ _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _POWER = re.compile(rf"({NAME})(?:\^([1-9][0-9]?))?")
 _IS = re.compile(rf"({NAME})\[([^\[\]:]*)\]")
 _BREAK = re.compile(rf"(min|over)\(({NAME}),({_NUMBER})\)")
+_BETWEEN = re.compile(rf"between\(({NAME}),({_NUMBER}),({_NUMBER})\)")
 _TILE = re.compile(rf"ceil\(({NAME})/({_NUMBER})\)")
 
 
@@ -41,13 +43,16 @@ class Atom:
 
     factor: str
     kind: Kind = "power"
-    argument: int | float | str = 1
+    argument: int | float | str | tuple[float, float] = 1
 
     def __call__(self, levels: Mapping[str, Any]) -> Array:
         """Value at `levels` (factor -> number, text or array of either), as floats."""
         if self.kind == "is":
             return np.asarray(level_text(levels[self.factor]) == self.argument, dtype=float)
         x = np.asarray(levels[self.factor], dtype=float)
+        if isinstance(self.argument, tuple):
+            low, high = self.argument
+            return np.clip(x, low, high) - low
         argument = float(self.argument)
         if self.kind == "min":
             return np.minimum(x, argument)
@@ -60,6 +65,8 @@ class Atom:
     def __str__(self) -> str:
         if self.kind == "is":
             return f"{self.factor}[{_quoted(str(self.argument))}]"
+        if isinstance(self.argument, tuple):
+            return f"between({self.factor},{_plain(self.argument[0])},{_plain(self.argument[1])})"
         if self.kind == "ceil":
             return f"ceil({self.factor}/{_plain(self.argument)})"
         if self.kind in ("min", "over"):
@@ -70,6 +77,9 @@ class Atom:
         """The atom as a person writes it in a formula."""
         if self.kind == "is":
             return f"[{self.factor}={self.argument}]"
+        if isinstance(self.argument, tuple):
+            low, high = (_plain(x) for x in self.argument)
+            return f"(min(max({self.factor}, {low}), {high}) - {low})"
         if self.kind == "over":
             return f"max({self.factor} - {_plain(self.argument)}, 0)"
         return str(self)
@@ -79,6 +89,9 @@ class Atom:
         name = latex_name(self.factor)
         if self.kind == "is":
             return rf"[{name} = {latex_name(str(self.argument))}]"
+        if isinstance(self.argument, tuple):
+            low, high = (_plain(x) for x in self.argument)
+            return rf"\left(\min(\max({name}, {low}), {high}) - {low}\right)"
         if self.kind == "ceil":
             return rf"\lceil {name} / {_plain(self.argument)} \rceil"
         if self.kind == "min":
@@ -155,6 +168,8 @@ def _parse_atom(part: str, text: str, place: str) -> Atom:
         return Atom(match[1], "is", unquote(match[2]))
     if (match := _BREAK.fullmatch(part)) and float(match[3]) > 0:
         return Atom(match[2], "min" if match[1] == "min" else "over", float(match[3]))
+    if (match := _BETWEEN.fullmatch(part)) and 0 < float(match[2]) < float(match[3]):
+        return Atom(match[1], "between", (float(match[2]), float(match[3])))
     if (match := _TILE.fullmatch(part)) and float(match[2]) > 0:
         return Atom(match[1], "ceil", float(match[2]))
     raise InputError(place, f'"{text}" is not a term', "write products such as 'steps:batch_size^2'")

@@ -98,4 +98,4 @@ def test_aliased_terms_are_no_candidates():
 def test_candidate_without_information(cells):
     candidate = AffineCandidate((Term(), Term.parse("steps"), Term.parse("steps^2")))
     assert candidate.fit(cells.take(cells.levels["steps"] == 5)) is None
-    assert candidate.label == "1 + steps + steps^2" and candidate.size == 3 and candidate.degree == 3
+    assert candidate.label == "1 + steps + steps^2" and candidate.searched == 0 and candidate.degree == 3

@@ -20,6 +20,7 @@ LEVELS = {"tokens": [1, 128, 129, 300], "steps": [5, 10, 20, 50], "precision": [
         ("precision[bf16]:steps", [0, 10, 20, 0]),
         ("min(tokens,128)", [1, 128, 128, 128]),
         ("over(tokens,128)", [0, 0, 1, 172]),
+        ("between(tokens,64,256)", [0, 64, 65, 192]),
         ("ceil(tokens/128)", [1, 1, 2, 3]),
         ("ceil(tokens/0.5)", [2, 256, 258, 600]),
     ],
@@ -29,7 +30,16 @@ def test_value(text, values):
 
 
 UNKNOWN = ["", ":", "a:", "a b", "a^0", "a^-1", "a^1.5", "a+b", "2*a", "a[", "a[x", "min(a)", "min(a,0)", "1:a"]
-HOSTILE = ["ceil(a/0)", "__import__('os').system('x')", "a.b", "lambda: 0", "a^100", "over(a,-3)", "min(a,nan)"]
+HOSTILE = [
+    "ceil(a/0)",
+    "__import__('os').system('x')",
+    "a.b",
+    "lambda: 0",
+    "a^100",
+    "over(a,-3)",
+    "min(a,nan)",
+    "between(a,5,5)",
+]
 
 
 @pytest.mark.parametrize("text", [*UNKNOWN, *HOSTILE, "a[b:c]"])
@@ -43,6 +53,7 @@ breaks = st.floats(min_value=1e-3, max_value=1e6).map(float)
 atoms = st.one_of(
     st.builds(Atom, names, st.just("power"), st.integers(1, 9)),
     st.builds(Atom, names, st.just("is"), st.text(min_size=1, max_size=12)),
+    st.builds(Atom, names, st.just("between"), st.tuples(breaks, breaks).filter(lambda b: b[0] < b[1])),
     st.builds(Atom, names, st.sampled_from(["min", "over", "ceil"]), breaks),
 )
 
@@ -71,4 +82,7 @@ def test_words_and_latex():
         r"\mathrm{c}^{2} \cdot \lceil \mathrm{a} / 128 \rceil \cdot \min(\mathrm{b}, 2.5)"
         r" \cdot \max(\mathrm{tokens} - 64, 0) \cdot [\mathrm{p} = \mathrm{bf\_16}]"
     )
+    middle = Term.parse("between(t,64,256)")
+    assert middle.words() == "(min(max(t, 64), 256) - 64)"
+    assert middle.latex() == r"\left(\min(\max(\mathrm{t}, 64), 256) - 64\right)"
     assert latex_name("a b%") == r"\mathrm{a\ b\%}"
