@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from qmodel.answer import NotAnalysable, PolicyAnswer, unstable
-from qmodel.policy import FCFS, PS, NonPreemptivePriority, Policy, PreemptivePriority
+from qmodel.policy import (
+    FCFS,
+    LAS,
+    LCFS,
+    MLFQ,
+    PS,
+    PSJF,
+    PSPJF,
+    SJF,
+    SPJF,
+    SPRPT,
+    SRPT,
+    TRAIL,
+    LCFSPreemptive,
+    NonPreemptivePriority,
+    Policy,
+    PreemptivePriority,
+    RandomOrder,
+)
 from qmodel.scenario import Scenario, ServedClass, processor_sharing
 from qmodel.theory.result import Result, answer_of
 
-Model = Callable[[Sequence[ServedClass]], Result]
+Model = Callable[[Sequence[ServedClass]], Result | NotAnalysable]
 
 
 def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> PolicyAnswer | NotAnalysable:
@@ -60,6 +79,23 @@ def _outside(scenario: Scenario) -> NotAnalysable | None:
 
 
 def _model(policy: Policy) -> Model | NotAnalysable:
+    kind = type(policy)
+    if kind in (LCFS, LCFSPreemptive, RandomOrder):
+        from qmodel.theory import last_come
+
+        return {
+            LCFS: last_come.last_come_first_served,
+            LCFSPreemptive: last_come.preemptive_last_come,
+            RandomOrder: last_come.random_order,
+        }[kind]
+    if kind in (SJF, PSJF, SRPT, LAS, MLFQ):
+        from qmodel.theory.size_based import size_based
+
+        return partial(size_based, policy)
+    if kind in (SPJF, PSPJF, SPRPT, TRAIL):
+        from qmodel.theory.predictions import by_prediction
+
+        return partial(by_prediction, policy)
     from qmodel.theory.m_g_1 import fcfs
     from qmodel.theory.np_priority import non_preemptive
     from qmodel.theory.preemptive_priority import preemptive_resume
@@ -71,4 +107,4 @@ def _model(policy: Policy) -> Model | NotAnalysable:
         PreemptivePriority: preemptive_resume,
         PS: sharing,
     }
-    return models.get(type(policy)) or NotAnalysable(f"no result for the policy '{policy.name}'", "fcfs")
+    return models.get(kind) or NotAnalysable(f"no result for the policy '{policy.name}'", "fcfs")

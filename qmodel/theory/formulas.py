@@ -98,3 +98,29 @@ PROCESSOR_SHARING = Formula(
     ("E[D_k]", r"\rho"),
     lambda own, load: own / (1 - load),
 )
+
+SJF = Relation(
+    "Shortest job first",
+    "Phipps 1956",
+    r"E[T(x)] = \frac{\lambda E[S^2]}{2 (1 - \rho(x^-)) (1 - \rho(x))} + x",
+)
+PSJF = Relation(
+    "Preemptive shortest job first",
+    "Harchol-Balter 2013, section 32.4",
+    r"E[T(x)] = \frac{\lambda E[S^2; S \le x]}{2 (1 - \rho(x^-)) (1 - \rho(x))} + \frac{x}{1 - \rho(x^-)}",
+)
+SRPT = Relation(
+    "Shortest remaining processing time",
+    "Schrage & Miller 1966",
+    r"E[T(x)] = \frac{\lambda E[\min(S, x)^2]}{2 (1 - \rho(x^-)) (1 - \rho(x))} + \int_0^x \frac{dt}{1 - \rho(t)}",
+)
+LAS = Relation(
+    "Least attained service (foreground-background)",
+    "Schrage 1967; Kleinrock 1976, section 4.7",
+    r"E[T(x)] = \frac{\lambda E[\min(S, x)^2]}{2 (1 - \rho_x)^2} + \frac{x}{1 - \rho_x}",
+)
+MLFQ = Relation(
+    "Multilevel feedback, FCFS inside a level from a to b",
+    "Kleinrock 1976, section 4.7",
+    r"E[T(x)] = \frac{\lambda E[\min(S, b)^2]}{2 (1 - \rho_a) (1 - \rho_b)} + \frac{x}{1 - \rho_a}",
+)

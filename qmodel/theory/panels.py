@@ -1,0 +1,74 @@
+"""Composite Gauss-Legendre quadrature on (0, x_max]: the first panel in x, the others in log x."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+NODES = 10
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Panels that end at `edges` (increasing, above 0); the first begins at 0."""
+
+    edges: Floats
+
+    @classmethod
+    def through(cls, ends: set[float], widest: float) -> Panels:
+        """Panels with these ends (those above 0), none wider than the ratio `widest`."""
+        found = np.array(sorted(end for end in ends if 0 < end < math.inf))
+        found = found[np.append(True, np.diff(found) > 1e-13 * found[1:])]
+        pieces = np.ceil(np.log(found[1:] / found[:-1]) / math.log(widest)).astype(int)
+        split = [np.geomspace(a, b, n + 1)[:-1] for a, b, n in zip(found[:-1], found[1:], pieces, strict=True)]
+        return cls(np.concatenate((*split, found[-1:])))
+
+    @cached_property
+    def nodes(self) -> Floats:
+        """All nodes, increasing."""
+        return self._grid[0].reshape(-1)
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Weights of the integral over x at the nodes."""
+        return self._grid[1].reshape(-1)
+
+    def integrals(self, values: Floats) -> tuple[Floats, Floats]:
+        """Integrals from 0 to the nodes and to the edges; `values` at the nodes, of a function smooth in panels."""
+        rows = values.reshape(-1, NODES) * self._grid[1]
+        at_edges = np.cumsum(rows.sum(axis=1))
+        before = np.concatenate(([0.0], at_edges[:-1]))
+        return (before[:, None] + (rows / _WEIGHTS) @ _UPTO.T).reshape(-1), at_edges
+
+    @cached_property
+    def _grid(self) -> tuple[Floats, Floats]:
+        logs = np.log(self.edges)
+        width = np.diff(logs)[:, None]
+        x = np.exp(logs[:-1, None] + width * _NODES)
+        first = self.edges[0]
+        return np.vstack((first * _NODES, x)), np.vstack((first * _WEIGHTS, width * x * _WEIGHTS))
+
+
+def _gauss() -> tuple[Floats, Floats, Floats]:
+    """Nodes and weights on [0, 1], and the matrix of integrals up to each node of the polynomial through values."""
+    legendre = np.polynomial.legendre
+    x, w = legendre.leggauss(NODES)
+    values = legendre.legvander(x, NODES)
+    degrees = np.arange(NODES)
+    coefficients = (degrees[:, None] + 0.5) * values[:, :NODES].T * w
+    below = np.hstack((np.zeros((NODES, 1)), values))[:, :NODES]
+    integrals = (values[:, 1:] - below) / (2 * degrees + 1)
+    integrals[:, 0] = x + 1.0
+    return 0.5 * (x + 1.0), 0.5 * w, 0.5 * integrals @ coefficients
+
+
+_NODES, _WEIGHTS, _UPTO = _gauss()

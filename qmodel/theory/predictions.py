@@ -1,0 +1,179 @@
+"""Orders by predicted size: SPJF, PSPJF, SPRPT and TRAIL under a joint law of size S and prediction Y, exact means.
+
+With r(y) = lambda E[S; Y <= y], for a request of size x and prediction y:
+
+    SPJF   lambda E[S^2] / (2 (1 - r(y))^2) + x
+    PSPJF  lambda E[S^2; Y <= y] / (2 (1 - r(y))^2) + x / (1 - r(y))
+    SPRPT  lambda (E[S^2; Y <= y] + E[((S - (Y - y))^+)^2; Y > y]) / (2 (1 - r(y))^2)
+           + int_0^x da / (1 - r((y - a)^+))
+    TRAIL  as SPRPT with Y - y replaced by min(Y - y, C Y), and no new delay after age C y
+
+Y = M S with an error factor M independent of S: exponential of mean 1, or lognormal of mean 1. Sources:
+Mitzenmacher, *ITCS 2020* (arXiv 1902.00732); Shahout et al., TRAIL (arXiv 2410.01035); the general result is
+SOAP: Scully, Harchol-Balter & Scheller-Wolf, *SIGMETRICS 2018*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmodel.answer import NotAnalysable
+from qmodel.policy import PSJF, PSPJF, SJF, SPJF, SPRPT, SRPT, TRAIL, Policy
+from qmodel.scenario import ServedClass
+from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
+from qmodel.theory.panels import Panels
+from qmodel.theory.prediction_errors import Predicted, predicted
+from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.size_based import size_based
+from qmodel.theory.sizes import landmarks, weighted_components
+from qmodel.workload import Distribution, Exponential, Lognormal, PredictedSize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+WIDEST = 3.0
+"""Ratio of the ends of a panel of predictions, at most."""
+SMALLEST = 10
+"""Predictions below the 10^-SMALLEST quantiles are in the first panel."""
+EXACT_TWINS: dict[type[Policy], Policy] = {SPJF: SJF(), PSPJF: PSJF(), SPRPT: SRPT()}
+SOURCES = {
+    "spjf": "Mitzenmacher 2020",
+    "pspjf": "Mitzenmacher 2020",
+    "sprpt": "Mitzenmacher 2020",
+    "trail": "Shahout et al. 2025; SOAP: Scully, Harchol-Balter & Scheller-Wolf 2018",
+}
+
+
+@dataclass(frozen=True)
+class Portion:
+    """A component of one class's sizes: its requests per second, its share in the class, and its predictions."""
+
+    rate: float
+    share: float
+    predictions: Predicted
+
+
+@dataclass(frozen=True)
+class PredictedQueue:
+    """All components, and the panels of predictions on which their sums are known."""
+
+    portions: dict[str, list[Portion]]
+    panels: Panels
+    second_moment: float
+
+    @property
+    def y(self) -> Floats:
+        """Predictions."""
+        return self.panels.nodes
+
+    def total(self, values: str, *arguments: float) -> Floats:
+        """Sum over all requests per second of an expectation at each prediction."""
+        parts = [p for portions in self.portions.values() for p in portions]
+        return np.asarray(sum(p.rate * _at(p.predictions, values, self.y, arguments) for p in parts))
+
+    @cached_property
+    def idle(self) -> Floats:
+        """1 - r(y)."""
+        return 1.0 - self.total("upto", 1)
+
+    def residual(self, policy: Policy) -> Floats:
+        """Half the second moment of the work that comes before a prediction y when a request arrives."""
+        if not policy.preemptive:
+            return np.full_like(self.y, 0.5 * self.second_moment)
+        smaller = self.total("upto", 2)
+        if isinstance(policy, PSPJF):
+            return 0.5 * smaller
+        return 0.5 * (smaller + self.total("kept", limit_of(policy)))
+
+    def mean_response(self, policy: Policy, name: str, mean_service: float) -> float:
+        """Mean response of a class."""
+        density, service = (self._mean(name, "density", k) for k in (0, 1))
+        dy = self.panels.weights
+        delay = float(dy @ (density * self.residual(policy) / self.idle**2))
+        if not policy.preemptive:
+            return delay + mean_service
+        if isinstance(policy, PSPJF):
+            return delay + float(dy @ (service / self.idle))
+        limit = limit_of(policy)
+        passing = self._mean(name, "passing", limit)
+        alone = sum(p.share * p.predictions.beyond(limit) for p in self.portions[name])
+        return delay + float(dy @ (passing / self.idle)) + alone
+
+    def _mean(self, name: str, values: str, *arguments: float) -> Floats:
+        parts = self.portions[name]
+        return np.asarray(sum(p.share * _at(p.predictions, values, self.y, arguments) for p in parts))
+
+
+def _at(predictions: Predicted, values: str, y: Floats, arguments: Sequence[float]) -> Floats:
+    method = getattr(predictions, values)
+    found = method(*arguments, y) if values in ("upto", "density") else method(y, *arguments)
+    return np.asarray(found)
+
+
+def limit_of(policy: Policy) -> float:
+    """Share of the predicted size after which nothing interrupts."""
+    return policy.limit if isinstance(policy, TRAIL) else math.inf
+
+
+def by_prediction(policy: Policy, classes: Sequence[ServedClass]) -> Result | NotAnalysable:
+    """Every class's mean response under an order by predicted size."""
+    kinds = {served.predicted_size.error for served in classes}
+    if kinds == {"exact"} and type(policy) in EXACT_TWINS:
+        return size_based(EXACT_TWINS[type(policy)], classes)
+    if kinds & {"none", "exact"}:
+        reason = "every class needs a prediction with an error (or, but for trail, every one an exact one)"
+        return NotAnalysable(reason, 'predicted_size = { error = "exponential" } or "lognormal" for all classes')
+    if any(served.service.delivered_at is not None for served in classes):
+        return NotAnalysable("results leave before their service ends", "the same early exit with delivery 'stop'")
+    queue = _queue(classes)
+    return Result(
+        classes=tuple(
+            ClassResult(
+                served=served,
+                mean_service=served.size.mean,
+                mean_response=queue.mean_response(policy, served.name, served.size.mean),
+            )
+            for served in classes
+        ),
+        name=f"M/G/1 {policy.name.upper()} with predicted sizes",
+        source=SOURCES[policy.name],
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "prediction = size times an independent error factor"),
+    )
+
+
+def _queue(classes: Sequence[ServedClass]) -> PredictedQueue:
+    portions: dict[str, list[Portion]] = {}
+    ends: set[float] = set()
+    for served in classes:
+        error = error_law(served.predicted_size)
+        portions[served.name] = []
+        for share, size in weighted_components(served.size):
+            portions[served.name].append(Portion(served.rate * share, share, predicted(size, error)))
+            ends |= _prediction_ends(size, error)
+    second = math.fsum(served.rate * served.size.moment(2) for served in classes)
+    return PredictedQueue(portions, Panels.through(ends, WIDEST), second)
+
+
+def error_law(prediction: PredictedSize) -> Distribution:
+    """Law of the factor between predicted and true size."""
+    return Exponential(1.0) if prediction.error == "exponential" else Lognormal(1.0, prediction.scv)
+
+
+def _prediction_ends(size: Distribution, error: Distribution) -> set[float]:
+    """Products of like quantiles of size and error."""
+    marks = [sorted(m for m in landmarks(law, SMALLEST) if 0 < m < math.inf) for law in (size, error)]
+    middle = float(size.quantile(0.5)) * float(error.quantile(0.5))
+    ends = {middle}
+    for law, other in ((0, 1), (1, 0)):
+        ratio = (size, error)[other].quantile(0.5)
+        ends |= {float(mark * ratio) for mark in marks[law]}
+    ends |= {marks[0][0] * marks[1][0], marks[0][-1] * marks[1][-1]}
+    return ends
