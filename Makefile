@@ -48,7 +48,7 @@ report-lm: $(VENV)/.torch
 	$(BIN)/qmodel study experiments/language-model/study.toml
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not torch" -rs
+	$(BIN)/python -m pytest -m "not torch and not slow" -rs
 
 test-all: $(VENV)/.torch
 	$(BIN)/python -m pytest -rs
