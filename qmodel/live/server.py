@@ -23,7 +23,7 @@ from qmodel.live.engine import Engine, Job, Work, make_engine, warm_up
 from qmodel.live.scheduler import Entry, Scheduler
 from qmodel.live.wire import Inbox, Outbox, Record, RunOrder, unpack_policy
 
-REPORT_EVERY_S = 0.25
+REPORT_EVERY_S = 0.5
 _WARM_SETTINGS = 64
 
 
@@ -73,13 +73,14 @@ class Loop:
         self.engine, self.scheduler, self.entries = engine, scheduler, entries
         self.inbox, self.outbox = inbox, outbox
         self.tally = Tally()
+        self._finished: list[tuple[Entry, Service, float, str]] = []
         self._origin = self._told = 0.0
 
     def run(self, origin: float) -> None:
         """Serve until the last request is announced and gone, or the run is stopped."""
         clock, arrived, scheduler, entries = time.monotonic, self.inbox.arrived, self.scheduler, self.entries
         add, choose, step = scheduler.add, scheduler.next, self._step
-        self._origin, begun = origin, clock()
+        self._origin, self._told, begun = origin, clock(), clock()
         while not self.inbox.stopped:
             for index in arrived():
                 add(entries[index])
@@ -91,9 +92,11 @@ class Loop:
             else:
                 self._sleep()
         self.tally.span_s = clock() - begun
+        if self._finished:
+            self._report()
 
     def _sleep(self) -> None:
-        if self.outbox.kept:
+        if self._finished:
             self._report()
         asleep = time.monotonic()
         self.inbox.wait()
@@ -133,8 +136,10 @@ class Loop:
             self._report()
 
     def _report(self) -> None:
+        """Tell of the requests finished since the last report, or give a sign of life."""
         begin = time.monotonic()
-        self.outbox.flush()
+        finished, self._finished = self._finished, []
+        self.outbox.send([_record(*each, self._origin) for each in finished])
         self._told = time.monotonic()
         self.tally.reporting_s += self._told - begin
 
@@ -148,29 +153,31 @@ class Loop:
         return job
 
     def _leave(self, entry: Entry, service: Service, now: float, failure: str = "") -> None:
-        origin = self._origin
-        if service.delivered != service.delivered:  # it ended before the step at which it was to be delivered
-            service.delivered = now
+        """The request is gone; what is to be told of it waits until there is time."""
         self.scheduler.finish(entry)
         service.job = None
-        self.outbox.done(
-            Record(
-                entry.index,
-                service.started - origin,
-                service.delivered - origin,
-                now - origin,
-                service.service_s,
-                entry.attained,
-                service.done,
-                entry.reduced,
-                tuple(t - origin for t in service.token_times),
-                failure,
-            )
-        )
+        self._finished.append((entry, service, now, failure))
 
     def _fail(self, entry: Entry, service: Service, error: Exception, now: float) -> None:
         why = " ".join(str(error).split())
         self._leave(entry, service, now, f"{type(error).__name__}: {why}" if why else type(error).__name__)
+
+
+def _record(entry: Entry, service: Service, left: float, failure: str, origin: float) -> Record:
+    """What the load generator is told of a request; one that ends before its delivery is due is delivered then."""
+    delivered = left if math.isnan(service.delivered) else service.delivered
+    return Record(
+        entry.index,
+        service.started - origin,
+        delivered - origin,
+        left - origin,
+        service.service_s,
+        entry.attained,
+        service.done,
+        entry.reduced,
+        tuple(t - origin for t in service.token_times),
+        failure,
+    )
 
 
 def entries_of(order: RunOrder) -> list[Entry]:

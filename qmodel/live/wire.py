@@ -146,45 +146,36 @@ def pack_index(index: int) -> bytes:
 class Outbox:
     """The server's end of the records' connection.
 
-    Records wait until `flush`: sending wakes the load generator, which may take the core from the server for longer
-    than a step, so the server sends while it would sleep anyway.
+    Sending wakes the load generator, which may take the core from the server for longer than a step, so records are
+    sent many at a time, while the server would sleep anyway.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._pending: list[bytes] = []
 
-    def done(self, record: Record) -> None:
-        """A request is finished, or has failed; kept until the next flush."""
-        stamps = (record.started_s, record.delivered_s, record.left_s, record.service_s, record.attained_s)
-        kind = FAILED if record.failure else DONE
-        head = _RECORD.pack(kind, record.index, *stamps, record.steps, record.reduced)
-        tail = record.failure.encode() if record.failure else struct.pack(
-            f"<{len(record.token_times_s)}d", *record.token_times_s
-        )  # fmt: skip
-        self._pending += [head + tail]
-
-    def flush(self) -> None:
-        """Send what is kept; a sign of life if that is nothing."""
-        pending, self._pending = self._pending, []
-        self._connection.send_bytes(b"".join(_LENGTH.pack(len(m)) + m for m in pending or [_HEAD.pack(ALIVE, 0)]))
-
-    @property
-    def kept(self) -> bool:
-        """Whether anything waits for the next flush."""
-        return bool(self._pending)
+    def send(self, records: Sequence[Record]) -> None:
+        """Requests that are finished or have failed; without any, a sign of life."""
+        self._send([_packed(record) for record in records] or [_HEAD.pack(ALIVE, 0)])
 
     def end(self, statistics: dict[str, Any]) -> None:
         """The run is over; what the loop says of itself."""
-        self._last(_HEAD.pack(END, 0) + json.dumps(statistics).encode())
+        self._send([_HEAD.pack(END, 0) + json.dumps(statistics).encode()])
 
     def fault(self, place: str, fault: str, remedy: str) -> None:
         """The run cannot go on."""
-        self._last(_HEAD.pack(FAULT, 0) + json.dumps([place, fault, remedy]).encode())
+        self._send([_HEAD.pack(FAULT, 0) + json.dumps([place, fault, remedy]).encode()])
 
-    def _last(self, message: bytes) -> None:
-        self._pending += [message]
-        self.flush()
+    def _send(self, messages: Sequence[bytes]) -> None:
+        self._connection.send_bytes(b"".join(_LENGTH.pack(len(m)) + m for m in messages))
+
+
+def _packed(record: Record) -> bytes:
+    stamps = (record.started_s, record.delivered_s, record.left_s, record.service_s, record.attained_s)
+    kind = FAILED if record.failure else DONE
+    head = _RECORD.pack(kind, record.index, *stamps, record.steps, record.reduced)
+    if record.failure:
+        return head + record.failure.encode()
+    return head + struct.pack(f"<{len(record.token_times_s)}d", *record.token_times_s)
 
 
 def unpack(data: bytes) -> Iterator[tuple[int, Any]]:

@@ -373,14 +373,7 @@ def test_the_server_ends_with_its_parent(tmp_path):
     os.kill(pid, 0)
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("the server is still there")
+    wait_until(lambda: not alive(pid))
 
 
 def test_metadata_of_something_else(tmp_path):
@@ -432,3 +425,48 @@ def test_names_that_the_package_does_not_have():
 
     with pytest.raises(AttributeError, match="nothing"):
         _ = qmodel.live.nothing
+
+
+def test_a_load_generator_that_is_killed_leaves_its_finished_rows(in_steps, tmp_path):
+    """kill -9 in mid-run: no log that looks complete, the finished rows in the partial one, and no server left."""
+    import subprocess
+
+    path = tmp_path / "run.csv"
+    script = f"""
+from pathlib import Path
+from qmodel.live import LiveServer, draw_schedule
+from qmodel.scenario import Scenario
+from qmodel.workload import Deterministic, Poisson, RequestClass
+scenario = Scenario((RequestClass("a", Poisson(50.0), service=Deterministic(1e-3)),))
+with LiveServer({{"kind": "emulated"}}) as server:
+    server.engine()
+    print(server.pid, flush=True)
+    server.run(scenario, draw_schedule(scenario, 60.0, seed=1), log_path=Path({str(path)!r}))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    pid = int(parent.stdout.readline())
+    part = path.with_name("run.csv.part")
+    wait_until(lambda: part.exists() and part.read_text().count("\n") > 10)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not alive(pid))
+    assert not path.exists()
+    assert (partial(path)["status"] == "ok").sum() >= 10
+    again = run_live(in_steps(), draw_schedule(in_steps(), 0.2, seed=1), target=EMULATED, log_path=path)
+    assert (again.log["status"] == "ok").all()
+    assert not part.exists()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(condition, seconds=15.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)

@@ -78,30 +78,22 @@ def connections():
     return Connection(ours.detach()), Connection(theirs.detach())
 
 
-def test_records_wait_for_a_flush_and_come_whole():
+def test_records_come_whole():
     ours, theirs = connections()
     outbox = Outbox(ours)
     good = Record(5, 1.0, 2.0, 3.0, 0.5, 0.25, 12, True, (1.5, 2.0))
     bad = Record(6, 1.0, 2.0, 3.0, 0.5, 0.25, 0, False, (), "RuntimeError: é")
-    outbox.done(good)
-    outbox.done(bad)
-    assert outbox.kept
-    assert not theirs.poll(0)
-    outbox.flush()
-    assert not outbox.kept
+    outbox.send([good, bad])
     assert list(unpack(theirs.recv_bytes())) == [(DONE, good), (FAILED, bad)]
 
 
 def test_signs_of_life_ends_and_faults():
     ours, theirs = connections()
     outbox = Outbox(ours)
-    outbox.flush()
+    outbox.send([])
     assert list(unpack(theirs.recv_bytes())) == [(ALIVE, None)]
-    outbox.done(Record(0, 0.0, 0.0, 0.0, 0.0, 0.0, 1, False))
     outbox.end({"steps": 3})
-    kinds = list(unpack(theirs.recv_bytes()))
-    assert [kind for kind, _ in kinds] == [DONE, END]
-    assert kinds[1][1] == {"steps": 3}
+    assert list(unpack(theirs.recv_bytes())) == [(END, {"steps": 3})]
     outbox.fault("policy 'x'", "is wrong", "mend it")
     assert list(unpack(theirs.recv_bytes())) == [(FAULT, ["policy 'x'", "is wrong", "mend it"])]
 
