@@ -94,8 +94,6 @@ def completed(
     }
     return replace(
         model,
-        covariance=spread.covariance,
-        degrees_of_freedom=spread.degrees_of_freedom,
         residual=_residual(m.y, predicted, cells),
         statistics=statistics,
         anova=anova.records() if anova else [],

@@ -118,7 +118,9 @@ def _noise(result: FitResult) -> Iterator[str]:
     once = int(np.sum(result.cells.count == 1))
     if once:
         yield f"{once} of {len(result.cells)} cells were measured only once."
-    deviation = (result.measurements.y / result.cells.mean[result.cells.row_cell] - 1.0) ** 2
+    cells = result.cells
+    deviation = (result.measurements.y / cells.mean[cells.row_cell] - 1.0) ** 2
+    deviation = deviation[cells.count[cells.row_cell] > 1]
     largest = np.sort(deviation)[::-1][: max(1, len(deviation) // 50)]
     if noise.degrees_of_freedom >= 20 and noise.scv > 1e-4 and largest.sum() > 0.5 * deviation.sum():
         yield f"{len(largest)} of {len(deviation)} repetitions make over half of the noise: look for disturbances."

@@ -56,9 +56,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Search:
-    """What was tried (`table`, best first) and what was chosen; `cells` have the ratios divided out."""
+    """What was tried (`table`, best first) and what was chosen; `cells` have the ratios divided out.
+
+    `searched` are those of the cells that candidates were judged on.
+    """
 
     cells: Cells
+    searched: Cells
     chosen: Validated
     form: Form
     scalings: tuple[Scaling, ...]
@@ -103,9 +107,16 @@ def search(m: Measurements, cells: Cells, references: Mapping[str, str], wish: W
         fold.label: residual_summary(validate(candidate, best.cells, [fold], wish.how).errors)
         for fold in largest_fifth(best.cells, m.numeric)
     }
-    size = None if sample.all() else int(sample.sum())
     return Search(
-        best.cells, best.validated, best.fitted, best.scalings, _table(options, best), tuple(folds), far, size
+        cells=best.cells,
+        searched=best.cells.take(sample),
+        chosen=best.validated,
+        form=best.fitted,
+        scalings=best.scalings,
+        table=_table(options, best),
+        folds=tuple(folds),
+        extrapolation=far,
+        sampled=None if sample.all() else int(sample.sum()),
     )
 
 

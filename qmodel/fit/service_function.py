@@ -13,11 +13,13 @@ from qmodel.fit.assembly import completed, initial_model, scatter, thinned
 from qmodel.fit.cells import Cells
 from qmodel.fit.diagnostics import diagnose
 from qmodel.fit.least_squares import Fitting, Loss
+from qmodel.fit.pruning import weakest_term, without
 from qmodel.fit.result import FitResult
-from qmodel.fit.search import FORMS, Wish, search
+from qmodel.fit.search import FORMS, Search, Wish, search
 from qmodel.fit.table import Level, Measurements
-from qmodel.fit.uncertainty import cell_weights, refine, uncertainty
+from qmodel.fit.uncertainty import Uncertainty, cell_weights, refine, uncertainty
 from qmodel.fit.visits import Visits, visit_means, visits, with_visits
+from qmodel.service.model import ServiceModel
 from qmodel.service.terms import Term, level_text
 
 __all__ = ["FitResult", "fit_measurements"]
@@ -62,13 +64,27 @@ def fit_measurements(
     cells = with_visits(cells, m.frame, stays)
     references = _references(m, dict(reference or {}))
     found = search(m, cells, references, Wish(_parsed(terms, m), order, tuple(forms), how))
+    model, spread = _estimated(m, cells, found, references, how)
+    while terms is None and (term := weakest_term(model)) is not None:
+        lean = without(found, term, how)
+        if lean is None:
+            break
+        found = lean
+        model, spread = _estimated(m, cells, found, references, how)
+    anova = _analysis(m, stays, anova_type, transform) if analysis else None
+    model = completed(model, m, cells, spread, found, anova)
+    return diagnose(FitResult(model, m, cells, anova, found, spread, stays))
+
+
+def _estimated(
+    m: Measurements, cells: Cells, found: Search, references: Mapping[str, str], how: Fitting
+) -> tuple[ServiceModel, Uncertainty]:
+    """Coefficients and ratios refined together, with their uncertainty."""
     start = thinned(initial_model(m, found, references))
     weights = cell_weights(cells, scatter(start, cells))
     model = refine(start, cells, weights, how)
     spread = uncertainty(model, cells, weights, m.frame, m.y, how)
-    anova = _analysis(m, stays, anova_type, transform) if analysis else None
-    model = completed(model, m, cells, spread, found, anova)
-    return diagnose(FitResult(model, m, cells, anova, found, spread, stays))
+    return replace(model, covariance=spread.covariance, degrees_of_freedom=spread.degrees_of_freedom), spread
 
 
 def _analysis(m: Measurements, stays: Visits | None, kind: int, transform: Transform) -> Anova:

@@ -68,11 +68,18 @@ def plain_table(frame: pd.DataFrame) -> str:
     widths[0] = min(widths[0], WIDTH - sum(w + 2 for w in widths[1:]))
     lines = []
     for row in zip(*columns, strict=True):
-        first = textwrap.wrap(row[0], widths[0], break_long_words=True, subsequent_indent="  ") or [""]
+        first = _wrapped_cell(row[0], widths[0])
         lines += [line.rstrip() for line in first[:-1]]
         cells = [first[-1].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _wrapped_cell(text: str, width: int) -> list[str]:
+    """Lines of at most `width`, broken after the colons of a product or at spaces if that will do."""
+    marked = text.replace(":", ":\u200b ") if len(text) > width else text
+    lines = textwrap.wrap(marked, width, break_long_words=True, break_on_hyphens=False, subsequent_indent="  ")
+    return [line.replace(":\u200b ", ":").replace(":\u200b", ":") for line in lines] or [""]
 
 
 def markdown_table(frame: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 SUFFIXES = {"_s": "s", "_j": "J", "_w": "W", "_bytes": "B"}
 """Base unit by column suffix: seconds, joules, watts, bytes."""
 
-_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"))
+_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Unit:
             if abs(value) >= 0.1 * factor:
                 return value / factor, prefix + self.symbol
         small = value != 0 and self.symbol not in ("", "B")
-        return (value / 1e-9, "n" + self.symbol) if small else (value, self.symbol)
+        return (value / 1e-12, "p" + self.symbol) if small else (value, self.symbol)
 
     def words(self, value: float) -> str:
         """Four significant digits and the unit."""

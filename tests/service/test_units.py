@@ -12,7 +12,8 @@ from qmodel.service.units import Unit, stem, unit_of
         (0.05, "50 ms"),
         (1e-4, "0.1 ms"),
         (2e-7, "0.2 us"),
-        (3e-12, "0.003 ns"),
+        (3e-12, "3 ps"),
+        (4e-14, "0.04 ps"),
     ],
 )
 def test_seconds(value, words):
