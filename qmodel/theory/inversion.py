@@ -28,8 +28,9 @@ Transform = Callable[["NDArray[Any]"], "NDArray[Any]"]
 
 DAMPING = 25.0
 """A above: the aliasing error is below exp(-25) = 1.4e-11."""
-STILL = 2e-8
-"""Change of a probability on doubling the number of terms below which it stands."""
+STILL, STILL_ENOUGH = 2e-8, 1e-6
+"""Change of a probability on doubling the number of terms below which it stands: up to MANY_TERMS, and beyond."""
+MANY_TERMS = 4096
 FIRST_TERMS, MOST_TERMS = 256, 2**15
 
 
@@ -83,9 +84,10 @@ class _Series:
         while True:
             whole, half = self._sums(t)
             change = abs(whole - half)
-            if change < STILL or len(self.coefficients) >= MOST_TERMS:
+            terms = len(self.coefficients)
+            if change < (STILL if terms < MANY_TERMS else STILL_ENOUGH) or terms >= MOST_TERMS:
                 return whole, change
-            self._extend(2 * len(self.coefficients))
+            self._extend(2 * terms)
 
 
 def _taper(n: int) -> NDArray[np.float64]:

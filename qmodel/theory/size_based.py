@@ -18,7 +18,7 @@ Schrage, *Management Sci.* 13 (1967) 466-474 (feedback); Kleinrock, *Queueing Sy
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,8 +115,7 @@ NAMES = {
 def size_based(policy: Policy, classes: Sequence[ServedClass]) -> Result:
     """Every class's mean response under an order by size or age."""
     rate, law = merged(classes)
-    early = tuple(delivery(served.service) for served in classes if served.service.delivered_at is not None)
-    grid = SizeGrid(rate, law, early)
+    grid = SizeGrid(rate, law, tuple(_parts_of_service(classes)))
     delay, stay = conditional_of(policy)(grid)
     name, formula = NAMES[policy.name]
     return Result(
@@ -156,6 +155,15 @@ def _until_delivery(policy: Policy, served: ServedClass, grid: SizeGrid, delay: 
     if "size" in policy.depends_on:
         return average(weights, delay + share.mean * stay)
     return average(grid.weights(delivery(served.service)), delay + stay)
+
+
+def _parts_of_service(classes: Sequence[ServedClass]) -> Iterator[Distribution]:
+    """Laws of the service before and after a delivery that comes before the end."""
+    for served in classes:
+        share = served.service.delivered_at
+        if share is not None:
+            yield delivery(served.service)
+            yield from (served.size.scaled(1.0 - f) for f in share.values if f < 1)
 
 
 def _beyond(law: Distribution, fraction: float, grid: SizeGrid) -> Floats:

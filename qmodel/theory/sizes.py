@@ -29,7 +29,7 @@ SMALLEST = 17
 FORGOTTEN = 1e-14
 """Share of the mean work that the largest sizes, past the last panel, may bring."""
 MOST_DECADES = 300
-WIDEST = 100.0
+WIDEST = 3.0
 """Ratio of the ends of a panel, at most."""
 
 

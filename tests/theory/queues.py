@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,3 +112,62 @@ def responses(served, number=None):
 def reduced(served, number=None):
     """Whether each was served in the long-queue mode."""
     return np.array([float(job.reduced) for job in served if number in (None, job.number)])
+
+
+@dataclass
+class Sized:
+    arrival: float
+    size: float
+    predicted: float
+    number: int = 0
+    attained: float = 0.0
+    done: float = 0.0
+
+
+def sized_jobs(classes, n, seed):
+    """Jobs of classes given as (rate, size law, function(rng, sizes) -> predictions)."""
+    rng = np.random.default_rng(seed)
+    total = sum(rate for rate, *_ in classes)
+    made = []
+    for number, (rate, law, predict) in enumerate(classes):
+        count = int(n * rate / total)
+        times = np.cumsum(rng.exponential(1.0 / rate, count)).tolist()
+        sizes = law.sample(rng, count)
+        guesses = predict(rng, sizes).tolist()
+        made += [Sized(t, s, g, number) for t, s, g in zip(times, sizes.tolist(), guesses, strict=True)]
+    return sorted(made, key=lambda job: job.arrival)
+
+
+def rank_queue(arriving, rank, preemptive, turns=lambda job: ()):
+    """Lowest rank(job) first, ties to the earlier arrival; decides at arrivals, completions and ages in `turns`."""
+    heap, now, current, i = [], 0.0, None, 0
+
+    def put(job):
+        heapq.heappush(heap, (rank(job), job.arrival, id(job), job))
+
+    while i < len(arriving):
+        if current is None:
+            if not heap:
+                now = arriving[i].arrival
+                put(arriving[i])
+                i += 1
+            current = heapq.heappop(heap)[3]
+            if i == len(arriving):
+                break
+        ages = [age for age in turns(current) if current.attained < age < current.size]
+        stop = now + (min(ages) if ages else current.size) - current.attained
+        if arriving[i].arrival < stop:
+            current.attained += arriving[i].arrival - now
+            now = arriving[i].arrival
+            put(arriving[i])
+            i += 1
+        else:
+            current.attained = min(ages) if ages else current.size
+            now = stop
+            if not ages:
+                current.done = now
+                current = None
+        if current is not None and preemptive and heap and heap[0][:2] < (rank(current), current.arrival):
+            put(current)
+            current = None
+    return [job for job in arriving if job.done > 0]
