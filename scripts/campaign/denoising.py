@@ -19,7 +19,8 @@ class DenoisingBench:
 
     def __init__(self, engine: TorchEngine, precision: str, size: dict[str, Any], name: str) -> None:
         self.name, self._precision = name, precision
-        self._target = TorchDiffusion(engine.threads, str(engine.device), precision, **size)
+        with engine.device:  # the weights are drawn there, not on the host first
+            self._target = TorchDiffusion(engine.threads, str(engine.device), precision, **size)
         self.engine = self._target.engine
 
     def prepare(self, cell: Cell) -> Trial:

@@ -122,32 +122,21 @@ class ArrivalsByClock:
 
 @dataclass
 class Results:
-    """The serving loop's outbox: records by index, handed to `write` when the loop has time."""
+    """The serving loop's outbox: records by index; the loop hands them over when it has time to."""
 
-    write: Callable[[list[Record]], None]
+    write: Callable[[Sequence[Record]], None]
     records: dict[int, Record] = field(default_factory=dict)
-    _pending: list[Record] = field(default_factory=list)
 
-    def done(self, record: Record) -> None:
-        """A request is finished, or has failed."""
-        self.records[record.index] = record
-        self._pending.append(record)
-
-    @property
-    def kept(self) -> bool:
-        """Whether anything waits to be written."""
-        return bool(self._pending)
-
-    def flush(self) -> None:
-        """Write what waits."""
-        pending, self._pending = self._pending, []
-        if pending:
-            self.write(pending)
+    def send(self, records: Sequence[Record]) -> None:
+        """Requests that are finished or have failed."""
+        self.records |= {record.index: record for record in records}
+        if records:
+            self.write(records)
 
 
 def serve(
     engine: Engine, arrivals: Sequence[Arrival], rule: Rule, service: ServiceTime, plan: LivePlan,
-    write: Callable[[list[Record]], None],
+    write: Callable[[Sequence[Record]], None],
 ) -> tuple[dict[int, Record], Mapping[str, Any]]:  # fmt: skip
     """Serve the arrivals under the rule; records by request, and what the loop says of itself."""
     order = order_of(arrivals, rule, service)
@@ -157,7 +146,6 @@ def serve(
     inbox: Any = ArrivalsByClock([a.scheduled_s for a in arrivals], origin, plan.run_s)
     loop = Loop(engine, Scheduler(rule.policy(), rule.condition), entries_of(order), inbox, results)  # type: ignore[arg-type]
     loop.run(origin)
-    results.flush()
     return results.records, loop.tally.report()
 
 
