@@ -55,6 +55,7 @@ class _Series:
     transform: Transform
     horizon: float
     mass: float
+    most_terms: int
     coefficients: NDArray[np.complex128] = field(default_factory=lambda: np.empty(0, dtype=complex))
 
     @property
@@ -85,7 +86,7 @@ class _Series:
             whole, half = self._sums(t)
             change = abs(whole - half)
             terms = len(self.coefficients)
-            if change < (STILL if terms < MANY_TERMS else STILL_ENOUGH) or terms >= MOST_TERMS:
+            if change < (STILL if terms < MANY_TERMS else STILL_ENOUGH) or terms >= self.most_terms:
                 return whole, change
             self._extend(2 * terms)
 
@@ -100,14 +101,23 @@ class InvertedLaw:
     """P(T <= t) = known(t) + the mass up to t of the law with transform `rest` and total `mass`.
 
     `rest` must have no point masses: they belong in `known`. `scale` (s) is a typical time, e.g. the mean.
+    `most_terms` bounds the work where the law bends sharply and convergence is slow.
 
     >>> unit = InvertedLaw(lambda s: 1 / (1 + s), 1.0, lambda t: 0.0, scale=1.0)
     >>> round(unit.percentile(95), 6) == round(math.log(20), 6)
     True
     """
 
-    def __init__(self, rest: Transform, mass: float, known: Callable[[float], float], scale: float) -> None:
+    def __init__(
+        self,
+        rest: Transform,
+        mass: float,
+        known: Callable[[float], float],
+        scale: float,
+        most_terms: int = MOST_TERMS,
+    ) -> None:
         self._rest, self._mass, self._known, self._scale = rest, mass, known, scale
+        self._most_terms = most_terms
         self._series: dict[int, _Series] = {}
         self._error = 0.0
 
@@ -122,7 +132,7 @@ class InvertedLaw:
             return float(self._known(t))
         window = max(-20, math.ceil(math.log(t / self._scale, 4)))
         if window not in self._series:
-            self._series[window] = _Series(self._rest, self._scale * 4.0**window, self._mass)
+            self._series[window] = _Series(self._rest, self._scale * 4.0**window, self._mass, self._most_terms)
         value, change = self._series[window].value(t)
         self._error = max(self._error, change)
         return float(self._known(t)) + min(max(value, 0.0), self._mass)

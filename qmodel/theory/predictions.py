@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-WIDEST = 3.0
+WIDEST = 8.0
 """Ratio of the ends of a panel of predictions, at most."""
 SMALLEST = 10
 """Predictions below the 10^-SMALLEST quantiles are in the first panel."""

@@ -40,6 +40,7 @@ HIGHEST = 12
 """Largest threshold: rounding errors of the recursion for K_{j,i} grow with binomials of it."""
 MOST_ARRIVALS = 128
 BLOCK = 1024
+MOST_TERMS = 4096
 MODES = (SHORT, LONG)
 
 
@@ -253,4 +254,4 @@ def _response_law(
             for (last, mode), p in wait.idle.items()
         )
 
-    return InvertedLaw(rest, 1.0 - sum(wait.idle.values()), known, scale)
+    return InvertedLaw(rest, 1.0 - sum(wait.idle.values()), known, scale, MOST_TERMS)
