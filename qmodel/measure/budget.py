@@ -47,6 +47,7 @@ class TimePlan:
         part = len(self._left) / len(visits) if visits else 0.0
         total = measurement.budget_s
         self._end = None if total is None else clock() + total * part
+        self._block_s = (total or 0.0) / design.blocks
         self._spent_s: dict[tuple[str, ...], float] = defaultdict(float)
         self._last_s: dict[tuple[str, ...], float] = {}
         self._overheads: list[float] = []
@@ -67,9 +68,15 @@ class TimePlan:
         if self._end is None:
             return max(0.0, cell_s), NO_DEADLINE_S
         left_s = self._end - self._clock() - self._overhead_s() * len(self._left)
-        each_s = max(0.0, left_s / max(1, len(self._left)))
-        in_block = sum(other.block == visit.block for other in self._left)
-        return max(0.0, min(cell_s, each_s)), each_s * in_block
+        each_s = left_s / max(1, len(self._left))
+        return max(0.0, min(cell_s, each_s)), max(0.0, self._block_left_s(visit.block))
+
+    def _block_left_s(self, block: int) -> float:
+        """Seconds of repetitions until the time of this block is over."""
+        assert self._end is not None
+        still = sum(visit.block == block for visit in self._left)
+        later_s = self._block_s * (self._blocks - block)
+        return self._end - later_s - self._clock() - self._overhead_s() * still
 
     def made(self, visit: Visit, overhead_s: float, repeating_s: float) -> None:
         """Learn from a visit that is over."""

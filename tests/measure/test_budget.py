@@ -51,7 +51,19 @@ def test_total_budget_is_shared_after_warm_ups() -> None:
     made, visits = plan(Clock(), cell_budget_s=30.0, budget_s=60.0, warmup_s=0.2)
     share_s, deadline_s = made.share(visits[0])
     assert share_s == pytest.approx((60 - 30 * 0.2) / 30)
-    assert deadline_s == pytest.approx((60 - 30 * 0.2) / 3)  # slow cells may use up their block, not the next
+    assert deadline_s == pytest.approx(60 / 3 - 10 * 0.2)
+
+
+def test_slow_cells_use_up_their_own_block_only() -> None:
+    clock = Clock()
+    made, visits = plan(clock, cell_budget_s=300.0, budget_s=60.0, warmup_s=0.2)
+    for visit in visits[:9]:  # each takes 2.2 s where 2 s were there for it
+        clock.now += 2.2
+        made.made(visit, 0.2, 2.0)
+    assert made.share(visits[9])[1] == pytest.approx(20 - 9 * 2.2 - 0.2)
+    clock.now += 0.4
+    made.made(visits[9], 0.2, 0.2)
+    assert made.share(visits[10])[1] == pytest.approx(40 - 20.2 - 10 * 0.2)
 
 
 def test_what_a_quick_cell_leaves_goes_to_the_others() -> None:
