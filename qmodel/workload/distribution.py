@@ -238,6 +238,7 @@ class Mixture(Distribution):
     def _between(self, ends: list[NDArray[np.float64]], reached: Reached) -> NDArray[np.float64]:
         """Smallest x that has `reached` its level, by bisection between the quantiles of the laws."""
         low, high = np.min(ends, axis=0), np.max(ends, axis=0)
+        low = np.where(np.isfinite(high), low, 0.0)
         for _ in range(1100):  # enough to halve from the largest double to the smallest
             open_ = np.isfinite(high) & (high - low > 1e-13 * high)
             if not open_.any():
