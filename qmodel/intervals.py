@@ -76,11 +76,18 @@ def batch_means(values: ArrayLike, batches: int = BATCHES, confidence: float = C
     return Interval(value, value - half, value + half, _too_short(series, batches))
 
 
-def batch_quantile(values: ArrayLike, p: float, batches: int = BATCHES, confidence: float = CONFIDENCE) -> Interval:
+def batch_quantile(
+    values: ArrayLike,
+    p: float,
+    batches: int = BATCHES,
+    confidence: float = CONFIDENCE,
+    ordered: NDArray[np.float64] | None = None,
+) -> Interval:
     """p-quantile (0 < p < 1) of a stationary, correlated series, with its interval.
 
     The share of values up to the quantile has a batch-means half width h; the interval is from the
     (p-h)-quantile to the (p+h)-quantile, so it needs no density. An end that leaves (0, 1) is infinite.
+    `ordered`: the same values sorted, to save sorting them for each of several percentiles.
 
     >>> batch_quantile(range(1, 1001), 0.5).value
     500.5
@@ -90,12 +97,13 @@ def batch_quantile(values: ArrayLike, p: float, batches: int = BATCHES, confiden
     series = _series(values)
     if series.size < 2:
         return _unbounded(series)
-    value = float(np.quantile(series, p))
+    ordered = np.sort(series) if ordered is None else ordered
+    value = _quantile(ordered, p)
     batches = min(batches, max(2, series.size // 2))
     below = (series <= value).astype(float)
     half = _t(confidence, batches - 1) * _standard_error(batch_averages(below, batches))
-    low = float(np.quantile(series, p - half)) if p - half > 0 else -math.inf
-    high = float(np.quantile(series, p + half)) if p + half < 1 else math.inf
+    low = _quantile(ordered, p - half) if p - half > 0 else -math.inf
+    high = _quantile(ordered, p + half) if p + half < 1 else math.inf
     return Interval(value, low, high, _too_short(below, batches) or not math.isfinite(high - low))
 
 
@@ -211,6 +219,14 @@ def _series(values: ArrayLike) -> NDArray[np.float64]:
     if not np.isfinite(series).all():
         raise InputError("series", "holds a value that is not finite", "leave it out and say so")
     return series
+
+
+def _quantile(ordered: NDArray[np.float64], p: float) -> float:
+    """The p-quantile of sorted values, linear between two of them (numpy's default)."""
+    place = p * (ordered.size - 1)
+    below = min(int(place), ordered.size - 2)
+    low, high = float(ordered[below]), float(ordered[below + 1])
+    return low + (place - below) * (high - low)
 
 
 def _unbounded(series: NDArray[np.float64]) -> Interval:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = types.float64(*[types.float64] * 9)
 PROBES = 5
+PROBED, AGES = 100, 200
 
 
 class View(NamedTuple):
@@ -140,6 +141,14 @@ def _agrees(function: Any, policy: Policy, columns: tuple, names: tuple[str, ...
             if not np.isclose(function.ctypes(*values, attained), expected, rtol=1e-12, equal_nan=True):
                 return False
     return True
+
+
+def rises(own: Own, requests: Requests) -> bool:
+    """Whether the rank was seen to get worse with age: on `PROBED` of the requests, at `AGES` ages each."""
+    from qmodel.simulation.kernels.rank import own_rise
+
+    chosen = np.unique(np.linspace(0, len(requests) - 1, PROBED).astype(np.int64))
+    return bool(own_rise(own, chosen, AGES))
 
 
 def check(own: Own, callback: Callback | None, policy: Policy) -> None:

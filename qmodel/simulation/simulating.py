@@ -187,7 +187,7 @@ def _run(
     scenario: Scenario, requests: int, seed: np.random.SeedSequence, horizon_s: float | None = None
 ) -> tuple[Series, list[str], float] | None:
     """The series of one run, notes on it, and the share of time that servers were busy; None if nobody came."""
-    from qmodel.simulation.requests import draw
+    from qmodel.simulation.draw import draw
     from qmodel.simulation.serving import Rules, serve
     from qmodel.simulation.summary import series
 

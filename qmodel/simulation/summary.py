@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 from qmodel.answer import ClassAnswer, percentile_name
 from qmodel.intervals import CONFIDENCE, Interval, batch_means, batch_quantile, batch_share
+from qmodel.simulation.requests import response_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +32,9 @@ TAIL_SHARE, LEAST_TAIL = 0.002, 100
 class Series:
     """Of each counted request, in order of arrival: seconds, and whether it met its limit and was reduced.
 
-    `service_s` is the server's time until the result is out, the wait is the rest of the response. `met` is
-    None where no class has a limit, `reduced` None without a queue condition.
+    `service_s` is the server's time until the result is out, the wait is the rest of the response. `limited`
+    and `met` are None where no class has a limit, `reduced` without a queue condition, `slowdown` where a service
+    takes no time.
     """
 
     class_index: NDArray[np.int64]
@@ -40,8 +42,8 @@ class Series:
     wait_s: Floats
     response_s: Floats
     slowdown: Floats | None
+    limited: NDArray[np.bool_] | None
     met: NDArray[np.bool_] | None
-    limited: NDArray[np.bool_]
     reduced: NDArray[np.bool_] | None
 
     def of(self, chosen: NDArray[np.bool_] | slice) -> Series:
@@ -55,19 +57,23 @@ class Series:
 
 def series(scenario: Scenario, requests: Requests, log: Log) -> Series:
     """The series of all requests of a run."""
-    service = np.where(log.reduced, requests.long_s, requests.service_s)
-    mark = np.where(log.reduced, requests.long_mark, requests.mark)
-    before = service * mark
+    service = requests.service_s
+    if scenario.condition is not None:
+        service = np.where(log.reduced, requests.long_s, requests.service_s)
+    before = service
+    if requests.mark.size:
+        before = service * np.where(log.reduced, requests.long_mark, requests.mark)
     response = log.delivered_s - requests.arrival_s
-    limited = np.isfinite(requests.deadline_s)
+    limits = np.array([response_limit(served.slo) for served in scenario.served])
+    limited = np.isfinite(limits)[requests.class_index] if np.isfinite(limits).any() else None
     return Series(
         requests.class_index,
         before,
         response - before,
         response,
-        response / service if (service > 0).all() else None,
-        log.delivered_s <= requests.deadline_s if limited.any() else None,
+        response / service if service.all() else None,
         limited,
+        None if limited is None else response <= limits[requests.class_index],
         log.reduced if scenario.condition is not None else None,
     )
 
@@ -82,13 +88,14 @@ def class_metrics(part: Series, percentiles: Sequence[float]) -> Metrics:
         "mean_wait_s": batch_means(part.wait_s),
         "mean_response_s": batch_means(part.response_s),
     }
+    ordered = np.sort(part.response_s) if percentiles else None
     for percent in percentiles:
-        metrics[percentile_name(percent)] = batch_quantile(part.response_s, percent / 100)
+        metrics[percentile_name(percent)] = batch_quantile(part.response_s, percent / 100, ordered=ordered)
     slowdown = part.slowdown
     told = slowdown is not None and tail_index(slowdown) >= INFINITE_MEAN
     metrics["mean_slowdown"] = batch_means(slowdown) if slowdown is not None and told else None
-    judged = None if part.met is None else part.met[part.limited]
-    metrics["attainment"] = None if judged is None or not judged.size else batch_share(judged)
+    judged = np.empty(0) if part.met is None else part.met[part.limited]
+    metrics["attainment"] = batch_share(judged) if judged.size else None
     if part.reduced is not None:
         metrics["share_reduced"] = batch_share(part.reduced)
     return metrics

@@ -8,7 +8,8 @@ import numpy as np
 
 from qmodel.policy import PRESETS, Policy, Request, make_policy
 from qmodel.scenario import Scenario, System
-from qmodel.simulation.requests import Requests, draw
+from qmodel.simulation.draw import draw
+from qmodel.simulation.requests import Requests
 from qmodel.workload import Distribution, Exponential, Poisson, PredictedSize, RequestClass
 from tests.simulation.reference import Job
 

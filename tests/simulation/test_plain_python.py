@@ -80,6 +80,16 @@ def test_plain_and_compiled_steps_give_the_same_bits(plain: ModuleType, policy: 
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("name", ["lcfs", "sjf", "np-priority", "pr-priority", "srpt", "lcfs-pr", "edf"])
+def test_the_plain_short_way(plain: ModuleType, name: str) -> None:
+    scenario = two_classes(preset(name), rate=0.9)
+    requests = drawn(scenario, 200)
+    compiled, _ = serving.serve(scenario.policy, requests, serving.Rules.of(scenario))
+    python, _ = plain.serve(scenario.policy, requests, plain.Rules.of(scenario))
+    for ours, theirs in zip(compiled, python, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_the_plain_queue(plain: ModuleType) -> None:
     early = EarlyExit(fractions=(0.5, 1.0), probabilities=(0.3, 0.7), delivery="release")
     scenario = two_classes(preset("fcfs")).with_transforms(early)

@@ -21,8 +21,8 @@ from qmodel.policy import FCFS, PS, SRPT
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import Cache, EarlyExit, FewerSteps, QueueCondition
 from qmodel.simulation import replay, simulate
+from qmodel.simulation.draw import arrival_times, draw, predictions
 from qmodel.simulation.kernels.compiled import MESSAGE
-from qmodel.simulation.requests import arrival_times, draw, predictions
 from qmodel.simulation.summary import tail_index
 from qmodel.workload import Discrete, Exponential, Pareto, Poisson, PredictedSize, Renewal, RequestClass, Trace
 from tests.simulation.cases import drawn, one_class, preset, two_classes

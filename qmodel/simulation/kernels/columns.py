@@ -23,7 +23,7 @@ class Demand(NamedTuple):
     """What each request brings.
 
     `service_s` holds for a service that starts while the queue is short, `long_s` while it is long. `mark` and
-    `long_mark` are the shares of them after which the result is out (1: at the end).
+    `long_mark` are the shares of them after which the result is out (1, or no entries: at the end).
     """
 
     arrival_s: Floats
@@ -58,6 +58,8 @@ class Log(NamedTuple):
 @inlined
 def mark_of(demand: Demand, log: Log, request: int) -> float:
     """Share of the service, in the mode it began in, after which the result is out."""
+    if demand.mark.size == 0:
+        return 1.0
     return demand.long_mark[request] if log.reduced[request] else demand.mark[request]
 
 

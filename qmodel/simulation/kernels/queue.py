@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qmodel.simulation.kernels.columns import Demand, Log
+from qmodel.simulation.kernels.columns import Demand, Log, mark_of
 from qmodel.simulation.kernels.compiled import compiled
 
 
@@ -14,5 +14,5 @@ def serve_in_turn_of_arrival(demand: Demand, log: Log) -> None:
         start = max(free, demand.arrival_s[request])
         free = start + demand.service_s[request]
         log.start_s[request], log.done_s[request] = start, free
-        mark = demand.mark[request]
+        mark = mark_of(demand, log, request)
         log.delivered_s[request] = free if mark == 1.0 else start + mark * demand.service_s[request]

@@ -108,6 +108,19 @@ def _shrink_of_type(order: Any, request: Any, factor: Any) -> Any:
 
 
 @compiled
+def own_rise(own: Own, requests: NDArray[np.int64], ages: int) -> bool:
+    """Whether the rank of any of these requests gets worse from one of so many ages to the next."""
+    for request in requests:
+        before = rank_of(own, request, 0.0)
+        for step in range(1, ages):
+            rank = rank_of(own, request, own.size_s[request] * step / ages)
+            if rank > before:
+                return True
+            before = rank
+    return False
+
+
+@compiled
 def own_keys(own: Own, keys: Floats) -> None:
     """The user's rank of every request before any service."""
     for request in range(keys.size):

@@ -79,7 +79,9 @@ def request_rows(demand: Demand) -> Any:
     for i in range(requests.size):
         row = requests[i]
         row.arrival_s, row.service_s, row.long_s = demand.arrival_s[i], demand.service_s[i], demand.long_s[i]
-        row.mark, row.long_mark = demand.mark[i], demand.long_mark[i]
+        row.mark = row.long_mark = 1.0
+        if demand.mark.size > 0:
+            row.mark, row.long_mark = demand.mark[i], demand.long_mark[i]
         row.attained_s, row.work_s = 0.0, NOT_BEGUN
         row.start_s = row.done_s = row.delivered_s = np.nan
         row.preemptions, row.reduced = 0, False

@@ -1,0 +1,165 @@
+"""Drawing the requests of a run.
+
+Each class has its own random streams, one for each thing drawn, so that policies are compared on the very same
+requests (common random numbers), and another rate changes the gaps between arrivals and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmodel.simulation.requests import Requests
+from qmodel.workload import ArrivalProcess, Discrete, PredictedSize, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from qmodel.scenario import Scenario, ServedClass
+
+    Floats = NDArray[np.float64]
+
+STREAMS = ("arrivals", "sizes", "predictions", "lotteries", "deliveries")
+
+
+def draw(scenario: Scenario, count: int, seed: np.random.SeedSequence, horizon_s: float | None = None) -> Requests:
+    """About `count` requests of all classes (exactly, with one class that is no trace), or those in a horizon.
+
+    A trace that ends before the horizon ends the run for all classes.
+    """
+    classes = scenario.served
+    horizon = _last_recorded(scenario, count / scenario.rate if horizon_s is None else horizon_s)
+    exactly = count if horizon_s is None and len(classes) == 1 else None
+    streams = [dict(zip(STREAMS, child.spawn(len(STREAMS)), strict=True)) for child in seed.spawn(len(classes))]
+    arrivals = [
+        arrival_times(served.arrivals, each["arrivals"], horizon, exactly)
+        for served, each in zip(classes, streams, strict=True)
+    ]
+    sizes = [times.size for times in arrivals]
+    marked = any(_releases(served) for served in classes)
+    drawn = [_columns(s, each, n, marked) for s, each, n in zip(classes, streams, sizes, strict=True)]
+    index, order = _merged(arrivals)
+    columns = _joined(drawn, order)
+
+    def lottery() -> Floats:
+        tickets = [np.random.default_rng(s["lotteries"]).random(n) for s, n in zip(streams, sizes, strict=True)]
+        return _in_order(tickets, order)
+
+    return Requests(classes, _in_order(arrivals, order), index, **columns, draw_lottery=lottery)
+
+
+def _last_recorded(scenario: Scenario, horizon: float) -> float:
+    ends = [s.arrivals.recorded_s[-1] for s in scenario.served if isinstance(s.arrivals, Trace)]
+    return min([horizon, *(math.nextafter(end, math.inf) for end in ends)])
+
+
+def _merged(arrivals: Sequence[Floats]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Class of each arrival of all classes in order of time, and that order (None: as they are)."""
+    if len(arrivals) == 1:
+        return np.zeros(arrivals[0].size, dtype=np.int64), None
+    from qmodel.simulation.kernels.arrivals import merged_order
+
+    sizes = np.array([times.size for times in arrivals])
+    order = merged_order(np.concatenate(arrivals), np.concatenate(([0], np.cumsum(sizes))))
+    return np.repeat(np.arange(sizes.size), sizes)[order], order
+
+
+def _in_order(parts: Sequence[Floats], order: NDArray[np.int64] | None) -> Floats:
+    return parts[0] if order is None else np.concatenate(parts)[order]
+
+
+def _joined(drawn: Sequence[dict[str, Floats]], order: NDArray[np.int64] | None) -> dict[str, Floats]:
+    """Columns of all classes in order of arrival; those that are one array in every class stay one."""
+    done: dict[tuple[int, ...], Floats] = {}
+    joined = {}
+    for name in drawn[0]:
+        parts = [columns[name] for columns in drawn]
+        same = tuple(id(part) for part in parts)
+        if same not in done:
+            done[same] = parts[0] if not any(part.size for part in parts) else _in_order(parts, order)
+        joined[name] = done[same]
+    return joined
+
+
+def _releases(served: ServedClass) -> bool:
+    """Whether some result of the class is out before the end of its service."""
+    long = served.long_queue
+    return served.service.delivered_at is not None or (long is not None and long.delivered_at is not None)
+
+
+def _columns(
+    served: ServedClass, streams: dict[str, np.random.SeedSequence], n: int, marked: bool
+) -> dict[str, Floats]:
+    """What the requests of one class bring, but for arrival and lottery; marks only where any class has some.
+
+    The long-queue columns come from the same streams again: the same requests, on the smaller model.
+    """
+    short, long = served.service, served.long_queue
+    service = long_service = short.occupancy.sample(_generator(streams, "sizes"), n)
+    mark = long_mark = _marks(short.delivered_at, streams, n) if marked else np.empty(0)
+    if long is not None:
+        long_service = long.occupancy.sample(_generator(streams, "sizes"), n)
+        long_mark = _marks(long.delivered_at, streams, n) if marked else mark
+    predicted = predictions(served.predicted_size, service, _generator(streams, "predictions"))
+    return {
+        "service_s": service,
+        "long_s": long_service,
+        "mark": mark,
+        "long_mark": long_mark,
+        "size_s": service,
+        "long_size_s": long_service,
+        "predicted_s": predicted,
+    }
+
+
+def _generator(streams: dict[str, np.random.SeedSequence], name: str) -> np.random.Generator:
+    return np.random.default_rng(streams[name])
+
+
+def arrival_times(
+    process: ArrivalProcess, seed: np.random.SeedSequence, horizon: float, exactly: int | None = None
+) -> Floats:
+    """Times in [0, horizon), or the first `exactly` times of a process that goes on."""
+    if process.is_poisson:
+        return _poisson_times(process.rate, np.random.default_rng(seed), horizon, exactly)
+    if exactly is None or isinstance(process, Trace):
+        return process.times(np.random.default_rng(seed), horizon)
+    longer = horizon
+    while True:
+        times = process.times(np.random.default_rng(seed), longer)
+        if times.size >= exactly:
+            return times[:exactly]
+        longer *= 1.0 + 10.0 / math.sqrt(exactly)
+
+
+def _poisson_times(rate: float, rng: np.random.Generator, horizon: float, exactly: int | None) -> Floats:
+    if exactly is not None:
+        return np.cumsum(rng.standard_exponential(exactly)) / rate
+    mean = rate * horizon
+    chunks, last = [], 0.0
+    while last < mean:
+        ahead = mean - last
+        chunks.append(last + np.cumsum(rng.standard_exponential(int(ahead + 6 * math.sqrt(ahead)) + 16)))
+        last = float(chunks[-1][-1])
+    times = np.concatenate(chunks)
+    return times[: np.searchsorted(times, mean)] / rate
+
+
+def _marks(law: Discrete | None, streams: dict[str, np.random.SeedSequence], n: int) -> Floats:
+    return np.ones(n) if law is None else law.sample(_generator(streams, "deliveries"), n)
+
+
+def predictions(law: PredictedSize, size: Floats, rng: np.random.Generator) -> Floats:
+    """Predicted sizes of requests of these true sizes; NaN where none is made."""
+    if law.error == "exact":
+        return size
+    if law.error == "exponential":
+        return size * rng.standard_exponential(size.size)
+    if law.error == "lognormal":
+        sigma = math.sqrt(math.log1p(law.scv))
+        return size * rng.lognormal(-0.5 * sigma**2, sigma, size.size)
+    return np.full(size.size, np.nan)
