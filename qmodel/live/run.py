@@ -36,7 +36,7 @@ from qmodel.live.meta import after_run, before_run, check_meta, identity, meta_p
 from qmodel.live.order import make_order
 from qmodel.live.process import ServerProcess
 from qmodel.live.session import Progress, Session, not_sent
-from qmodel.measure.toml_text import to_toml
+from qmodel.toml_text import to_toml
 
 if TYPE_CHECKING:
     import pandas as pd

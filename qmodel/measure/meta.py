@@ -12,7 +12,7 @@ from qmodel.errors import InputError
 from qmodel.measure import machine
 from qmodel.measure.design import Cell, FactorLevels, describe_confounding
 from qmodel.measure.rows import timestamp
-from qmodel.measure.toml_text import to_toml
+from qmodel.toml_text import to_toml
 
 if TYPE_CHECKING:
     from qmodel.measure.spec import ProfileSpec

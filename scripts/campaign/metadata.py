@@ -16,7 +16,7 @@ from qmodel.errors import InputError
 from qmodel.files import write_atomically
 from qmodel.measure.machine import describe_machine, load_average
 from qmodel.measure.rows import timestamp
-from qmodel.measure.toml_text import to_toml
+from qmodel.toml_text import to_toml
 
 SCHEMA = "qmodel.profile_meta/1"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qmodel.measure.meta import first_difference, meta_path
 from qmodel.measure.spec import ProfileSpec
-from qmodel.measure.toml_text import to_toml
+from qmodel.toml_text import to_toml
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)))
 PLAIN = st.one_of(st.booleans(), st.integers(-(2**60), 2**60), st.floats(allow_nan=False), TEXT)
