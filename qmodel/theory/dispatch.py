@@ -8,6 +8,7 @@ from functools import partial
 
 from qmodel.answer import NotAnalysable, PolicyAnswer, unstable
 from qmodel.policy import (
+    DPS,
     FCFS,
     LAS,
     LCFS,
@@ -49,13 +50,37 @@ def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> Poli
 def _result(scenario: Scenario) -> Result | NotAnalysable:
     condition, classes = scenario.condition, scenario.served
     if condition is not None:
+        if scenario.system.servers > 1 or scenario.system.max_batch is not None:
+            return NotAnalysable("a queue threshold is analysed for one server and one request at a time", "that")
         from qmodel.theory.threshold_models import always_long, threshold_result
 
         if condition.above > 0:
             return threshold_result(scenario.policy, classes, condition)
         classes = always_long(classes)
-    model = _model(scenario.policy)
+    return _steady(scenario, classes)
+
+
+def _steady(scenario: Scenario, classes: Sequence[ServedClass]) -> Result | NotAnalysable:
+    """Service that does not depend on the queue."""
+    system, policy = scenario.system, scenario.policy
+    if system.batching == "processor-sharing":
+        return _limited(scenario, classes)
+    if system.servers > 1:
+        from qmodel.theory.several_servers import several_servers
+
+        return several_servers(policy, classes, system.servers)
+    model = _model(policy)
     return model if isinstance(model, NotAnalysable) else model(classes)
+
+
+def _limited(scenario: Scenario, classes: Sequence[ServedClass]) -> Result | NotAnalysable:
+    """Sharing with a cap; without one the scenario has become policy PS before."""
+    places = scenario.system.max_batch
+    if scenario.system.servers > 1 or type(scenario.policy) not in (FCFS, PS) or places is None:
+        return NotAnalysable("limited sharing is analysed for one server and admission FCFS", "servers = 1, fcfs")
+    from qmodel.theory.limited_sharing import limited_sharing
+
+    return limited_sharing(classes, places)
 
 
 def long_run_load(scenario: Scenario) -> float:
@@ -71,9 +96,7 @@ def _outside(scenario: Scenario) -> NotAnalysable | None:
         return NotAnalysable(
             f"arrivals of class '{bursty[0]}' are not Poisson", "Poisson arrivals at the same rate"
         )
-    if scenario.system.servers > 1:
-        return NotAnalysable("there are several servers", "one server at the same load")
-    if scenario.system.batching != "none":
+    if scenario.system.batching in ("dynamic", "continuous"):
         return NotAnalysable(f"batching is '{scenario.system.batching}'", "one request at a time")
     return None
 
@@ -92,6 +115,10 @@ def _model(policy: Policy) -> Model | NotAnalysable:
         from qmodel.theory.size_based import size_based
 
         return partial(size_based, policy)
+    if kind is DPS:
+        from qmodel.theory.discriminatory_sharing import discriminatory_sharing
+
+        return discriminatory_sharing
     if kind in (SPJF, PSPJF, SPRPT, TRAIL):
         from qmodel.theory.predictions import by_prediction
 

@@ -47,7 +47,7 @@ def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) 
         rate=scenario.rate,
         method=result.method,
         result=result.name,
-        utilisation=_load(result) if result.utilisation is None else result.utilisation,
+        utilisation=_load(result, scenario) if result.utilisation is None else result.utilisation,
         classes=[_overall(result, classes, percentiles), *classes],
         source=result.source,
         assumptions=list(result.assumptions),
@@ -70,9 +70,9 @@ def plain(metrics: dict[str, float | None]) -> dict[str, float | None]:
     return {name: None if value is None else float(value) for name, value in metrics.items()}
 
 
-def _load(result: Result) -> float:
+def _load(result: Result, scenario: Scenario) -> float:
     """Offered load of one server."""
-    return math.fsum(part.served.load for part in result.classes)
+    return math.fsum(part.served.load for part in result.classes) / scenario.system.servers
 
 
 def _means(service: float, response: float | None) -> dict[str, float | None]:
