@@ -131,6 +131,7 @@ class TestRuns:
 
     @staticmethod
     def run(folder, budget_s=100.0, **settings):
+        pytest.importorskip("torch")
         from campaign.clock import Clock
         from campaign.livestage import measure_live, smoke_live
         from campaign.session import Settings
