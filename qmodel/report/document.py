@@ -12,7 +12,7 @@ from qmodel.report.inline import Content, Contentlike, check_label, check_url, c
 from qmodel.report.prose import Value, prose
 from qmodel.report.table import Column, Table
 
-CalloutKind = Literal["finding", "warning", "author"]
+CalloutKind = Literal["finding", "scope", "warning", "author"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Formula:
 
 @dataclass(frozen=True)
 class Callout:
-    """A passage set apart: a finding, a warning, or what only the author can write."""
+    """A passage set apart: a finding, what was measured on what, a warning, or what only the author can write."""
 
     kind: CalloutKind
     content: Contentlike
@@ -175,6 +175,11 @@ def finding(template: str, **values: Value) -> Callout:
     return Callout("finding", prose(template, **values))
 
 
+def scope(template: str, **values: Value) -> Callout:
+    """What was measured on what, from a `prose` template."""
+    return Callout("scope", prose(template, **values))
+
+
 def warning(template: str, **values: Value) -> Callout:
     """What a reader must not overlook, from a `prose` template."""
     return Callout("warning", prose(template, **values))
@@ -228,6 +233,7 @@ __all__ = [
     "finding",
     "paragraph",
     "prose",
+    "scope",
     "section",
     "warning",
 ]

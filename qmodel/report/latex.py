@@ -40,6 +40,7 @@ from qmodel.report.table_layout import Layout, layout
 
 CALLOUTS = {
     "finding": ("found", "Finding."),
+    "scope": ("measured", "What was measured on what."),
     "warning": ("caution", "Caution."),
     "author": ("byauthor", "For the author."),
 }
@@ -66,6 +67,7 @@ PREAMBLE = r"""\documentclass[a4paper,11pt]{article}
 \usepackage{fancyhdr}
 \usepackage[hidelinks]{hyperref}
 \definecolor{found}{HTML}{0072B2}
+\definecolor{measured}{HTML}{00795A}
 \definecolor{caution}{HTML}{B35900}
 \definecolor{byauthor}{HTML}{7A4FA3}
 \captionsetup[table]{position=top,skip=4pt}

@@ -40,6 +40,7 @@ from qmodel.report.table import Align, Table, formatted
 
 ALERTS = {
     "finding": ("NOTE", "Finding."),
+    "scope": ("TIP", "What was measured on what."),
     "warning": ("WARNING", "Caution."),
     "author": ("IMPORTANT", "For the author."),
 }

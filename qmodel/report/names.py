@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from qmodel.metrics import METRICS
+from qmodel.report.quantity import SPACE, scale_for
 
 POLICIES = {
     "fcfs": "FCFS",
@@ -127,6 +128,16 @@ def numbers(values: Sequence[float], unit: str = "") -> str:
     ('0.3, 0.5 and 0.85', '4')
     """
     return listed(f"{value:g}" for value in values) + (f" {unit}" if unit else "")
+
+
+def setting_value(value: float, unit: str) -> str:
+    r"""A value that somebody chose, with no more digits than were given.
+
+    >>> setting_value(0.03, "s"), setting_value(12.0, "s")
+    ('30\xa0ms', '12\xa0s')
+    """
+    scale = scale_for([value], unit)
+    return f"{value / scale.factor:g}{SPACE}{scale.symbol}"
 
 
 def is_or_are(count: int) -> str:

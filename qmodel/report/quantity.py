@@ -78,13 +78,13 @@ def decimals_for(value: float, digits: int) -> int:
 
 
 def wanted_decimals(value: float, scale: Scale, digits: int | None) -> int:
-    """Decimals for a number in its scale: three digits; for per cent two, and one decimal at least.
+    """Decimals for a number in its scale: three digits; for per cent two, and one decimal at least below 100 %.
 
     >>> wanted_decimals(12.34, SCALES["ratio"][0], None), wanted_decimals(0.0123, Scale(1, "s", 1), None)
     (1, 4)
     """
     if digits is None and scale.symbol == "%":
-        return max(1, decimals_for(value, 2))
+        return max(1 if abs(value) <= 100 else 0, decimals_for(value, 2))
     return decimals_for(value, digits or 3)
 
 

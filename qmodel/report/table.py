@@ -28,7 +28,8 @@ class Column:
     """One column: its numbers are in base `unit` and share one scale and one number of decimals.
 
     `kind` "significant" gives each cell its own decimals (coefficients over many decades), "p-value" bounds
-    the very small. `signed` shows the plus. `sparse` leaves out a value that repeats the one above it.
+    the very small. `signed` shows the plus. `sparse` leaves out a value that repeats the one above it. `beside`
+    are the numbers of columns next to it, with which it shares its scale and decimals.
     """
 
     header: Contentlike
@@ -39,6 +40,7 @@ class Column:
     decimals: int | None = None
     signed: bool = False
     sparse: bool = False
+    beside: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def numbers_in(cells: Iterable[Cell]) -> list[float]:
 def column_scale(column: Column, cells: Sequence[Cell]) -> tuple[Scale, int]:
     """The scale and the decimals that a column's numbers share."""
     shared = [c for c in cells if getattr(c, "unit", "") in ("", column.unit)]
-    numbers = numbers_in(shared)
+    numbers = [*numbers_in(shared), *column.beside]
     scale = quantity.scale_for(numbers, column.unit, column.digits)
     if column.decimals is not None:
         return scale, column.decimals
@@ -152,7 +154,8 @@ def column_scale(column: Column, cells: Sequence[Cell]) -> tuple[Scale, int]:
     if column.kind == "integer" or (scale.factor == 1.0 and all(isinstance(c, Integral) for c in bare)):
         return scale, 0
     decimals = quantity.common_decimals(numbers, scale, column.digits)
-    wanted = [quantity.estimate_decimals(c, scale) for c in shared if isinstance(c, Estimate)] or [decimals]
+    estimates = [] if column.beside else [c for c in shared if isinstance(c, Estimate)]
+    wanted = [quantity.estimate_decimals(c, scale) for c in estimates] or [decimals]
     return scale, max(decimals, min(statistics.median_low(wanted), decimals + 1))
 
 

@@ -151,7 +151,7 @@ def test_relative_errors_and_their_intervals():
     assert line.get_xdata() == pytest.approx([10.0])
     assert bars.get_segments()[0][:, 0] == pytest.approx([0.0, 25.0])
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert labels == ["load 0.7", "fcfs"]
+    assert labels == ["load 0.7", "FCFS"]
 
 
 def test_the_scatter_has_all_that_was_measured():
@@ -174,7 +174,7 @@ def test_the_ladder_steps_from_rung_to_rung():
     assert [start + width for start, width in bars] == pytest.approx(1e3 * rungs[1:])
     assert [start for start, _ in bars] == pytest.approx(1e3 * rungs[:-1])
     changes = [text.get_text() for text in panel.texts]
-    assert changes == [f"{100 * (b / a - 1):+.1f} %".replace("-", "−") for a, b in pairwise(rungs)]
+    assert changes == [f"{100 * (b - a) / rungs[0]:+.1f} %".replace("-", "−") for a, b in pairwise(rungs)]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(RUNGS.values())
 
 
@@ -200,7 +200,7 @@ def test_improvements_are_hollow_where_their_sign_is_not_certain():
     }
     colors = [mark.color for mark in shared.class_marks(["all", "preview", "gallery"]).values()]
     assert faces == {colors[0]: colors[0], colors[1]: "white", colors[2]: colors[2]}
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["ps"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["processor sharing"]
 
 
 def test_quality_stands_beside_the_improvement():
@@ -209,9 +209,24 @@ def test_quality_stands_beside_the_improvement():
     assert title(panel) == "agreement (%)"
     assert [text.get_text() for text in panel.texts][:4] == ["96.2", "96.2", "96.2", "89.7"]
     assert panel.texts[4].get_text() == "92.5–93.6"
-    assert "improvement of mean response time over fcfs (%)" in figure.get_supxlabel()
+    assert "improvement of mean response time over FCFS (%)" in figure.get_supxlabel()
+    plain = figures.improvements(frames.improvement(), quality_name="distance", quality_unit="")
+    assert title(plain.axes[-1]) == "distance"
+    assert plain.axes[-1].texts[3].get_text() == "0.897"
+
+
+def test_without_quality_there_is_no_panel_for_it():
     without = figures.improvements(frames.improvement().assign(quality=np.nan, baseline_quality=np.nan))
-    assert not without.axes[-1].texts
+    assert [title(panel) for panel in without.axes] == ["load 0.3", "load 0.5", "load 0.7", "load 0.85"]
+    assert not any("quality" in text for text in texts_of_legend(without))
+
+
+def test_improvements_far_below_zero_stand_at_the_edge_with_their_number():
+    frame = frames.improvement().query("load == 0.7 and policy == 'ps'")
+    frame = frame.assign(improvement_percent=[-812.4, 6.0, 7.0], low=-900.0, high=20.0)
+    panel = figures.improvements(frame).axes[0]
+    assert [text.get_text() for text in panel.texts] == ["◂ −812"]
+    assert panel.get_xlim()[0] > -170
 
 
 def test_quality_against_steps_shows_the_settings_in_use():

@@ -21,6 +21,7 @@ from qmodel.report.figures.panels import (
     time_scale,
     whiskers,
 )
+from qmodel.report.names import PLAIN, exit_name, policy_name
 from qmodel.report.style import FAINT, POLICY_ORDER, marks, new_figure
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def predicted_against_measured(
         panel.set(title=LONG.get(metric, metric), xlabel=f"measured ({scale.symbol})")
         panel.set_aspect("equal")
     panels[0].set_ylabel(f"predicted ({scale.symbol})")
-    legend_above(figure, [entry(n, m, linestyle="none") for n, m in marks(names).items()])
+    legend_above(figure, [entry(policy_name(n), m, linestyle="none") for n, m in marks(names).items()])
     return figure
 
 
@@ -104,7 +105,7 @@ def relative_errors(
     groups = settings_of(rows)
     lines = [(policy, setting, load) for policy, setting, loads in groups for load in loads]
     places = dict(zip(lines, row_places(groups), strict=True))
-    height = 0.9 + 0.17 * len(lines) + 0.15 * len(groups)
+    height = 0.9 + 0.17 * len(lines) + 0.2 * len(groups)
     figure, panels = new_figure(height=height, columns=len(metrics), sharey=True)
     for panel, metric in zip(panels, metrics, strict=True):
         panel.axvspan(-100 * BAND, 100 * BAND, color="#f0f0f0", linewidth=0, zorder=0)
@@ -135,8 +136,8 @@ def settings_of(rows: pd.DataFrame) -> list[tuple[str, str, list[float]]]:
 def row_places(groups: list[tuple[str, str, list[float]]]) -> list[float]:
     """Heights of the rows from the top down, with room for the head of each group."""
     places, at = [], 0.0
-    for _, _, loads in groups:
-        at -= 1.0
+    for _, setting, loads in groups:
+        at -= 1.0 if setting in PLAIN else 2.0
         for _ in loads:
             places.append(at)
             at -= 1.0
@@ -169,9 +170,10 @@ def label_rows(
     """Loads at the rows, policy and exit setting above each group."""
     ticks = [(place, f"load {load:g}") for (_, _, load), place in places.items()]
     for policy, setting, loads in groups:
-        name = policy if setting == "none" else f"{policy}, {setting}"
-        ticks.append((places[policy, setting, loads[0]] + 1.0, name))
+        name = policy_name(policy) if setting in PLAIN else f"{policy_name(policy)},\n{exit_name(setting)}"
+        head = 1.0 if setting in PLAIN else 1.5
+        ticks.append((places[policy, setting, loads[0]] + head, name))
     panel.set_yticks([place for place, _ in ticks], [text for _, text in ticks])
     for label in panel.get_yticklabels()[len(places) :]:
         label.set_fontweight("bold")
-    panel.set_ylim(min(places.values()) - 0.8, 0.6)
+    panel.set_ylim(min(places.values()) - 0.8, 0.9)

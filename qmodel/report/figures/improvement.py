@@ -17,6 +17,7 @@ from qmodel.report.figures.panels import (
     styled,
     whiskers,
 )
+from qmodel.report.names import PLAIN, exit_name, policy_name
 from qmodel.report.quantity import fixed
 from qmodel.report.style import FAINT, INK, POLICY_ORDER, new_figure
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 QUALITY_COLOR = "#009e73"
 DASHED = (0, (3, 2))
+FLOOR = -150.0
+"""Improvements below this (%) are marked at the edge with their number, so that the others can be told apart."""
 
 
 @styled
@@ -38,35 +41,41 @@ def improvements(
     basis: str = "equal load",
     loads: Sequence[float] | None = None,
     quality_name: str = "quality",
+    quality_unit: str = "ratio",
 ) -> Figure:
     """Improvement in per cent against the baseline, one row a strategy, one panel a load; quality at the right.
 
     Right of zero is better than the baseline. Marks are classes; a hollow mark's interval reaches zero, so the
-    sign of its improvement is not certain; a mark without whiskers has no interval.
+    sign of its improvement is not certain; a mark without whiskers has no interval. Quality is that of all
+    requests together where it is known, a share ("ratio", drawn in per cent) or a plain number ("").
     """
     rows = chosen(improvement, metric=metric, basis=basis, load=loads)
     strategies = strategies_of(rows)
     kinds = in_order(rows["class"], ["all"])
     shown = sorted(set(rows.load.dropna())) or [None]
+    judged = bool(rows.quality.notna().any())
     figure, panels = new_figure(
-        height=0.95 + 0.32 * len(strategies),
-        columns=len(shown) + 1,
+        height=0.95 + 0.36 * len(strategies),
+        columns=len(shown) + judged,
         sharey=True,
-        width_ratios=[1.0] * len(shown) + [1.1],
+        width_ratios=[1.0] * len(shown) + [0.8] * judged,
     )
     reach = common_reach(rows)
     for panel, load in zip(panels, shown, strict=False):
         here = rows if load is None else rows[rows.load == load]
-        draw_panel(panel, here, strategies, kinds)
+        draw_panel(panel, here, strategies, kinds, reach)
         panel.set(title=basis if load is None else f"load {load:g}", xlim=reach)
-    draw_quality(panels[-1], rows, strategies, quality_name)
-    panels[0].set_yticks(-np.arange(len(strategies)), [strategy_name(*pair) for pair in strategies])
+    if judged:
+        draw_quality(panels[-1], rows, strategies, quality_name, quality_unit)
+    panels[0].set_yticks(-np.arange(len(strategies)), [strategy_lines(*pair) for pair in strategies])
     for panel in panels:
         panel.tick_params(axis="y", length=0)
     panels[0].set_ylim(-len(strategies) + 0.4, 0.6)
     figure.supxlabel(f"improvement of {LONG.get(metric, metric)} over {baseline_of(rows)} (%)", fontsize=7.5)
-    quality_entry = entry(f"{quality_name} of the baseline", color=INK, linestyle=DASHED, linewidth=0.8)
-    legend_above(figure, [*(entry(k, m, linestyle="none") for k, m in class_marks(kinds).items()), quality_entry])
+    entries = [entry(k, m, linestyle="none") for k, m in class_marks(kinds).items()]
+    if judged:
+        entries.append(entry(f"{quality_name} of the baseline", color=INK, linestyle=DASHED, linewidth=0.8))
+    legend_above(figure, entries)
     return figure
 
 
@@ -77,17 +86,27 @@ def strategies_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
     return [(p, e) for e in exits for p in in_order(rows.policy, POLICY_ORDER) if (p, e) in pairs]
 
 
-def strategy_name(policy: str, setting: str) -> str:
-    """A strategy in two short lines."""
-    return policy if setting == "none" else f"{policy},\n{setting}"
+def strategy_lines(policy: str, setting: str) -> str:
+    """A strategy in short lines.
+
+    >>> strategy_lines("fcfs", "fewer-steps")
+    'FCFS,\\nfewer steps'
+    """
+    return policy_name(policy) if setting in PLAIN else f"{policy_name(policy)},\n{exit_name(setting)}"
 
 
 def baseline_of(rows: pd.DataFrame) -> str:
     """What the improvements are over."""
-    return " or ".join(dict.fromkeys(rows.baseline.astype(str)))
+    return " or ".join(policy_name(name) for name in dict.fromkeys(rows.baseline.astype(str)))
 
 
-def draw_panel(panel: Axes, rows: pd.DataFrame, strategies: list[tuple[str, str]], kinds: Sequence[str]) -> None:
+def draw_panel(
+    panel: Axes,
+    rows: pd.DataFrame,
+    strategies: list[tuple[str, str]],
+    kinds: Sequence[str],
+    reach: tuple[float, float],
+) -> None:
     """The marks of all classes at one load."""
     panel.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
     place = {pair: -i for i, pair in enumerate(strategies)}
@@ -95,7 +114,9 @@ def draw_panel(panel: Axes, rows: pd.DataFrame, strategies: list[tuple[str, str]
         here = rows[rows["class"] == kind]
         shift = 0.2 * ((len(kinds) - 1) / 2 - i)
         y = np.array([place[pair] + shift for pair in zip(here.policy, here.exit, strict=True)])
-        draw_marks(panel, here, y, kind, kinds)
+        far = here.improvement_percent.to_numpy(float) < reach[0]
+        draw_marks(panel, here[~far], y[~far], kind, kinds)
+        draw_far(panel, here[far], y[far], class_marks(kinds)[kind].color, reach[0])
     panel.xaxis.set_major_formatter(signed_tick)
     panel.locator_params(axis="x", nbins=3)
     panel.grid(axis="y", visible=False)
@@ -121,24 +142,41 @@ def draw_marks(panel: Axes, rows: pd.DataFrame, y: np.ndarray, kind: str, kinds:
         )
 
 
+def draw_far(panel: Axes, rows: pd.DataFrame, y: np.ndarray, color: str, edge: float) -> None:
+    """Numbers at the edge for what lies beyond it."""
+    for value, height in zip(rows.improvement_percent.to_numpy(float), y, strict=True):
+        panel.annotate(
+            f"◂ {fixed(value, 0)}",
+            (edge, height),
+            (1, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=6.2,
+            color=color,
+        )
+
+
 def common_reach(rows: pd.DataFrame) -> tuple[float, float]:
-    """Ends of the improvement axis, the same in all panels, with zero inside."""
+    """Ends of the improvement axis, the same in all panels, with zero inside, down to `FLOOR` at most."""
     values = rows[["improvement_percent", "low", "high"]].to_numpy(float)
-    known = np.append(values[np.isfinite(values)], 0.0)
+    known = np.clip(np.append(values[np.isfinite(values)], 0.0), FLOOR, None)
     margin = 0.06 * float(known.max() - known.min()) or 1.0
     return float(known.min()) - margin, float(known.max()) + margin
 
 
-def draw_quality(panel: Axes, rows: pd.DataFrame, strategies: list[tuple[str, str]], name: str) -> None:
-    """Quality of each strategy over its loads in per cent, against the baseline's."""
+def draw_quality(panel: Axes, rows: pd.DataFrame, strategies: list[tuple[str, str]], name: str, unit: str) -> None:
+    """Quality of each strategy over its loads, against the baseline's."""
+    if "all" in set(rows["class"]):
+        rows = rows[rows["class"] == "all"]
+    scale, decimals = (100.0, 1) if unit == "ratio" else (1.0, 3)
     for i, (policy, setting) in enumerate(strategies):
         here = rows[(rows.policy == policy) & (rows.exit == setting)]
-        values = 100 * np.unique(here.quality.dropna().to_numpy(float))
+        values = scale * np.unique(here.quality.dropna().to_numpy(float))
         if len(values):
             panel.plot(values[[0, -1]], [-i, -i], color=QUALITY_COLOR, linewidth=2.5, alpha=0.4)
             panel.plot(values, np.full(len(values), -i), "o", color=QUALITY_COLOR, markersize=3)
             panel.annotate(
-                spread(values),
+                spread(values, decimals),
                 (values.mean(), -i),
                 (0, 5),
                 textcoords="offset points",
@@ -147,14 +185,14 @@ def draw_quality(panel: Axes, rows: pd.DataFrame, strategies: list[tuple[str, st
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
             )
     for value in rows.baseline_quality.dropna().unique():
-        panel.axvline(100 * float(value), color=INK, linewidth=0.8, linestyle=DASHED, zorder=1)
-    panel.set_title(f"{name} (%)")
+        panel.axvline(scale * float(value), color=INK, linewidth=0.8, linestyle=DASHED, zorder=1)
+    panel.set_title(f"{name} (%)" if unit == "ratio" else name)
     panel.locator_params(axis="x", nbins=3)
     panel.margins(x=0.25)
     panel.grid(axis="y", visible=False)
 
 
-def spread(values: np.ndarray) -> str:
+def spread(values: np.ndarray, decimals: int = 1) -> str:
     """A value, or the ends of several."""
-    ends = dict.fromkeys(fixed(float(v), 1) for v in (values[0], values[-1]))
+    ends = dict.fromkeys(fixed(float(v), decimals) for v in (values[0], values[-1]))
     return "–".join(ends)

@@ -31,7 +31,7 @@ UP, DOWN = "#d55e00", "#0072b2"
 
 @styled
 def gap_ladder(ladder: pd.DataFrame, policy: str, exit_setting: str = "none", class_name: str = "all") -> Figure:
-    """Mean response time rung by rung, one panel a load: each bar is what one change does, in per cent.
+    """Mean response time rung by rung, one panel a load: each bar is what one change does, in per cent of the top.
 
     Whiskers are 95 % intervals; a rung without one is exact. A bar whose ends lie inside the whiskers of both
     rungs explains nothing.
@@ -54,7 +54,7 @@ def draw_ladder(panel: Axes, rungs: pd.DataFrame, scale: Scale) -> None:
     y = -np.arange(len(value), dtype=float)
     for i in range(1, len(value)):
         if np.isfinite(value[i - 1 : i + 1]).all():
-            draw_step(panel, value[i - 1], value[i], y[i])
+            draw_step(panel, value[i - 1], value[i], y[i], value[0])
     panel.errorbar(
         value, y, xerr=whiskers(value, low, high), fmt="o", color=INK, markersize=3.2, elinewidth=0.9, zorder=3
     )
@@ -68,12 +68,12 @@ def draw_ladder(panel: Axes, rungs: pd.DataFrame, scale: Scale) -> None:
     panel.tick_params(axis="y", length=0)
 
 
-def draw_step(panel: Axes, before: float, after: float, y: float) -> None:
-    """What one change does: a bar from the rung before, with the change in per cent."""
+def draw_step(panel: Axes, before: float, after: float, y: float, whole: float) -> None:
+    """What one change does: a bar from the rung before, with the change in per cent of `whole`."""
     color = UP if after > before else DOWN
     panel.plot([before, before], [y + 1, y], color="#aaaaaa", linewidth=0.6, zorder=1)
     panel.barh(y, after - before, left=before, height=0.42, color=color, alpha=0.35, linewidth=0, zorder=2)
-    change = fixed(100 * (after / before - 1), 1, signed=True)
+    change = fixed(100 * (after - before) / whole, 1, signed=True)
     panel.annotate(
         f"{change} %", (max(before, after), y), (4, 5), textcoords="offset points", fontsize=6.2, color=color
     )

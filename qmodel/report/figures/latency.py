@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from qmodel.report.figures.panels import (
@@ -21,6 +22,7 @@ from qmodel.report.figures.panels import (
     time_scale,
     whiskers,
 )
+from qmodel.report.names import policy_name, sentence_start
 from qmodel.report.quantity import Scale
 from qmodel.report.style import POLICY_ORDER, Mark, marks, new_figure
 
@@ -87,7 +89,7 @@ def policies_against_load(
         load_ticks(panel, rows.load)
         panel.set_title(class_title(kind))
     panels[0].set_ylabel(f"{LONG.get(metric, metric)} ({scale.symbol})")
-    legend_above(figure, [*(entry(n, m) for n, m in marks(names).items()), *common_entries(rows)])
+    legend_above(figure, [*(entry(policy_name(n), m) for n, m in marks(names).items()), *common_entries(rows)])
     return figure
 
 
@@ -138,9 +140,18 @@ def class_title(kind: str) -> str:
     return "all requests" if kind == "all" else f"class {kind}"
 
 
+def broken(name: str, width: int = 15) -> str:
+    """A name in lines of at most so many characters, where it has blanks.
+
+    >>> broken("preemptive priority")
+    'preemptive\\npriority'
+    """
+    return "\n".join(wrap(name, width, break_long_words=False, break_on_hyphens=False))
+
+
 def label_grid(panels: list[Axes], kinds: list[str], names: list[str], scale: Scale) -> None:
     """Policies as heads, classes at the left."""
     for panel, name in zip(panels, names, strict=False):
-        panel.set_title(name)
+        panel.set_title(sentence_start(broken(policy_name(name))))
     for panel, kind in zip(panels[:: len(names)], kinds, strict=True):
         panel.set_ylabel(f"{class_title(kind)}\nresponse time ({scale.symbol})")

@@ -56,7 +56,7 @@ def draw_agreement(panel: Axes, quality: pd.DataFrame) -> None:
         100 * quality[name].to_numpy(float) for name in ("agreement", "agreement_low", "agreement_high")
     )
     panel.errorbar(quality.steps, value, whiskers(value, low, high), fmt="o-", color=COLOR)
-    ceiling(panel, 100 * float(quality.classifier_accuracy.iloc[0]), "real images", above=True)
+    ceiling(panel, 100 * float(quality.classifier_accuracy.iloc[0]), "real images", above=True, left=True)
     panel.set(title="classifier agreement", ylabel="images recognised (%)")
     panel.set_ylim(top=min(108.0, panel.get_ylim()[1] + 4))
 
@@ -83,16 +83,16 @@ def draw_latency(panel: Axes, latency: pd.DataFrame) -> None:
     log_ticks(panel)
 
 
-def ceiling(panel: Axes, value: float, text: str, above: bool) -> None:
+def ceiling(panel: Axes, value: float, text: str, above: bool, left: bool = False) -> None:
     """What real images reach."""
     panel.axhline(value, color=FAINT, linewidth=0.8, linestyle=(0, (3, 2)))
     panel.annotate(
         text,
-        (1.0, value),
-        (-2, 2 if above else -2),
+        (0.0 if left else 1.0, value),
+        (2 if left else -2, 2 if above else -2),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
-        ha="right",
+        ha="left" if left else "right",
         va="bottom" if above else "top",
         fontsize=6.5,
         color="#666666",

@@ -1,1 +1,1 @@
-"""The sections of a study's report, one module each: each turns what the study found into blocks of the document."""
+"""The sections of a study's report, one module each: from what the study found to blocks of the document."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,12 @@ from qmodel.report.document import Block, Column, Table, bullets, finding, parag
 from qmodel.report.figures import main_effects
 from qmodel.report.names import counted, listed, sentence_start, words
 from qmodel.report.quantity import Quantity
+from qmodel.report.sections.design import equals
 from qmodel.report.sections.evidence import Evidence
 
 if TYPE_CHECKING:
-    from qmodel.fit import FitResult
     from qmodel.fit.anova import Anova
+    from qmodel.fit.result import FitResult
 
 LEVEL = 0.05
 SMALL_SHARE = 0.01
@@ -23,10 +25,13 @@ SMALL_SHARE = 0.01
 def blocks(study: Evidence) -> Iterator[Block]:
     """A table, a verdict, a figure and the residual checks of each phase."""
     yield section("Analysis of variance", "anova")
+    if not study.fits:
+        yield paragraph("Nothing was fitted in this study, so there is no variation to analyse.")
+        return
     yield paragraph(
         "Every factor is taken by its levels, with all interactions that the design allows, and the block as a "
-        "nuisance. The response is the logarithm of latency where effects multiply; the share is that of the "
-        "total variation that an effect explains ($R^2$ split by effect)."
+        "nuisance. The response is the logarithm of latency, on which effects that multiply add up; the share "
+        "is the part of the total variation that an effect explains."
     )
     for phase, fit in study.fits.items():
         if len(study.fits) > 1:
@@ -44,7 +49,10 @@ def phase_blocks(study: Evidence, phase: str, fit: FitResult) -> Iterator[Block]
     yield finding("{drivers}", drivers=drivers(fit, anova))
     yield effects_figure(study, phase, fit, anova)
     yield paragraph("The analysis rests on assumptions about its residuals, which were tested at the 1 % level:")
-    yield bullets(prose("*{name}*: {verdict}", name=check.name, verdict=check.verdict) for check in anova.checks)
+    yield bullets(
+        prose("*{name}* ({test}): {verdict}", name=check.name, test=check.test, verdict=tidy_p(check.verdict))
+        for check in anova.checks
+    )
     yield paragraph("{remedy}", remedy=remedy_words(anova))
 
 
@@ -108,7 +116,10 @@ def drivers(fit: FitResult, anova: Anova) -> str:
     parts = listed(f"{effect_name(str(n))} ({Quantity(s, 'ratio')})" for n, s in large["share"].items())
     what = "the logarithm of latency" if anova.transform == "log" else "latency"
     residual = float(anova.table["share"].get("Residual", 0.0))
-    text = f"{sentence_start(parts)} {'explains' if len(large) == 1 else 'explain'} the variation of {what}; {Quantity(residual, 'ratio')} is left to chance."
+    verb = "explains" if len(large) == 1 else "explain"
+    text = (
+        f"{sentence_start(parts)} {verb} the variation of {what}; {Quantity(residual, 'ratio')} is left to chance."
+    )
     small = [effect_name(str(n)) for n in real.index if n not in large.index]
     if small:
         text += f" Significant but below 1 %: {listed(small)}."
@@ -123,7 +134,25 @@ def remedy_words(anova: Anova) -> str:
     notes = "".join(f" {sentence_start(note)}." for note in anova.notes)
     if anova.sound:
         return "All assumptions that can be checked hold, so the p values can be read as they stand." + notes
-    return anova.conclusion() + " What several analyses agree on does not hang on the failed assumption." + notes
+    told = re.sub(r"^Failed: (.*?)\. Done again ", again, anova.conclusion())
+    told = told.replace("robust (HC3)", "robust standard errors (HC3)")
+    return f"{told} What several analyses agree on does not hang on the failed assumption.{notes}"
+
+
+def again(found: re.Match[str]) -> str:
+    """Which assumptions fail, and that the analysis was made again."""
+    names = found[1].split(", ")
+    verb = "fails" if len(names) == 1 else "fail"
+    return f"{sentence_start(listed(names))} {verb}, so the analysis was made again: "
+
+
+def tidy_p(text: str) -> str:
+    """Numbers after `p =` as this report prints them.
+
+    >>> tidy_p("not normal (p = 6.6e-05)").replace("\u00a0", " "), tidy_p("alike (p = 0.86).")
+    ('not normal (p < 0.001)', 'alike (p = 0.860).')
+    """
+    return re.sub(r"p = (\d+(?:\.\d+)?(?:e-\d+)?)", lambda m: f"p {equals(float(m[1]))}", text)
 
 
 def effects_figure(study: Evidence, phase: str, fit: FitResult, anova: Anova) -> Block:

@@ -48,7 +48,7 @@ def arrivals_row(study: Evidence) -> Row:
     verdict = "holds" if passed == len(tested) else "**not everywhere**"
     return (
         name,
-        prose("five or six tests of each stream (@tab:arrivals)"),
+        prose("tests of rate, gaps and counts of each stream (@tab:arrivals)"),
         prose(verdict + ": {passed} of {streams} pass", passed=passed, streams=counted(len(tested), "stream")),
     )
 
@@ -88,7 +88,7 @@ def against_words(against: int, runs: int, correlation: pd.Series) -> Content:
     chance = against <= np.ceil(LEVEL * runs)
     return prose(
         ("holds" if chance else "**fails**")
-        + ": {against} of {runs} speak against it ($p$ < 0.01); median correlation "
+        + ": {against} of {runs} speak against it ($p$ < 0.01); median correlation "
         "{median}",
         against=against,
         runs=counted(runs, "run"),

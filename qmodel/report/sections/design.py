@@ -8,19 +8,22 @@ from typing import Any
 
 from qmodel.report.document import Block, Column, Table, bullets, paragraph, prose, section
 from qmodel.report.inline import Content
-from qmodel.report.names import counted, listed, numbers, words
+from qmodel.report.names import counted, is_or_are, listed, numbers, setting_value, words
 from qmodel.report.quantity import Quantity, p_value
 from qmodel.report.sections.evidence import Evidence
 from qmodel.report.sections.front import container_words, load_averages
 
 KINDS = {"full": "full factorial", "fractional": "fractional factorial", "2kr": "2^k r factorial"}
-SHOWN_CELLS = 6
+SHOWN_CELLS = 4
 """Scattered cells named one by one; more are counted."""
 
 
 def blocks(study: Evidence) -> Iterator[Block]:
     """Grid, procedure, machine, and the state of the machine over the run."""
     yield section("Experiment design", "design")
+    if not study.profiled:
+        yield paragraph("No service time was measured in this study: the scenario brings its own.")
+        return
     yield paragraph(
         "Service times were measured in a designed experiment, so that the effect of each factor can be told "
         "from noise and from drift. @tab:design lists what was done, @tab:machine the machine it was done on."
@@ -47,12 +50,11 @@ def design_rows(study: Evidence) -> Iterator[tuple[Any, Any]]:
     pacing = spec["design"].get("pacing", [])
     yield ("Pacing", pacing_words(pacing, spec["design"].get("idle_gap_s")))
     kind = KINDS.get(plan["kind"], plan["kind"])
+    visits = f"each visited once in each of {counted(plan['blocks'], 'block')}"
     yield (
         "Design",
-        f"{kind}, {counted(plan['cells'], 'cell')}, each visited once in each of "
-        f"{counted(plan['blocks'], 'block')}",
+        f"{kind}, {counted(plan['cells'], 'cell')}, {visits}; order {plan['order']} (seed {plan['seed']})",
     )
-    yield ("Run order", f"{plan['order']} (seed {plan['seed']})")
     yield ("Repetitions", repetitions(study))
     yield ("Stopping rule", study.meta["stopping"])
     yield ("Warm-up", study.meta["warm_up"])
@@ -80,7 +82,7 @@ def pacing_words(pacing: list[str], gap_s: float | None) -> str:
     """How repetitions follow one another."""
     said = {
         "back-to-back": "back to back",
-        "idle-gaps": f"with idle gaps of {Quantity(gap_s, 's')}, as a server sees between requests"
+        "idle-gaps": f"with idle gaps of {setting_value(gap_s, 's')}, as a server sees between requests"
         if gap_s
         else "with idle gaps",
     }
@@ -98,15 +100,15 @@ def repetitions(study: Evidence) -> str:
 def clock_words(study: Evidence) -> str:
     """How time was taken."""
     resolution = study.machine.get("timer", {}).get("resolution_s")
-    seen = f"; smallest step seen {Quantity(resolution, 's')}" if resolution else ""
+    seen = f"; smallest step seen {setting_value(round(resolution, 12), 's')}" if resolution else ""
     return f"{study.meta['timing']}{seen}"
 
 
 def limit_words(measurement: dict[str, Any]) -> str:
     """What bounds the whole profile, and one repetition."""
     budget = measurement.get("budget_s")
-    whole = f"{Quantity(budget, 's')} for the whole profile; " if budget else "none for the whole profile; "
-    return f"{whole}{Quantity(measurement['trial_timeout_s'], 's')} for one repetition"
+    whole = f"{setting_value(budget, 's')} for the whole profile; " if budget else "none for the whole profile; "
+    return f"{whole}{setting_value(measurement['trial_timeout_s'], 's')} for one repetition"
 
 
 def machine_rows(study: Evidence) -> Iterator[tuple[str, str]]:
@@ -191,15 +193,16 @@ def scatter_line(study: Evidence) -> Content:
             "*Scatter*: in every cell the interquartile range is within 10 % of the median; none is flagged."
         )
     worst = sorted(scattered, key=lambda cell: -(cell.iqr_over_median or 0))[:SHOWN_CELLS]
-    named = listed(
-        f"{cell_words(cell.levels, cell.pacing)} ({Quantity(cell.iqr_over_median, 'ratio')})" for cell in worst
+    named = "; ".join(
+        f"{cell_words(cell.levels, cell.pacing)}: {Quantity(cell.iqr_over_median, 'ratio')}" for cell in worst
     )
     return prose(
-        "*Scatter*: {count} of {total} are flagged as scattered (interquartile range above 10 % of the "
-        "median){most}: {named}.",
+        "*Scatter*: {count} of {total} {verb} flagged as scattered, with an interquartile range above 10 % of "
+        "the median ({most}{named}).",
         count=counted(len(scattered), "cell"),
         total=total,
-        most=", the worst of them" if len(scattered) > SHOWN_CELLS else "",
+        verb=is_or_are(len(scattered)),
+        most="the worst: " if len(scattered) > SHOWN_CELLS else "",
         named=named,
     )
 

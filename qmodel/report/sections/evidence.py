@@ -25,7 +25,7 @@ from qmodel.study.results import Results
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-    from qmodel.fit import FitResult
+    from qmodel.fit.result import FitResult
     from qmodel.live import LiveRun
     from qmodel.measure import ProfileSummary
     from qmodel.scenario import Scenario
@@ -163,7 +163,7 @@ class Evidence:
         if not self.live:
             return {}
         rows = self.runs[self.runs.rejected.notna()]
-        return {Setting(row.policy, row.exit, row.load): str(row.rejected) for row in rows.itertuples()}
+        return dict(zip(settings_of(rows), rows.rejected.astype(str), strict=True))
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
@@ -185,8 +185,11 @@ class Evidence:
             raise InputError(
                 str(self.results.table("comparison")), "was made with other predictions", "run the study again"
             )
-        refused = [Setting(*where) in self.rejected for where in zip(*(joined[c] for c in WHERE), strict=True)]
-        return joined.drop(columns="predicted_saved").assign(rejected=refused)
+        return joined.drop(columns="predicted_saved").assign(rejected=~self.usable(joined))
+
+    def usable(self, rows: pd.DataFrame) -> pd.Series[bool]:
+        """Rows of settings whose runs were not rejected."""
+        return pd.Series([setting not in self.rejected for setting in settings_of(rows)], rows.index, dtype=bool)
 
     def _predicted_frame(self) -> pd.DataFrame:
         rows = [
@@ -285,6 +288,12 @@ class Evidence:
     def picture(self, name: str, drawing: Drawing, caption: Contentlike, alt: str) -> Figure:
         """Save a drawing in the report's folder; its block."""
         return picture(self.folder, name, drawing, caption, alt)
+
+
+def settings_of(rows: pd.DataFrame) -> list[Setting]:
+    """The setting of each row."""
+    where = zip(rows.policy, rows.exit, rows.load, strict=True)
+    return [Setting(str(policy), str(setting), float(load)) for policy, setting, load in where]
 
 
 def averaged(table: pd.DataFrame, keys: Sequence[str], value: str = MEAN) -> pd.DataFrame:

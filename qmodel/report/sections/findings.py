@@ -45,10 +45,9 @@ def prediction(study: Evidence) -> Iterator[str]:
     method = method_words(answer, "all", MEAN)
     yield (
         f"Under {policy_name(row.policy)} at load {row.load:g} the mean response time of all requests is "
-        f"predicted as {Quantity(row.predicted, 's')} ({method}) and was measured as "
-        f"{measured_words(estimate)} on {study.live_device}, an error of "
-        f"{Quantity(row.relative_error, 'ratio', signed=True)}; "
-        f"{inside_words(means[means['class'] == 'all'])}."
+        f"predicted as {Quantity(row.predicted, 's')} ({method}); the live run on {study.live_device} measured "
+        f"{measured_words(estimate)}, so the prediction is off by "
+        f"{Quantity(row.relative_error, 'ratio', signed=True)}; {inside_words(means[means['class'] == 'all'])}."
     )
 
 
@@ -115,7 +114,7 @@ def improvement(study: Evidence) -> Iterator[str]:
     """The largest gain over the baseline in the mean response time of all requests, at the highest load."""
     table = study.improvement
     rows = table[(table.metric == MEAN) & (table["class"] == "all")]
-    rows = rows[[Setting(r.policy, r.exit, r.load) not in study.rejected for r in rows.itertuples()]]
+    rows = rows[study.usable(rows)]
     if rows.empty:
         return
     rows = rows[rows.load == rows.load.max()].sort_values("improvement_percent", ascending=False)
@@ -132,7 +131,8 @@ def improvement(study: Evidence) -> Iterator[str]:
     )
     plain = certain[certain.exit == study.plain_exit]
     if best.exit != study.plain_exit and len(plain):
-        sentence += f"; without early exit it is {gain_words(plain.iloc[0], study)}, under {policy_name(plain.iloc[0].policy)}"
+        row = plain.iloc[0]
+        sentence += f"; without early exit it is {gain_words(row, study)}, under {policy_name(row.policy)}"
     yield sentence + "."
 
 
@@ -169,7 +169,8 @@ def quality_words(row: pd.Series) -> str:
         return ""
     if math.isclose(row.quality, row.baseline_quality, rel_tol=1e-9):
         return ", at equal quality"
-    return f", at a Fréchet distance of {Quantity(row.quality, digits=2)} against {Quantity(row.baseline_quality, digits=2)}"
+    ours, theirs = Quantity(row.quality, digits=2), Quantity(row.baseline_quality, digits=2)
+    return f", at a Fréchet distance of {ours} against {theirs}"
 
 
 def capacity(study: Evidence) -> Iterator[str]:
@@ -181,14 +182,17 @@ def capacity(study: Evidence) -> Iterator[str]:
     base = plain[plain.policy == study.baseline].iloc[0]
     best = plain.sort_values("rate", ascending=False, kind="stable").iloc[0]
     base_name = policy_name(study.baseline)
-    how = f"predicted, {limit_words(best, study)}; no interval, the fitted service function is taken as it is"
+    how = f"{limit_words(best, study)}; no interval, the service times are taken as they are"
     if best.rate <= base.rate * (1 + SLIGHT_GAIN_PERCENT / 100):
         others = " and no other policy raises that" if len(plain) > 1 else ""
-        sentence = f"Within the SLOs the server can take {rate(base.rate)} under {base_name}{others} ({how})"
+        sentence = (
+            f"Within the SLOs the server is predicted to take {rate(base.rate)} under {base_name}{others} ({how})"
+        )
     else:
         sentence = (
-            f"Within the SLOs the server can take {rate(best.rate)} under {policy_name(best.policy)} against "
-            f"{rate(base.rate)} under {base_name}{more_words(best.rate, base.rate)} ({how})"
+            f"Within the SLOs the server is predicted to take {rate(best.rate)} under "
+            f"{policy_name(best.policy)} against {rate(base.rate)} under "
+            f"{base_name}{more_words(best.rate, base.rate)} ({how})"
         )
     early = table[table.exit != study.plain_exit].sort_values("rate", ascending=False, kind="stable")
     if len(early) and early.rate.iloc[0] > best.rate * (1 + SLIGHT_GAIN_PERCENT / 100):
@@ -218,11 +222,20 @@ def more_words(value: float, base: float) -> str:
 def limit_words(row: pd.Series, study: Evidence) -> str:
     """What gives way first above a capacity, and how it was computed."""
     if row.metric == "stability":
-        return "where the queue becomes unstable before any SLO is missed"
+        return "stability ends before any SLO is missed"
     answer = study.predicted[Setting(row.policy, row.exit, study.plan.tables.loads[0])]
     method = answer.method_of(row["class"], row.metric)
     name = metric_name(row.metric)
-    return f"limited by the {name} of {class_name(row['class'])}, method {method}"
+    return f"{by_method(method)}, limited by the {name} of {class_name(row['class'])}"
+
+
+def by_method(method: str) -> str:
+    """A method as an aside.
+
+    >>> by_method("exact"), by_method("simulation")
+    ('exact by theory', 'by simulation')
+    """
+    return {"exact": "exact by theory", "simulation": "by simulation"}.get(method, method)
 
 
 def service(study: Evidence) -> Iterator[str]:
@@ -249,7 +262,7 @@ def outlook(study: Evidence) -> Iterator[str]:
             yield (
                 f"Under {policy_name(setting.policy)} at load {setting.load:g} the {metric_name(metric)} of "
                 f"all requests is predicted as {Quantity(value, 's')} ({method_words(answer, 'all', metric)}; "
-                f"no interval, the fitted service function is taken as it is)."
+                f"no interval, the service times are taken as they are)."
             )
     rates = listed(f"{rate:g}" for rate in sorted({a.rate for a in study.predicted.values()}))
     yield f"Predictions were made at total rates of {rates} requests/s (no interval: rates are set)."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qmodel.report.document import Block, finding, prose, warning
+from qmodel.report.document import Block, prose, scope, warning
 from qmodel.report.inline import Content
 from qmodel.report.names import counted, listed, policy_name, words
 from qmodel.report.quantity import Quantity
@@ -15,12 +15,10 @@ from qmodel.report.sections.findings import sentences
 def abstract(study: Evidence) -> Content:
     """What was asked and done, then the three sentences."""
     return prose(
-        "Which scheduling policy gives each class of requests the lowest latency, and what would early exit "
-        "bring? For {target} on {device} service times were measured in a designed experiment, a service-time "
-        "function was fitted, and queueing theory predicted the latency of {classes} under {policies}; "
-        "{live}. {found}",
-        target=words(study.target),
-        device=study.device,
+        "Which scheduling policy gives each class of requests the lowest latency{exits}? {done} Queueing theory "
+        "predicted the latency of {classes} under {policies}; {live}. {found}",
+        exits=", and what would early exit bring" if study.early_exits else "",
+        done=done_words(study),
         classes=counted(len(study.classes), "class", "classes"),
         policies=listed(policy_name(p) for p in study.plan.tables.policies),
         live=(
@@ -29,6 +27,16 @@ def abstract(study: Evidence) -> Content:
             else "nothing was run live"
         ),
         found=" ".join(sentences(study)),
+    )
+
+
+def done_words(study: Evidence) -> str:
+    """What was measured and fitted, in a sentence."""
+    if not study.profiled:
+        return "The service times are those that the scenario gives."
+    return (
+        f"For {words(study.target)} on {study.device} service times were measured in a designed experiment, and a "
+        f"service-time function was fitted to them."
     )
 
 
@@ -41,32 +49,35 @@ def blocks(study: Evidence) -> Iterator[Block]:
 
 def measured_on_what(study: Evidence) -> Block:
     """One paragraph: what was measured, fitted, predicted, on which device."""
-    machine = study.machine
-    live = ""
-    if study.live:
-        served = int(study.runs.requests_finished.sum())
-        live = (
-            f" {counted(len(study.runs), 'live run')} with {counted(served, 'request')} on {study.live_device}"
-            + (" (emulated: timed waits in place of computation)" if study.runs.emulated.astype(bool).any() else "")
-            + "."
-        )
-    judged = " The quality of the output, judged against real images." if study.judged else ""
-    return finding(
-        "**What was measured on what.** *Measured:* {rows} in {cells} on {device} ({cores}, "
-        "{threads}{container}).{live}{judged} *Fitted:* {models}. *Predicted:* {predictions}, saved {when}. "
-        "No other device was used.",
-        rows=counted(study.profile.rows, "timed repetition"),
-        cells=counted(len(study.profile.cells), "cell"),
-        device=study.device,
-        cores=counted(int(machine.get("cores_allowed", machine.get("cores", 1))), "core"),
-        threads=counted(int(machine["threads"]), "thread"),
-        container=f", {container_words(machine['container'])}" if "container" in machine else "",
-        live=live,
-        judged=judged,
-        models=counted(len(study.fits), "service-time function"),
+    return scope(
+        "*Measured:* {measured}. *Fitted:* {models}. *Predicted:* {predictions}, saved {when}.",
+        measured="; ".join(measured_parts(study)) or "nothing",
+        models=counted(len(study.fits), "service-time function") if study.fits else "nothing",
         predictions=counted(len(study.predicted), "setting"),
         when="before the first live run" if study.live else "with their hash",
     )
+
+
+def measured_parts(study: Evidence) -> Iterator[str]:
+    """Profile, live runs and quality, each with its device."""
+    if study.profiled:
+        rows, cells = counted(study.profile.rows, "timed repetition"), counted(len(study.profile.cells), "cell")
+        yield f"{rows} in {cells} on {study.device} ({machine_words(study)})"
+    if study.live:
+        served = counted(int(study.runs.requests_finished.sum()), "request")
+        emulated = bool(study.runs.emulated.astype(bool).any())
+        how = " (emulated: timed waits in place of computation)" if emulated else ""
+        yield f"{counted(len(study.runs), 'live run')} with {served} on {study.live_device}{how}"
+    if study.judged:
+        yield f"the quality of {counted(int(study.quality.images.sum()), 'generated image')}"
+
+
+def machine_words(study: Evidence) -> str:
+    """Cores, threads, container."""
+    machine = study.machine
+    cores = counted(int(machine.get("cores_allowed", machine.get("cores", 1))), "core")
+    inside = f", {container_words(machine['container'])}" if "container" in machine else ""
+    return f"{cores}, {counted(study.plan.threads, 'thread')}{inside}"
 
 
 def container_words(container: str) -> str:
@@ -80,7 +91,8 @@ def container_words(container: str) -> str:
 
 def load_averages(study: Evidence) -> list[float]:
     """Load averages noted around the profile and the live runs."""
-    noted = [s.get(k) for s in study.meta.get("session", []) for k in ("load_before", "load_after")]
+    sessions = study.meta.get("session", []) if study.profiled else []
+    noted = [s.get(k) for s in sessions for k in ("load_before", "load_after")]
     if study.live:
         noted += [v for c in ("load_average_before", "load_average_after") for v in study.runs[c].dropna()]
     return [float(value) for value in noted if value is not None]

@@ -1,4 +1,4 @@
-"""Section 11: what each strategy brings, at equal load and at equal SLO, with its quality cost; who wins, who pays."""
+"""Section 11: what each strategy brings at equal load and at equal SLO, what it costs, who wins and who pays."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def equal_load(study: Evidence, base: str) -> Iterator[Block]:
     yield paragraph(how(study), base=base, **device(study))
     yield improvement_table(study)
     yield improvement_figure(study)
-    yield finding("**Who wins, who pays** (load {load}).", load=f"{top_load(study):g}")
+    yield paragraph("**Who wins, and who pays**, at load {load}:", load=f"{top_load(study):g}")
     yield bullets(class_verdict(study, name) for name in study.groups)
 
 
@@ -87,7 +87,7 @@ def improvement_table(study: Evidence, metric: str = MEAN, label: str = "tab:imp
     for policy, setting in study.strategies:
         here = rows[(rows.policy == policy) & (rows.exit == setting)]
         for load in sorted(set(here.load)):
-            at = here[here.load == load].set_index("class")
+            at = {str(row["class"]): row for _, row in here[here.load == load].iterrows()}
             refused = Setting(policy, setting, load) in study.rejected or baseline_rejected(study, load)
             cells.append(
                 (
@@ -117,7 +117,7 @@ def improvement_table(study: Evidence, metric: str = MEAN, label: str = "tab:imp
             Column("Early exit", sparse=True),
             Column(prose("Load $rho$"), align="right"),
             *(
-                Column(sentence_start(class_name(n)), "percent", align="right", signed=True, decimals=1)
+                Column(sentence_start(class_name(n)), "percent", align="right", signed=True, decimals=0)
                 for n in study.groups
             ),
             *((Column("Fréchet distance (baseline)", align="right"),) if judged else ()),
@@ -132,17 +132,17 @@ def baseline_rejected(study: Evidence, load: float) -> bool:
     return Setting(study.baseline, study.plain_exit, load) in study.rejected
 
 
-def gain_cell(at: pd.DataFrame, name: str) -> Estimate | None:
+def gain_cell(at: dict[str, pd.Series], name: str) -> Estimate | None:
     """Improvement of one class with its interval."""
-    if name not in at.index:
+    if name not in at:
         return None
-    row = at.loc[name]
+    row = at[name]
     return Estimate(float(row.improvement_percent), float(row.low), float(row.high))
 
 
-def quality_cell(at: pd.DataFrame) -> str:
+def quality_cell(at: dict[str, pd.Series]) -> str:
     """Quality of all requests, that of the baseline in brackets."""
-    row = at.loc["all"] if "all" in at.index else at.iloc[0]
+    row = at.get("all", next(iter(at.values())))
     if math.isnan(row.quality):
         return "—"
     return f"{row.quality:.3f} ({row.baseline_quality:.3f})"
@@ -157,7 +157,10 @@ def class_verdict(study: Evidence, name: str) -> Content:
     """For one class: the best strategy and whoever makes it worse, at the highest load."""
     table = study.improvement
     rows = table[(table.metric == MEAN) & (table["class"] == name) & (table.load == top_load(study))]
-    rows = rows.sort_values("improvement_percent", ascending=False)
+    used = study.usable(rows)
+    if baseline_rejected(study, top_load(study)) or not used.any():
+        return prose("**{who}**: no pair of runs at this load may be used.", who=sentence_start(class_name(name)))
+    rows = rows[used].sort_values("improvement_percent", ascending=False)
     better, worse = rows[certainly(rows, 1)], rows[certainly(rows, -1)]
     who = sentence_start(class_name(name))
     if better.empty:
@@ -169,8 +172,9 @@ def class_verdict(study: Evidence, name: str) -> Content:
         cost = "no strategy makes it worse beyond chance"
     else:
         names = listed(
-            f"{strategy_name(r.policy, r.exit)} ({Quantity(r.improvement_percent, 'percent', signed=True)})"
-            for r in worse.itertuples()
+            f"{strategy_name(row['policy'], row['exit'])} "
+            f"({Quantity(row['improvement_percent'], 'percent', signed=True)})"
+            for _, row in worse.iterrows()
         )
         cost = f"it pays under {names}" if name != "all" else f"the mean rises under {names}"
     return prose("**{who}**: {best}; {cost}.", who=who, best=best, cost=cost)
@@ -216,7 +220,7 @@ def improvement_figure(study: Evidence) -> Block:
     )
     return study.picture(
         "improvement",
-        improvements(study.improvement, MEAN, loads=loads, quality_name="Fréchet distance"),
+        improvements(study.improvement, MEAN, loads=loads, quality_name="Fréchet distance", quality_unit=""),
         prose(
             "Improvement of mean response time over {base} at the highest loads, by strategy and class: right "
             "of zero is "
@@ -303,11 +307,13 @@ def capacity_words(study: Evidence) -> str:
     table = study.capacity
     plain = table[table.exit == study.plain_exit].sort_values("rate", ascending=False, kind="stable")
     best = plain.iloc[0]
-    text = f"Without early exit {policy_name(best.policy)} carries most, {best.rate:.3g} requests/s{gained(best, study)}."
+    name, rate = policy_name(best.policy), f"{best.rate:.3g} requests/s"
+    text = f"Without early exit {name} carries most, {rate}{gained(best, study)}."
     early = table[table.exit != study.plain_exit].sort_values("rate", ascending=False, kind="stable")
     if len(early):
         row = early.iloc[0]
-        text += f" With early exit {strategy_name(row.policy, row.exit)} carries most, {row.rate:.3g} requests/s{gained(row, study)}."
+        name, rate = strategy_name(row.policy, row.exit), f"{row.rate:.3g} requests/s"
+        text += f" With early exit {name} carries most, {rate}{gained(row, study)}."
     return text
 
 

@@ -13,7 +13,7 @@ from qmodel.report.figures import gap_ladder
 from qmodel.report.inline import Content
 from qmodel.report.names import exit_name, policy_name, sentence_start
 from qmodel.report.quantity import Estimate, Quantity
-from qmodel.report.sections.evidence import MEAN, Evidence
+from qmodel.report.sections.evidence import MEAN, Evidence, settings_of
 from qmodel.report.sections.validation import setting_name
 from qmodel.study.plan import Setting
 
@@ -27,13 +27,24 @@ STEPS = {
 
 CAUSES = {
     "measured services": (
-        "the serving loop: hand-over between processes, decisions between steps, the client's lag"
+        "hand-over between processes, decisions between steps and the client's lag made latency {more} than "
+        "in the simulated queue"
     ),
-    "fitted services": "service times, which in this run were {more} than the fitted function says",
-    "poisson arrivals": "the arrivals of this run, which by chance made {more} waiting than a Poisson process does in the long run",
-    "theory": "what theory idealises: steps that can be neither divided nor interrupted",
+    "fitted services": "the work in these runs took {more} than the fitted function says",
+    "poisson arrivals": (
+        "the arrivals of these runs by chance made {more} waiting than a Poisson process does in the long run"
+    ),
+    "theory": "steps can be neither divided nor interrupted, which made latency {more} than theory's ideal",
 }
 """What each change is due to; `more` is filled in by its sign."""
+
+MORE = {
+    "measured services": ("longer", "shorter"),
+    "fitted services": ("longer", "less time"),
+    "poisson arrivals": ("more", "less"),
+    "theory": ("longer", "shorter"),
+}
+"""What the run had where a rung lowers the mean, and where it raises it."""
 
 LARGEST = 4
 """Settings beside the baseline that are shown: those with the largest gaps."""
@@ -83,8 +94,11 @@ def blocks(study: Evidence) -> Iterator[Block]:
     yield ladder_table(study, shown)
     notable = [gap for gap in shown if abs(gap.total) > NOTABLE]
     if notable:
-        yield paragraph("What is behind the gaps above 10 %:")
-        yield bullets(explanation(gap) for gap in notable)
+        yield paragraph(
+            "What is behind the gaps above 10 % (in brackets: what this adds, of the whole gap, relative to the "
+            "live mean):"
+        )
+        yield bullets(explanations(notable))
     else:
         yield paragraph("No setting shown has a gap above 10 %.")
 
@@ -93,21 +107,21 @@ def gaps(study: Evidence) -> list[Gap]:
     """The ladder of every setting, for all requests."""
     rows = study.ladder[study.ladder["class"] == "all"]
     found = []
-    for key, group in rows.groupby(["policy", "exit", "load"], sort=False):
-        policy, setting, load = key
-        gap = gap_of(Setting(str(policy), str(setting), float(load)), group.set_index("rung"))
+    for _, group in rows.groupby(["policy", "exit", "load"], sort=False):
+        gap = gap_of(settings_of(group)[0], group)
         if gap is not None:
             found.append(gap)
     return found
 
 
-def gap_of(setting: Setting, rungs: pd.DataFrame) -> Gap | None:
+def gap_of(setting: Setting, rows: pd.DataFrame) -> Gap | None:
     """Changes between neighbouring rungs; None where a rung is missing."""
     names = ["live", *STEPS]
-    values = rungs[MEAN].reindex(names).to_numpy(float)
+    rungs = {str(row["rung"]): row for _, row in rows.iterrows()}
+    values = np.array([float(rungs[name][MEAN]) if name in rungs else np.nan for name in names])
     if not np.isfinite(values).all():
         return None
-    live = rungs.loc["live"]
+    live = rungs["live"]
     changes = np.diff(values) / values[0]
     estimate = Estimate(float(live[MEAN]), float(live.low), float(live.high))
     return Gap(
@@ -156,30 +170,31 @@ def ladder_table(study: Evidence, shown: list[Gap]) -> Table:
         ),
         tuple(rows),
         notes=(
-            "Live: measured. Serving loop, service times, arrivals: simulated. Idealisation: theory (or simulation where @ has no result).".replace(
-                "@", "theory"
-            ),
+            "Live: measured. Serving loop, service times, arrivals: simulated. Idealisation: theory, or a "
+            "simulation of ideal service where theory has no result.",
         ),
     )
 
 
-def explanation(gap: Gap) -> Content:
-    """One gap: how large, which rung brings most of it, and whether the run was long enough to tell."""
-    more = "longer" if gap.steps[gap.dominant] < 0 else "shorter"
-    if gap.dominant == "poisson arrivals":
-        more = "more" if gap.steps[gap.dominant] < 0 else "less"
-    cause = CAUSES[gap.dominant].format(more=more)
-    doubt = "" if gap.certain else " The gap lies within the interval of the live run."
-    return prose(
-        "**{setting}**: theory is {total} {side} the live run; most of it, {part} of the live mean, is due to "
-        "{cause}.{doubt}",
-        setting=sentence_start(setting_name(gap.setting)),
-        total=Quantity(abs(gap.total), "ratio"),
-        side="above" if gap.total > 0 else "below",
-        part=Quantity(gap.steps[gap.dominant], "ratio", signed=True),
-        cause=cause,
-        doubt=doubt,
-    )
+def explanations(notable: list[Gap]) -> Iterator[Content]:
+    """Gaps by the rung that brings most of them, and by its sign."""
+    groups: dict[tuple[str, bool], list[Gap]] = {}
+    for gap in notable:
+        groups.setdefault((gap.dominant, gap.steps[gap.dominant] > 0), []).append(gap)
+    for (rung, up), members in groups.items():
+        yield prose(
+            "**{head}**: {cause}. This is the largest part of the gap {where}.",
+            head=sentence_start(STEPS[rung]),
+            cause=CAUSES[rung].format(more=MORE[rung][up]),
+            where="; ".join(gap_words(gap) for gap in members),
+        )
+
+
+def gap_words(gap: Gap) -> str:
+    """One gap: how large, what its main rung adds, and whether the run was long enough to tell."""
+    doubt = "" if gap.certain else ", inside the interval of the live run"
+    total, part = (Quantity(x, "ratio", signed=True) for x in (gap.total, gap.steps[gap.dominant]))
+    return f"under {setting_name(gap.setting)} ({part} of {total}{doubt})"
 
 
 def ladder_figure(study: Evidence) -> Block:
@@ -193,7 +208,7 @@ def ladder_figure(study: Evidence) -> Block:
         gap_ladder(rows, policy, setting),
         prose(
             "From live run to theory under {policy}, all requests, one panel a load: each bar is what one "
-            "change does to the mean response time, in per cent of the rung above; whiskers are 95 % "
+            "change does to the mean response time, in per cent of the live mean; whiskers are 95 % "
             "intervals. See which bar is longest, and whether it is longer than the whiskers.",
             policy=policy_name(policy),
         ),

@@ -18,9 +18,15 @@ from qmodel.theory import formulas
 from qmodel.theory.typst import from_latex
 
 ALL = "all"
+PK = formulas.Relation(
+    formulas.POLLACZEK_KHINCHINE.name,
+    formulas.POLLACZEK_KHINCHINE.source,
+    r"E[W] = \frac{\lambda E[S^2]}{2 (1 - \rho)}",
+)
+"""As textbooks print it."""
 PRINTED: dict[str, tuple[tuple[str, formulas.Formula | formulas.Relation, str], ...]] = {
     "fcfs": (
-        ("pk", formulas.POLLACZEK_KHINCHINE, "[@pollaczek], [@khinchine]; [@kleinrock], section 5.7"),
+        ("pk", PK, "[@pollaczek], [@khinchine]; [@kleinrock], section 5.7"),
         (
             "pk-transform",
             formulas.Relation(
@@ -94,7 +100,8 @@ def policy_blocks(policy: str) -> Iterator[Block]:
     yield paragraph(SAID[policy])
     for label, formula, source in PRINTED[policy]:
         latex = formula.latex.replace("E[", r"\mathrm{E}[")
-        yield Formula(f"eq:{label}", latex, from_latex(latex), prose(source))
+        typst = from_latex(latex).replace('"E" [ ', 'upright("E")[')
+        yield Formula(f"eq:{label}", latex, typst, prose(source))
 
 
 def assumption_table(study: Evidence) -> Table:
@@ -109,17 +116,23 @@ def assumption_table(study: Evidence) -> Table:
 
 def method_table(study: Evidence) -> Table:
     """How means and percentiles of each strategy were obtained."""
-    rows: list[tuple[Any, ...]] = []
+    grouped: dict[tuple[str, ...], list[str]] = {}
     for (policy, setting), answers in answers_by_strategy(study).items():
         means = methods_of(answers, ["mean_response_s"])
         tails = methods_of(answers, study.percentiles)
-        rows.append((policy_name(policy), exit_name(setting), means, tails, listed(results_of(answers))))
+        found = (policy_name(policy), means, tails, listed(results_of(answers)))
+        grouped.setdefault(found, []).append(exit_name(setting))
+    order = [policy_name(policy) for policy in study.plan.tables.policies]
+    rows = [
+        (found[0], listed(exits), *found[1:])
+        for found, exits in sorted(grouped.items(), key=lambda item: order.index(item[0][0]))
+    ]
     return Table(
         "tab:methods",
         "How each prediction was obtained: exact by theory, or simulated where theory has no result (means and "
         "percentiles of response time, at all loads).",
         (
-            Column("Policy"),
+            Column("Policy", sparse=True),
             Column("Early exit"),
             Column("Means"),
             Column("Percentiles"),
@@ -177,7 +190,7 @@ def simulation_notes(study: Evidence) -> Iterator[str]:
     runs = [answer.run for answer in study.predicted.values() if answer.run.get("requests")]
     if runs:
         requests = Interval(min(r["requests"] for r in runs), max(r["requests"] for r in runs), digits=3)
-        seeds = listed(str(seed) for seed in sorted({run.get("seed") for run in runs}))
+        seeds = listed(str(seed) for seed in sorted({int(run["seed"]) for run in runs}))
         lengths = {run["requests"] for run in runs}
         many = f"{runs[0]['requests']:,}" if len(lengths) == 1 else str(requests)
         yield f"Simulations: {many} requests each, seed {seeds}, warm-up dropped by the MSER-5 rule, 20 batches."

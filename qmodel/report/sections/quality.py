@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,15 +57,15 @@ def steps_in_use(study: Evidence) -> dict[str, int]:
 def quality_table(table: pd.DataFrame, used: dict[str, int]) -> Table:
     """Quality by steps."""
     names = {count: listed(name for name, c in used.items() if c == count) for count in used.values()}
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
-            int(row.steps),
-            names.get(int(row.steps), ""),
-            Estimate(row.agreement, row.agreement_low, row.agreement_high, "ratio"),
-            row.frechet_distance,
-            row.nearest_distance,
+            int(row["steps"]),
+            names.get(int(row["steps"]), ""),
+            Estimate(row["agreement"], row["agreement_low"], row["agreement_high"], "ratio"),
+            row["frechet_distance"],
+            row["nearest_distance"],
         )
-        for row in table.itertuples()
+        for row in table.to_dict("records")
     ]
     first = table.iloc[0]
     yardstick = Estimate(first.classifier_accuracy, None, None, "ratio")
@@ -89,17 +90,17 @@ def quality_table(table: pd.DataFrame, used: dict[str, int]) -> Table:
 
 def quality_finding(study: Evidence, table: pd.DataFrame) -> Block:
     """What the cut of each class does to both measures."""
-    by_steps = table.set_index("steps")
+    by_steps = {int(row["steps"]): row for _, row in table.iterrows()}
     used = steps_in_use(study)
     parts = []
     for name in study.classes:
         full, cut = used.get(name), used.get(f"{name}, cut")
-        if full is None or cut is None or not {full, cut} <= set(by_steps.index):
+        if full is None or cut is None or not {full, cut} <= set(by_steps):
             continue
-        before, after = by_steps.loc[full], by_steps.loc[cut]
+        before, after = by_steps[full], by_steps[cut]
         parts.append(f"for {name}, {cut} instead of {full} steps {change_words(before, after)}")
     if not parts:
-        best = table.loc[table.frechet_distance.idxmin()]
+        best = table.sort_values("frechet_distance").iloc[0]
         return finding(
             "The lowest Fréchet distance, {distance}, is reached at {steps} steps.",
             distance=Quantity(float(best.frechet_distance)),
@@ -111,7 +112,8 @@ def quality_finding(study: Evidence, table: pd.DataFrame) -> Block:
 
 def change_words(before: pd.Series, after: pd.Series) -> str:
     """The change of both measures, and whether the first can be told from chance."""
-    distance = f"change the Fréchet distance from {Quantity(before.frechet_distance)} to {Quantity(after.frechet_distance)}"
+    first, second = Quantity(before.frechet_distance), Quantity(after.frechet_distance)
+    distance = f"change the Fréchet distance from {first} to {second}"
     ends = f"from {Quantity(before.agreement, 'ratio')} to {Quantity(after.agreement, 'ratio')}"
     if before.agreement == after.agreement:
         return f"{distance} and leave the agreement at {Quantity(after.agreement, 'ratio')}"
@@ -142,6 +144,6 @@ def fitted_latency(study: Evidence, steps: list[int]) -> pd.DataFrame | None:
     fit = next((fit for fit in study.fits.values() if "steps" in fit.model.factors), None)
     if fit is None:
         return None
-    levels = {name: 1.0 for name in fit.model.factors} | {"steps": np.asarray(steps, dtype=float)}
+    levels = dict.fromkeys(fit.model.factors, 1.0) | {"steps": np.asarray(steps, dtype=float)}
     low, high = fit.model.interval(levels)
     return pd.DataFrame({"steps": steps, "latency_s": fit.model.predict(levels), "low": low, "high": high})

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import qmodel
 from qmodel.report.document import Block, CodeBlock, Column, Table, author, paragraph, section
 from qmodel.report.inline import Code
 from qmodel.report.names import counted, listed
@@ -49,26 +50,33 @@ def study_path(study: Evidence) -> str:
 
 def items(study: Evidence) -> Iterator[tuple[str, Code | str]]:
     """Versions, seeds, hashes."""
-    yield "qmodel", str(study.machine.get("qmodel", "unknown"))
-    yield "Python", study.machine["python"]
-    for name, value in study.meta["target"].get("versions", {}).items():
+    yield "qmodel", str(study.machine.get("qmodel", qmodel.__version__))
+    yield "Python", str(study.machine.get("python", "unknown"))
+    for name, value in versions(study).items():
         yield (
             (f"SHA-256 of {name.removesuffix('_sha256')}", Code(value))
             if name.endswith("sha256")
             else (name, value)
         )
-    yield "Seed of the run order of the profile", str(study.meta["plan"]["seed"])
+    if study.profiled:
+        yield "Seed of the run order of the profile", str(study.meta["plan"]["seed"])
     live = study.plan.tables.live
     if live is not None:
         yield f"{'Seed' if len(live.seeds) == 1 else 'Seeds'} of arrivals and sizes", listed(map(str, live.seeds))
     if study.plan.tables.quality is not None:
         yield "Seed of the generated images", str(study.plan.tables.quality.seed)
     yield "Plan (study, profile, scenario)", Code(study.plan.fingerprint)
-    yield "profile.csv", Code(sha256(study.results.profile))
-    for phase in study.plan.tables.fit.phases:
+    if study.profiled:
+        yield "profile.csv", Code(sha256(study.results.profile))
+    for phase in study.plan.phases:
         path = study.results.model(phase)
         yield path.name, Code(sha256(path))
     yield "predictions.json", Code(study.results.predictions_hash())
+
+
+def versions(study: Evidence) -> dict[str, str]:
+    """What the engine is made of."""
+    return dict(study.meta["target"].get("versions", {})) if study.profiled else {}
 
 
 def sha256(path: Path) -> str:

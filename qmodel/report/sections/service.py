@@ -22,7 +22,7 @@ from qmodel.service.token_service import TokenService
 from qmodel.theory.typst import from_latex
 
 if TYPE_CHECKING:
-    from qmodel.fit import FitResult
+    from qmodel.fit.result import FitResult
 
 PACING = "pacing"
 
@@ -30,6 +30,9 @@ PACING = "pacing"
 def blocks(study: Evidence) -> Iterator[Block]:
     """Formula, coefficients, errors and a figure of each phase; then the pacing."""
     yield section("Service-time function", "service")
+    if not study.fits:
+        yield paragraph("The scenario brings its service times (@tab:classes); none was fitted in this study.")
+        return
     yield paragraph(
         "The queueing model needs the time of work that was not itself in the grid. A function with "
         "non-negative coefficients was fitted to the cell means with relative loss; its form was chosen by "
@@ -53,19 +56,34 @@ def phase_blocks(study: Evidence, phase: str, fit: FitResult) -> Iterator[Block]
     if (drawn := service_figure(study, phase, fit)) is not None:
         yield drawn
     if fit.warnings:
-        yield paragraph("What an expert would frown at (see also @tab:errors-%s):" % label)
-        yield bullets(fit.warnings)
+        yield paragraph(f"What an expert would frown at (see also @tab:errors-{label}):")
+        yield bullets(plain_warning(text, fit) for text in fit.warnings)
 
 
 def formula(model: ServiceModel, phase: str) -> Formula:
-    """The function with its numbers; ratios are 1 at the reference levels."""
+    """The function with its numbers."""
     latex = spaced(model.latex())
-    reference = listed(
-        f"{words(n)} {words(str(level))}" for n, level in model.reference.items() if n in model.ratios
-    )
-    ratios = listed(f"r({words(name)})" for name in model.ratios)
-    source = prose("fitted here" + (f"; the ratio {ratios} is 1 for {reference}" if reference and ratios else ""))
-    return Formula(f"eq:service-{slug(phase)}", latex, from_latex(latex), source)
+    source = prose("fitted here{where}", where=ratios(model))
+    return Formula(f"eq:service-{slug(phase)}", latex, typst_of(latex), source)
+
+
+def ratios(model: ServiceModel) -> str:
+    """What the ratios are at each level."""
+    parts = [
+        f"r({words(name)}) is " + listed(f"{value:.4g} for {words(level)}" for level, value in levels.items())
+        for name, levels in model.ratios.items()
+    ]
+    return "; " + "; ".join(parts) if parts else ""
+
+
+def typst_of(latex: str) -> str:
+    r"""The formula for Typst, with the blanks and the micro sign in its upright names kept.
+
+    >>> typst_of(r"2\,\mathrm{\mu s} \cdot \mathrm{batch\ size}")
+    '2 thin "µs" dot "batch size"'
+    """
+    kept = latex.replace(r"\mathrm{\mu ", r"\mathrm{µ").replace("\\ ", "␣")
+    return from_latex(kept).replace("␣", " ")
 
 
 def spaced(latex: str) -> str:
@@ -113,6 +131,16 @@ def coefficient_table(study: Evidence, phase: str, fit: FitResult) -> Table:
         ),
         tuple(rows),
     )
+
+
+def plain_warning(text: str, fit: FitResult) -> str:
+    """A warning with terms and factors in words."""
+    labels = [label for label in fit.model.labelled_coefficients() if label != "1"]
+    for label in sorted(labels, key=len, reverse=True):
+        text = text.replace(label, term_name(label))
+    for name in fit.measurements.factors:
+        text = text.replace(name, words(name))
+    return re.sub(r"(?<=: )1(?=[.,]| and)|(?<=, )1(?=[.,]| and)|(?<=coefficient of )1(?= )", "the constant", text)
 
 
 def term_name(label: str) -> str:
@@ -178,7 +206,10 @@ def accuracy(fit: FitResult) -> Block:
     if test is None:
         text += " Lack of fit cannot be tested without replicates."
     elif test.p >= 0.05:
-        text += f" The cell means scatter around it no wider than replicates explain (lack-of-fit F test, p {equals(test.p)})."
+        text += (
+            f" The cell means scatter around it no wider than replicates explain (lack-of-fit F test, p "
+            f"{equals(test.p)})."
+        )
     else:
         text += (
             f" The cell means lie {Quantity(test.spread, 'ratio')} off it beyond noise (lack-of-fit F test, p "
@@ -218,7 +249,7 @@ def service_figure(study: Evidence, phase: str, fit: FitResult) -> Block | None:
 
 def figure_factors(fit: FitResult) -> tuple[str, str] | None:
     """The two numeric factors with the largest effects, the one with more levels on the axis; None if fewer."""
-    shares = fit.anova.effects()["share"] if fit.anova is not None else {}
+    shares: dict[Any, float] = fit.anova.effects()["share"].to_dict() if fit.anova is not None else {}
     numeric = [name for name in fit.measurements.numeric if fit.measurements.frame[name].nunique() > 1]
     numeric.sort(key=lambda name: -float(shares.get(name, 0.0)))
     if len(numeric) < 2:
@@ -259,8 +290,8 @@ def request_formula(study: Evidence) -> Iterator[Block]:
 
 def pacing_paragraph(study: Evidence) -> Block:
     """What idle gaps do to service times, and which service time the predictions use."""
-    ratio, reference = study.profile.pacing, study.plan.tables.fit.reference_pacing
-    used = next((fit.model.reference.get(PACING) for fit in study.fits.values()), None) or reference
+    ratio = study.profile.pacing
+    used = next((fit.model.reference.get(PACING) for fit in study.fits.values()), None)
     uses = f"The predictions use the service times {pacing_phrase(str(used))}." if used else ""
     if ratio is None:
         return paragraph("Service times were measured with one pacing only. {uses}", uses=uses)

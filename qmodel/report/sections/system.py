@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qmodel.policy import make_policy
 from qmodel.report.document import Block, Column, Table, bullets, paragraph, prose, section
 from qmodel.report.inline import Content
-from qmodel.report.names import counted, exit_name, policy_name, sentence_start, words
+from qmodel.report.names import counted, exit_name, is_or_are, policy_name, sentence_start, setting_value, words
 from qmodel.report.quantity import Quantity
 from qmodel.report.sections.evidence import Evidence
 from qmodel.study.plan import SettingTable
@@ -58,7 +58,7 @@ def blocks(study: Evidence) -> Iterator[Block]:
         "policy shares it. @tab:classes lists the classes; the policies are:",
         target=target_words(study),
         device=study.device,
-        threads=counted(int(study.machine["threads"]), "thread"),
+        threads=counted(study.plan.threads, "thread"),
     )
     yield bullets([policy_line(policy) for policy in study.plan.tables.policies])
     yield classes_table(study)
@@ -70,6 +70,8 @@ def blocks(study: Evidence) -> Iterator[Block]:
 def target_words(study: Evidence) -> Content:
     """The target with what it is."""
     kind = study.target
+    if not kind:
+        return prose("requests whose service times the scenario gives")
     return prose("*{name}*" + (f", {TARGETS[kind]}," if kind in TARGETS else ""), name=words(kind))
 
 
@@ -106,14 +108,17 @@ def classes_table(study: Evidence) -> Table:
     return Table(
         "tab:classes",
         prose(
-            "The request classes. Arrivals are Poisson; mean and squared coefficient of variation ($C_S^2$) "
-            "of the service time are those of the fitted function (@sec:service), without early exit."
+            "The request classes. Arrivals are Poisson; mean and squared coefficient of variation ($C_S^2$) of the "
+            "service time are {source}, without early exit.",
+            source=prose("those of the fitted function (@sec:service)")
+            if study.fits
+            else "as the scenario gives them",
         ),
         (
             Column("Class"),
             Column("Share of arrivals", "ratio"),
             Column("A request asks for"),
-            Column("Mean service (fitted)", "s"),
+            Column("Mean service (fitted)" if study.fits else "Mean service (given)", "s"),
             Column(prose("$C_S^2$"), digits=2),
             Column("Priority", kind="integer", align="right"),
             Column("SLO"),
@@ -123,7 +128,7 @@ def classes_table(study: Evidence) -> Table:
     )
 
 
-def factor_words(factors: dict[str, Distribution]) -> str:
+def factor_words(factors: Mapping[str, Distribution]) -> str:
     """What a request asks for: each factor with its levels and their probabilities."""
     return "; ".join(f"{COLUMN_NAMES.get(name, words(name))} {law_words(law)}" for name, law in factors.items())
 
@@ -148,9 +153,9 @@ def slo_words(slo: dict[str, float]) -> str:
     """The objectives of a class in words.
 
     >>> slo_words({"response_p95_s": 0.03}).replace("\\u00a0", " ")
-    'p95 ≤ 30.0 ms'
+    'p95 ≤ 30 ms'
     """
-    return "; ".join(f"{slo_metric(name)} ≤ {Quantity(limit, 's')}" for name, limit in slo.items()) or "none"
+    return "; ".join(f"{slo_metric(name)} ≤ {setting_value(limit, 's')}" for name, limit in slo.items()) or "none"
 
 
 def slo_metric(name: str) -> str:
@@ -192,7 +197,8 @@ def setting_words(table: SettingTable) -> str:
     if above is None:
         return f"{what}, always"
     back = f", until fewer than {below} are there" if below is not None else ""
-    return f"{what} while more than {counted(above, 'request')} {'is' if above == 1 else 'are'} in the system as a service starts, itself included{back}"
+    present = f"{counted(above, 'request')} {is_or_are(above)} in the system"
+    return f"{what} while more than {present} as a service starts, itself included{back}"
 
 
 def kind_words(kind: str, given: dict[str, Any]) -> str:
@@ -232,7 +238,7 @@ def reality(study: Evidence) -> Iterator[Content]:
         yield prose(
             "*Not real:* the users. Arrivals and sizes are drawn beforehand from the classes above, {seconds} "
             "a run, and sent by a client on the same machine; there is no network.",
-            seconds=Quantity(seconds, "s"),
+            seconds=setting_value(seconds, "s"),
         )
     else:
         yield prose("*Real:* the computation whose times were measured.")

@@ -8,7 +8,7 @@ import numpy as np
 
 from qmodel.report.document import Block, author, bullets, paragraph, prose, section
 from qmodel.report.inline import Content
-from qmodel.report.names import counted, is_or_are, listed, words
+from qmodel.report.names import counted, is_or_are, listed, setting_value, words
 from qmodel.report.quantity import Quantity
 from qmodel.report.sections.assumptions import LEVEL, median_step
 from qmodel.report.sections.evidence import MEAN, Evidence
@@ -46,6 +46,8 @@ def machine(study: Evidence) -> Iterator[Content]:
 
 def cells(study: Evidence) -> Iterator[Content]:
     """Scattered and failed cells, drift."""
+    if not study.profiled:
+        return
     scattered = [cell for cell in study.profile.cells if cell.status == "ok" and not cell.valid]
     if scattered:
         yield prose(
@@ -133,7 +135,7 @@ def live_runs(study: Evidence) -> Iterator[Content]:
     yield prose(
         "*Run length.* Each live run has {seconds} of arrivals; intervals of means reach {half} to either "
         "side in the median{endless}.",
-        seconds=Quantity(study.plan.tables.live.seconds, "s"),
+        seconds=setting_value(study.plan.tables.live.seconds, "s"),
         half=Quantity(float(half), "ratio"),
         endless=f", and {counted(endless, 'metric')} of {len(rows)} {is_or_are(endless)} without a finite interval"
         if endless

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qmodel.report.document import Block, Column, Table, bullets, finding, paragraph, prose, section, warning
+from qmodel.report.document import Block, Column, Table, finding, paragraph, prose, section, warning
 from qmodel.report.figures import latency_against_load, predicted_against_measured, response_times
 from qmodel.report.names import (
     class_name,
@@ -20,7 +20,7 @@ from qmodel.report.names import (
     strategy_name,
 )
 from qmodel.report.quantity import Estimate, Quantity
-from qmodel.report.sections.evidence import MEAN, Evidence
+from qmodel.report.sections.evidence import MEAN, Evidence, settings_of
 from qmodel.report.sections.findings import inside_count
 from qmodel.study.plan import Setting
 
@@ -117,6 +117,7 @@ def comparison_table(label: str, caption: Any, rows: pd.DataFrame, by_class: boo
         )
         for _, row in rows.iterrows()
     ]
+    shared = tuple(map(float, (*rows.predicted, *rows.measured)))
     return Table(
         label,
         caption,
@@ -125,9 +126,9 @@ def comparison_table(label: str, caption: Any, rows: pd.DataFrame, by_class: boo
             Column("Early exit", sparse=True),
             *((Column("Class", sparse=True),) if by_class else ()),
             Column(prose("Load $rho$"), decimals=2),
-            Column("Predicted", "s"),
+            Column("Predicted", "s", beside=shared),
             Column("Method"),
-            Column("Measured [95 % interval]", "s", align="right"),
+            Column("Measured [95 % interval]", "s", align="right", beside=shared),
             Column("Error", "ratio", signed=True),
             Column("Prediction"),
         ),
@@ -158,15 +159,14 @@ def rejected_runs(study: Evidence) -> Iterator[Block]:
     """Runs that must not be used."""
     if not study.rejected:
         return
+    count = len(study.rejected)
     yield warning(
         "{count} rejected because the client sent its requests too late; {they} not counted below.",
-        count=counted(len(study.rejected), "live run was", "live runs were"),
-        they="it is" if len(study.rejected) == 1 else "they are",
+        count=counted(count, "live run was", "live runs were"),
+        they="it is" if count == 1 else "they are",
     )
-    yield bullets(
-        prose("{setting}: {why}.", setting=sentence_start(setting_name(setting)), why=why)
-        for setting, why in study.rejected.items()
-    )
+    rows = [(sentence_start(setting_name(setting)), why) for setting, why in study.rejected.items()]
+    yield Table("tab:rejected", "Rejected live runs.", (Column("Run"), Column("Why")), tuple(rows))
 
 
 def setting_name(setting: Setting) -> str:
@@ -187,12 +187,12 @@ def score_table(study: Evidence) -> Table:
         here = rows[(rows.policy == policy) & (rows.exit == setting)]
         if len(here):
             cells.append((strategy_name(policy, setting), *(score(here[here.metric == m]) for m in metrics)))
-    cells.append(("all of them", *(score(rows[rows.metric == m]) for m in metrics)))
+    cells.append(("all strategies", *(score(rows[rows.metric == m]) for m in metrics)))
     return Table(
         "tab:score",
         "Predictions inside the 95 % interval of their measurement, over all loads and classes (and all "
         "requests together), with the median size of the relative error in brackets.",
-        (Column("Strategy"), *(Column(sentence_start(short_metric(m)), align="right") for m in metrics)),
+        (Column("Strategy"), *(Column(short_metric(m), align="right") for m in metrics)),
         tuple(cells),
         notes=("A dash: no interval is finite, or all runs were rejected.",)
         if any("—" in str(c) for c in cells)
@@ -231,7 +231,10 @@ def verdict(study: Evidence) -> Block:
         )
     width = median_width(means)
     share = inside / judged
-    wide = f"The intervals reach {Quantity(width, 'ratio')} to either side in the median, so smaller errors would not be seen."
+    wide = (
+        f"The intervals reach {Quantity(width, 'ratio')} to either side in the median, so smaller errors would not "
+        f"be seen."
+    )
     if inside == judged:
         return finding(
             "**Verdict.** All {judged} predicted means lie inside their 95 % intervals: the live runs give no "
@@ -271,11 +274,12 @@ def outside_words(means: pd.DataFrame) -> str:
     missed = usable[~usable.inside.astype(bool)]
     if missed.empty:
         return ""
-    worst = missed.loc[missed.relative_error.abs().idxmax()]
+    worst = missed.iloc[int(missed.relative_error.abs().to_numpy().argmax())]
     where = setting_name(Setting(worst.policy, worst.exit, worst.load))
     by = Quantity(worst.relative_error, "ratio", signed=True)
-    clean = usable.groupby(["policy", "exit"]).inside.apply(lambda s: bool(s.astype(bool).all()))
-    good = [strategy_name(p, e) for (p, e), whole in clean.items() if whole]
+    lost = {(setting.policy, setting.exit) for setting in settings_of(missed)}
+    seen = dict.fromkeys((setting.policy, setting.exit) for setting in settings_of(usable))
+    good = [strategy_name(*strategy) for strategy in seen if strategy not in lost]
     text = f"The largest miss is {by}, for {class_name(worst['class'])} under {where}."
     if good:
         text += f" No prediction lies outside under {listed(good)}."
