@@ -21,6 +21,7 @@ from qmodel.fit.assumptions import Check, check_residuals
 from qmodel.fit.cells import Array
 from qmodel.fit.table import Measurements
 from qmodel.fit.wording import listed
+from qmodel.service.terms import level_text
 
 Transform = Literal["log", "none"]
 
@@ -39,7 +40,8 @@ class Anova:
 
     `table`: one row an effect (factor, `a:b` interactions, block, Residual) with sum_sq, df, F, PR(>F), share.
     `checks`: the assumptions. `remedies`: other analyses by name, done where an assumption failed.
-    `data` holds what was analysed: factors f0, f1, ..., the response y, its residuals and fitted values.
+    `data` holds what was analysed: factors f0, f1, ..., the response y, its residuals and fitted values;
+    `effect_codes` are the effects in these names and `levels` the words for each factor's codes.
     """
 
     table: pd.DataFrame
@@ -50,6 +52,8 @@ class Anova:
     notes: tuple[str, ...] = ()
     data: pd.DataFrame = field(default_factory=pd.DataFrame)
     factors: tuple[str, ...] = ()
+    effect_codes: tuple[tuple[str, ...], ...] = ()
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def sound(self) -> bool:
@@ -111,7 +115,10 @@ def analyse(
     table = _named(_anova(fitted, type), names, data["y"])
     data = data.assign(residual=np.asarray(fitted.resid), fitted=np.asarray(fitted.fittedvalues))
     checks = check_residuals(data, [f for f in names if f != BLOCK], transform)
-    result = Anova(table, type, transform, checks, {}, tuple(notes), data, tuple(names.values()))
+    levels = {name: _level_words(measurements.frame[name]) for code, name in names.items() if code != BLOCK}
+    result = Anova(
+        table, type, transform, checks, {}, tuple(notes), data, tuple(names.values()), tuple(effects), levels
+    )
     if result.sound or not remedies:
         return result
     return _with_remedies(result, measurements, formula, effects, names, order)
@@ -133,6 +140,16 @@ def _prepared(measurements: Measurements, transform: Transform) -> tuple[pd.Data
     if "run_order" in frame:
         data["run_order"] = frame["run_order"].to_numpy(float)
     return data.reset_index(drop=True), names, notes
+
+
+def _level_words(values: pd.Series) -> tuple[str, ...]:
+    """A word for each code: the level, or the range of a group of levels."""
+    present = np.sort(values.unique())
+    codes = _codes(values, "", [])
+    if codes.max() + 1 == len(present):
+        return tuple(level_text(present).tolist())
+    grouped = values.groupby(codes).agg(["min", "max"])
+    return tuple(f"{low:g} to {high:g}" for low, high in grouped.to_numpy())
 
 
 def _codes(values: pd.Series, name: str, notes: list[str]) -> np.ndarray:

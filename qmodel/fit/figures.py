@@ -28,7 +28,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#666666"
-WIDE = 20.0
+WIDE = 8.0
 """An axis whose largest value is more than this many times its smallest is logarithmic."""
 
 STYLE: dict[Any, Any] = {
@@ -229,7 +229,7 @@ def _error_panel(axes: Axes, result: FitResult, factor: str) -> None:
     x = np.asarray(result.cells.levels[factor])
     error = 100.0 * relative_errors(result)
     if result.cells.noise.known:
-        typical = 200.0 * np.sqrt(result.cells.noise.scv / np.median(result.cells.count))
+        typical = 200.0 * np.sqrt(np.median(result.cells.mean_variance))
         axes.axhspan(-typical, typical, color="#EDEDED", label="twice the noise of a cell's mean")
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), fontsize=7.5)
     axes.axhline(0.0, color=GREY, lw=0.8)

@@ -13,7 +13,6 @@ from qmodel.fit.selection import validate, within_one_standard_error
 from qmodel.service.model import ServiceModel
 from qmodel.service.terms import Term
 
-
 IRRELEVANT = 0.01
 """An error at left-out levels that grows by less than this share has not grown."""
 

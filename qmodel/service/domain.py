@@ -84,9 +84,9 @@ class Domain:
         ]
         unknown = [name for name in levels if name not in self.spans]
         messages += [f"{name} is not a factor of this model: its effect is not in it" for name in unknown]
-        return messages + self._memory(levels)
+        return messages + self.memory(levels)
 
-    def _memory(self, levels: Mapping[str, Any]) -> list[str]:
+    def memory(self, levels: Mapping[str, Any]) -> list[str]:
         """A message where `levels` ask for at least what a cell that ran out of memory asked for."""
         for cell in self.out_of_memory:
             if all(name in levels and _reaches(levels[name], level) for name, level in cell.items()):

@@ -52,7 +52,7 @@ def test_chosen_axes(result):
     top, bottom = fit_against_data(result, factor="steps", by="pacing").axes
     assert bottom.get_xlabel() == "steps" and top.get_legend().get_title().get_text() == "pacing"
     assert "batch_size = 4" in top.get_title()
-    assert bottom.get_xscale() == "linear"
+    assert bottom.get_xscale() == "log"
     with pytest.raises(InputError, match="'stpes' is not a factor; did you mean 'steps'"):
         fit_against_data(result, factor="stpes")
 

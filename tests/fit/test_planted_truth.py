@@ -73,7 +73,7 @@ def test_predictions_lie_in_their_intervals(n):
     assert band(n, 0.95)[0] <= hits <= band(n, 0.95)[1]
 
 
-@pytest.mark.parametrize("n", seeds(40, 500))
+@pytest.mark.parametrize("n", seeds(20, 500))
 def test_the_planted_form_is_chosen(n):
     """The nested model is kept and no smaller one: the two needed terms always, extra ones seldom."""
     chosen = [set(fit_measurements(planted(s), analysis=False).model.form.labels) for s in range(n)]
@@ -81,7 +81,7 @@ def test_the_planted_form_is_chosen(n):
     assert np.mean([terms == set(TERMS) for terms in chosen]) > 0.6
 
 
-@pytest.mark.parametrize("n", seeds(20, 500))
+@pytest.mark.parametrize("n", seeds(10, 500))
 def test_a_further_term_is_chosen_when_it_is_there(n):
     more = COEFFICIENTS | {"batch_size": 0.0006}
     chosen = [
@@ -102,7 +102,7 @@ def test_noise_comes_back(n):
     assert np.std(quantiles) == pytest.approx(0.05, rel=0.15)
 
 
-@pytest.mark.parametrize("n", seeds(30, 500))
+@pytest.mark.parametrize("n", seeds(10, 500))
 def test_shuffled_responses_predict_nothing(n):
     """Whatever is chosen, it explains next to nothing."""
     for s in range(n):
