@@ -72,24 +72,17 @@ def _request(values: tuple[float, ...], names: tuple[str, ...]) -> Request:
 
 def own(policy: Policy, requests: Requests) -> tuple[Own, Callback | None]:
     """The policy's rank over these requests; with the callback when it had to stay Python."""
-    from qmodel.simulation.kernels.rank import Own
+    from qmodel.simulation.kernels.rank import SEEN, SEEN_FIELDS, Own
 
     names = tuple(served.name for served in requests.classes)
-    columns = (
-        requests.arrival_s,
-        requests.size_s.copy(),
-        requests.predicted_s.copy(),
-        requests.priority,
-        requests.weight,
-        requests.deadline_s,
-        requests.lottery,
-        requests.class_index.astype(float),
-    )
+    seen = np.empty(len(requests), dtype=SEEN)
+    for name in SEEN_FIELDS:
+        seen[name] = getattr(requests, name)
     function: Any = compile_rank(policy)
-    if function is None or not _agrees(function, policy, columns, names):
+    if function is None or not _agrees(function, policy, seen, names):
         function = Callback(policy, names)
     callback = function if isinstance(function, Callback) else None
-    return Own(function, np.zeros(1, dtype=np.int64), *columns), callback
+    return Own(function, np.zeros(1, dtype=np.int64), seen), callback
 
 
 def compile_rank(policy: Policy) -> Any | None:
@@ -129,10 +122,10 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-def _agrees(function: Any, policy: Policy, columns: tuple, names: tuple[str, ...]) -> bool:
+def _agrees(function: Any, policy: Policy, seen: np.ndarray, names: tuple[str, ...]) -> bool:
     """Whether the compiled rank is what Python says, on a few requests at two ages."""
-    for row in np.linspace(0, columns[0].size - 1, PROBES).astype(int):
-        values = tuple(float(column[row]) for column in columns)
+    for row in np.linspace(0, seen.size - 1, PROBES).astype(int):
+        values = seen[row].tolist()
         for attained in (0.0, 0.6 * values[1]):
             try:
                 expected = float(policy.rank(_request(values, names), attained))

@@ -187,8 +187,9 @@ def _order(policy: Policy, requests: Requests, rules: Rules, log: Log) -> list[s
     if form is None and not policy.preemptive:
         form = rank.Form(first_ranks(policy, requests), 0.0, math.inf, NOTHING, NOTHING, False)
     look = float(requests.service_s.mean()) / LOOKS_PER_SERVICE
-    if form is not None and _short_way(form, requests, rules):
-        serve_on_one(requests.demand, form.key, form.slope, policy.preemptive, log)
+    plain = rules.servers == 1 and rules.condition is None and not requests.mark.size
+    if form is not None and plain and form.slope >= 0 and not form.thresholds.size:
+        serve_on_one(requests.demand, form, policy.preemptive, log)
         return []
     if form is not None:
         falls = policy.preemptive and form.slope < 0
@@ -197,15 +198,12 @@ def _order(policy: Policy, requests: Requests, rules: Rules, log: Log) -> list[s
         return [_looks(look)] if falls else []
     own, callback = own_rank.own(policy, requests)
     rises = own_rank.rises(own, requests)
-    ordered.serve(requests.demand, own, Order(True, NOTHING, look if rises else math.inf), *arguments)
+    if plain and not rises:
+        serve_on_one(requests.demand, own, True, log)
+    else:
+        ordered.serve(requests.demand, own, Order(True, NOTHING, look if rises else math.inf), *arguments)
     own_rank.check(own, callback, policy)
     return [*([_looks(look)] if rises else []), *([] if callback is None else [PYTHON_RANK])]
-
-
-def _short_way(form: rank.Form, requests: Requests, rules: Rules) -> bool:
-    """Whether the loop for one server and a rank that never gets worse will do."""
-    plain = rules.servers == 1 and rules.condition is None and not requests.mark.size
-    return plain and form.slope >= 0 and not form.thresholds.size and not form.limit.size
 
 
 PYTHON_RANK = "the rank could not be compiled and was called in Python, which is slower"

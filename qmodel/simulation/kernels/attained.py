@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qmodel.simulation.kernels.columns import Control, Demand, Floats, Log, mark_of
+from qmodel.simulation.kernels.columns import Control, Demand, Floats, Log
 from qmodel.simulation.kernels.compiled import compiled
 from qmodel.simulation.kernels.servers import is_long
 
@@ -82,7 +82,7 @@ def serve_least_attained(demand: Demand, control: Control, log: Log) -> None:
     top = NONE
     arrived = departed = 0
     now = 0.0
-    long = False
+    long, marked = False, demand.mark.size > 0
     while departed < count:
         upcoming = demand.arrival_s[arrived] if arrived < count else np.inf
         target, reached = 0.0, np.inf
@@ -101,7 +101,9 @@ def serve_least_attained(demand: Demand, control: Control, log: Log) -> None:
                 groups.members[top] += groups.members[top + 1]
                 continue
             groups.root[top] = merge(forest, forest.left[request], forest.right[request])
-            mark = mark_of(demand, log, request)
+            mark = 1.0
+            if marked:
+                mark = demand.long_mark[request] if log.reduced[request] else demand.mark[request]
             if mark < 1.0 and np.isnan(log.delivered_s[request]):
                 log.delivered_s[request] = now
                 groups.root[top] = insert(forest, groups.root[top], request, work[request])
@@ -127,6 +129,8 @@ def serve_least_attained(demand: Demand, control: Control, log: Log) -> None:
             long = is_long(arrived - departed, long, control)
             log.start_s[request], log.reduced[request] = now, long
             work[request] = demand.long_s[request] if long else demand.service_s[request]
-            first_stop = mark_of(demand, log, request) * work[request]
+            first_stop = work[request]
+            if marked:
+                first_stop *= demand.long_mark[request] if long else demand.mark[request]
             groups.root[top] = insert(forest, groups.root[top], request, first_stop)
             groups.members[top] += 1

@@ -10,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qmodel.simulation.kernels.compiled import inlined
-
 Floats = NDArray[np.float64]
 NEVER = np.iinfo(np.int64).max
 """An `above` that no queue reaches: there is no queue condition."""
@@ -53,14 +51,6 @@ class Log(NamedTuple):
     delivered_s: Floats
     reduced: NDArray[np.bool_]
     preemptions: NDArray[np.int64]
-
-
-@inlined
-def mark_of(demand: Demand, log: Log, request: int) -> float:
-    """Share of the service, in the mode it began in, after which the result is out."""
-    if demand.mark.size == 0:
-        return 1.0
-    return demand.long_mark[request] if log.reduced[request] else demand.mark[request]
 
 
 def blank_log(n: int) -> Log:

@@ -30,19 +30,26 @@ class Form(NamedTuple):
 class Own(NamedTuple):
     """A user's rank, and all that it may look at; `class_index` stands for the class's name.
 
-    `faults[0]` becomes 1 + the first request whose rank was not a number.
+    `faults[0]` becomes 1 + the first request whose rank was not a number. `seen` has one row of SEEN a request.
     """
 
     function: Any
     faults: NDArray[np.int64]
-    arrival_s: Floats
-    size_s: Floats
-    predicted_s: Floats
-    priority: Floats
-    weight: Floats
-    deadline_s: Floats
-    lottery: Floats
-    class_index: Floats
+    seen: Any
+
+
+SEEN_FIELDS = (
+    "arrival_s",
+    "size_s",
+    "predicted_s",
+    "priority",
+    "weight",
+    "deadline_s",
+    "lottery",
+    "class_index",
+)
+# np.record, so that rows have attributes without the compiler too
+SEEN = np.dtype((np.record, np.dtype([(name, np.float64) for name in SEEN_FIELDS])))
 
 
 def rank_of(order: Form | Own, request: int, attained: float) -> float:
@@ -67,15 +74,16 @@ def _form_rank(form: Form, request: int, attained: float) -> float:
 
 
 def _own_rank(own: Own, request: int, attained: float) -> float:
+    row = own.seen[request]
     value = own.function(
-        own.arrival_s[request],
-        own.size_s[request],
-        own.predicted_s[request],
-        own.priority[request],
-        own.weight[request],
-        own.deadline_s[request],
-        own.lottery[request],
-        own.class_index[request],
+        row.arrival_s,
+        row.size_s,
+        row.predicted_s,
+        row.priority,
+        row.weight,
+        row.deadline_s,
+        row.lottery,
+        row.class_index,
         attained,
     )
     if np.isnan(value):
@@ -93,8 +101,9 @@ def _form_shrink(form: Form, request: int, factor: float) -> None:
 
 
 def _own_shrink(own: Own, request: int, factor: float) -> None:
-    own.size_s[request] *= factor
-    own.predicted_s[request] *= factor
+    row = own.seen[request]
+    row.size_s *= factor
+    row.predicted_s *= factor
 
 
 @overload(rank_of, strict=False, jit_options={"forceinline": True})
@@ -113,7 +122,7 @@ def own_rise(own: Own, requests: NDArray[np.int64], ages: int) -> bool:
     for request in requests:
         before = rank_of(own, request, 0.0)
         for step in range(1, ages):
-            rank = rank_of(own, request, own.size_s[request] * step / ages)
+            rank = rank_of(own, request, own.seen[request].size_s * step / ages)
             if rank > before:
                 return True
             before = rank

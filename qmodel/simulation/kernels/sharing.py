@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qmodel.simulation.kernels.columns import Control, Demand, Floats, Log, mark_of
+from qmodel.simulation.kernels.columns import Control, Demand, Floats, Log
 from qmodel.simulation.kernels.compiled import compiled
 from qmodel.simulation.kernels.heap import pop, push
 from qmodel.simulation.kernels.servers import is_long
@@ -44,7 +44,7 @@ def serve_by_sharing(
     work = np.zeros(count)
     inside = queued = arrived = departed = 0
     weight_inside = virtual = now = 0.0
-    long = False
+    long, marked = False, demand.mark.size > 0
     while departed < count:
         upcoming = demand.arrival_s[arrived] if arrived < count else np.inf
         rate = speed(server_count, inside, weight_inside, weighted) if inside > 0 else 1.0
@@ -53,7 +53,9 @@ def serve_by_sharing(
             virtual, now = tags[0], max(leaving, now)
             request = sharers[0]
             inside = pop(tags, sharers, inside)
-            mark = mark_of(demand, log, request)
+            mark = 1.0
+            if marked:
+                mark = demand.long_mark[request] if log.reduced[request] else demand.mark[request]
             if mark < 1.0 and np.isnan(log.delivered_s[request]):
                 log.delivered_s[request] = now
                 rest = (1.0 - mark) * work[request] / weight[request]
@@ -78,6 +80,8 @@ def serve_by_sharing(
             long = is_long(arrived - departed, long, control)
             log.start_s[request], log.reduced[request] = now, long
             work[request] = demand.long_s[request] if long else demand.service_s[request]
-            first = mark_of(demand, log, request) * work[request] / weight[request]
+            first = work[request] / weight[request]
+            if marked:
+                first *= demand.long_mark[request] if long else demand.mark[request]
             inside = push(tags, sharers, inside, virtual + first, request)
             weight_inside += weight[request]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qmodel.simulation.kernels.columns import Control, Demand, Floats, Log, mark_of
+from qmodel.simulation.kernels.columns import Control, Demand, Floats, Log
 from qmodel.simulation.kernels.compiled import compiled
 from qmodel.simulation.kernels.heap import pop, precedes, push
 from qmodel.simulation.kernels.rank import Form, Own, rank_of, shrink
@@ -53,7 +53,7 @@ def serve(
     step_s, total, size = np.zeros(count), np.zeros(count), steps.size_s.copy()
     queued = arrived = departed = 0
     serving, now = NOBODY, 0.0
-    long = False
+    long, marked = False, demand.mark.size > 0
     while departed < count:
         if serving == NOBODY and queued == 0:
             now = max(now, demand.arrival_s[arrived])
@@ -96,7 +96,10 @@ def serve(
         attained = size[serving] * done[serving] / total[serving]
         now += step_s[serving]
         done[serving] += 1
-        due = np.ceil(mark_of(demand, log, serving) * total[serving] - ROUNDING)
+        due = total[serving]
+        if marked:
+            mark = demand.long_mark[serving] if log.reduced[serving] else demand.mark[serving]
+            due = np.ceil(mark * due - ROUNDING)
         if done[serving] == max(1.0, due):
             log.delivered_s[serving] = now
         if done[serving] >= total[serving]:
