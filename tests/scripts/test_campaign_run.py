@@ -124,7 +124,7 @@ def test_long_visits_that_do_not_fit_are_left_and_shorter_ones_still_made(tmp_pa
 
 
 def test_a_call_that_outlasts_every_forecast_ends_with_the_budget(tmp_path):
-    done = subprocess.run([sys.executable, "-c", CHILD.format(call_s=300.0, budget_s=3.0, root=ROOT, out=tmp_path)],
+    done = subprocess.run([sys.executable, "-c", CHILD.format(call_s=300.0, budget_s=5.0, root=ROOT, out=tmp_path)],
                           capture_output=True, text=True, timeout=60)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "the budget is over in the middle of a call" in done.stderr
@@ -137,6 +137,7 @@ sys.path[:0] = ["{root}/scripts", "{root}"]
 from campaign.clock import Clock
 from campaign.session import Settings, measure
 from pathlib import Path
+import torch
 from tests.scripts import pretend
 settings = Settings(Path("{out}"), device="cpu", resume=True)
 outcome = measure(pretend.stage(call_s={call_s}), settings, Clock({budget_s}))
