@@ -71,7 +71,8 @@ def capacity(scenario: Scenario, asking: Asking | None = None, precision: float 
     asking = Asking(
         given.method, tuple(p for p in percents if p is not None) or (50.0,), given.requests, given.seed
     )
-    low, high, limit = 0.0, scenario.rate / scenario.utilisation * scenario.system.servers, None
+    # just inside the rate at which services of full length fill the servers; a queue condition may carry more
+    low, high, limit = 0.0, 0.999 * scenario.rate / scenario.utilisation, None
     while _fits(scenario, high, asking) == "met":
         low, high = high, 2.0 * high
     while high - low > precision * high:

@@ -32,6 +32,8 @@ EXPLAINS = {
     "theory": "what theory idealises: steps that cannot be divided or interrupted",
 }
 LONG_RUN_REQUESTS = 200_000
+STEPS = ("steps", "output_tokens")
+"""Columns that say in how many indivisible steps a request is served; a prefill counts as one token's step."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,10 @@ def _replayed(scenario: Scenario, requests: pd.DataFrame, factor: NDArray[np.flo
     names = [request_class.name for request_class in scenario.classes]
     long = "_long" if "size_s_long" in requests else ""
     size, size_long = requests.size_s.to_numpy(), requests["size_s" + long].to_numpy()
-    steps = {} if "steps" not in requests else {
-        "grain_s": size * factor / requests.steps.to_numpy(),
-        "grain_long_s": size_long * factor / requests["steps" + long].to_numpy(),
+    unit = next((name for name in STEPS if name in requests), None)
+    steps = {} if unit is None else {
+        "grain_s": size * factor / requests[unit].to_numpy(),
+        "grain_long_s": size_long * factor / requests[unit + long].to_numpy(),
     }  # fmt: skip
     replayed = replay(
         scenario,

@@ -32,12 +32,8 @@ class TokenService:
     decode: ServiceModel
 
     def __post_init__(self) -> None:
-        for phase, model, length in (
-            ("prefill", self.prefill, "input_tokens"),
-            ("decode", self.decode, "context_tokens"),
-        ):
-            if length not in model.factors:
-                raise InputError(f"{phase} model", f"has no factor {length}", "fit it over that factor")
+        if "input_tokens" not in self.prefill.factors:
+            raise InputError("prefill model", "has no factor input_tokens", "fit it over that factor")
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -69,7 +65,8 @@ class TokenService:
             )
         rest = {name: level for name, level in levels.items() if name not in LENGTHS} | {"batch_size": 1}
         contexts = float(levels["input_tokens"]) + np.arange(1, steps + 1)
-        decoded = float(np.sum(self.decode.predict({**rest, "context_tokens": contexts}))) if steps else 0.0
+        each = self.decode.predict({**rest, "context_tokens": contexts}) if steps else 0.0
+        decoded = float(np.broadcast_to(each, steps).sum())  # one number where the context makes no difference
         return self.first_token({**rest, "input_tokens": levels["input_tokens"]}) + decoded
 
     def outside_domain(self, levels: Mapping[str, Any]) -> list[str]:
