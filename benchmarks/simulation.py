@@ -58,26 +58,31 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
+def speed(count: int, work: Callable[[], object]) -> float:
+    """M customers per CPU second."""
+    return count / cpu_seconds(work) / 1e6
+
+
 def main(count: int) -> None:
-    rows: list[tuple[str, Policy, Callable[..., float] | None]] = [
-        ("FCFS", FCFS(), bare_loops.fcfs),
-        ("PS", PS(), bare_loops.ps),
-        ("preemptive priority", PreemptivePriority(), bare_loops.preemptive_priority),
-        ("SRPT", SRPT(), bare_loops.srpt),
-        ("LAS", LAS(), None),
-        ("SRPT, user's rank", Remaining(), bare_loops.srpt),
+    rows: list[tuple[str, Policy, str]] = [
+        ("FCFS", FCFS(), "FCFS"),
+        ("PS", PS(), "PS"),
+        ("preemptive priority", PreemptivePriority(), "preemptive priority"),
+        ("SRPT", SRPT(), "SRPT"),
+        ("SRPT, user's rank", Remaining(), "SRPT"),
+        ("LAS", LAS(), ""),
     ]
-    print(f"{count:,} customers, M customers per CPU second, best of {ROUNDS}")
-    print(f"{'':22}{'simulate':>10}{'bare loop':>11}{'ratio':>8}")
+    rng = np.random.default_rng(1)
+    print(f"{count:,} customers, M customers per CPU second, best of {ROUNDS}; in brackets simulate / bare loop")
+    print(f"{'':22}{'simulate':>10}{'bare, np.random':>20}{'bare, Generator':>20}")
     for name, policy, loop in rows:
         question = scenario(policy)
-        ours = count / cpu_seconds(lambda question=question: simulate(question, requests=count)) / 1e6
-        if loop is None:
-            print(f"{name:22}{ours:10.2f}")
-            continue
-        rng = np.random.default_rng(1)
-        bare = count / cpu_seconds(lambda rng=rng, loop=loop: loop(rng, RATE, count)) / 1e6
-        print(f"{name:22}{ours:10.2f}{bare:11.2f}{ours / bare:8.2f}")
+        ours = speed(count, lambda question=question: simulate(question, requests=count))
+        line = f"{name:22}{ours:10.2f}"
+        for loops in (bare_loops.numba_loops, bare_loops.generator_loops) if loop else ():
+            bare = speed(count, lambda loops=loops, loop=loop: loops[loop](rng, RATE, count))
+            line += f"{bare:13.2f} ({ours / bare:4.2f})"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

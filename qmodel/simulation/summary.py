@@ -46,7 +46,7 @@ class Series:
     met: NDArray[np.bool_] | None
     reduced: NDArray[np.bool_] | None
 
-    def of(self, chosen: NDArray[np.bool_] | slice) -> Series:
+    def of(self, chosen: NDArray[np.int64] | slice) -> Series:
         """The chosen requests alone."""
         kept: dict[str, Any] = {n: None if v is None else v[chosen] for n, v in vars(self).items()}
         return Series(**kept)
@@ -144,7 +144,7 @@ def by_class(part: Series, classes: int, percentiles: Sequence[float]) -> list[t
     """Number and metrics of all requests, then of those of each class."""
     if classes == 1:
         return [(len(part), class_metrics(part, percentiles))] * 2
-    parts = [part, *(part.of(part.class_index == index) for index in range(classes))]
+    parts = [part, *(part.of(np.flatnonzero(part.class_index == index)) for index in range(classes))]
     return [(len(each), class_metrics(each, percentiles)) for each in parts]
 
 
