@@ -29,7 +29,7 @@ class Column:
 
     `kind` "significant" gives each cell its own decimals (coefficients over many decades), "p-value" bounds
     the very small. `signed` shows the plus. `sparse` leaves out a value that repeats the one above it. `beside`
-    are the numbers of columns next to it, with which it shares its scale and decimals.
+    are the numbers of several columns that share one scale and one number of decimals.
     """
 
     header: Contentlike
@@ -146,7 +146,7 @@ def numbers_in(cells: Iterable[Cell]) -> list[float]:
 def column_scale(column: Column, cells: Sequence[Cell]) -> tuple[Scale, int]:
     """The scale and the decimals that a column's numbers share."""
     shared = [c for c in cells if getattr(c, "unit", "") in ("", column.unit)]
-    numbers = [*numbers_in(shared), *column.beside]
+    numbers = list(column.beside) or numbers_in(shared)
     scale = quantity.scale_for(numbers, column.unit, column.digits)
     if column.decimals is not None:
         return scale, column.decimals

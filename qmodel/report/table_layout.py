@@ -14,7 +14,7 @@ GAP = 2.4
 WRAPS_FROM = 18
 """Columns of words at least this wide may wrap."""
 
-LONG_ROWS = 22
+LONG_ROWS = 14
 """Tables with more rows run over pages; shorter ones stay in one piece."""
 
 

@@ -178,14 +178,17 @@ def draw_quality(panel: Axes, rows: pd.DataFrame, strategies: list[tuple[str, st
             panel.annotate(
                 spread(values, decimals),
                 (values.mean(), -i),
-                (0, 5),
+                (0, 4),
                 textcoords="offset points",
                 ha="center",
                 fontsize=6.2,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
+                zorder=5,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             )
-    for value in rows.baseline_quality.dropna().unique():
-        panel.axvline(scale * float(value), color=INK, linewidth=0.8, linestyle=DASHED, zorder=1)
+    baselines = scale * rows.baseline_quality.dropna().to_numpy(float)
+    if len(baselines):
+        panel.axvspan(baselines.min(), baselines.max(), color="#eeeeee", linewidth=0, zorder=0)
+        panel.axvline(float(baselines.mean()), color=INK, linewidth=0.8, linestyle=DASHED, zorder=1)
     panel.set_title(f"{name} (%)" if unit == "ratio" else name)
     panel.locator_params(axis="x", nbins=3)
     panel.margins(x=0.25)

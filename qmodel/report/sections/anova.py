@@ -50,7 +50,12 @@ def phase_blocks(study: Evidence, phase: str, fit: FitResult) -> Iterator[Block]
     yield effects_figure(study, phase, fit, anova)
     yield paragraph("The analysis rests on assumptions about its residuals, which were tested at the 1 % level:")
     yield bullets(
-        prose("*{name}* ({test}): {verdict}", name=check.name, test=check.test, verdict=tidy_p(check.verdict))
+        prose(
+            "*{name}* ({test}): {verdict}",
+            name=sentence_start(check.name),
+            test=check.test,
+            verdict=tidy_p(check.verdict),
+        )
         for check in anova.checks
     )
     yield paragraph("{remedy}", remedy=remedy_words(anova))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qmodel.metrics import METRICS, Metric
-from qmodel.report.document import Block, Column, Table, paragraph, section
+from qmodel.report.document import Block, Column, Table, section
 from qmodel.report.inline import Math
 from qmodel.report.sections.evidence import Evidence
 from qmodel.report.sections.improvement import improvement_table
@@ -26,7 +26,6 @@ def blocks(study: Evidence) -> Iterator[Block]:
     if tails:
         yield improvement_table(study, tail, "tab:improvement-tail")
     yield section("Appendix: glossary of metrics", "glossary")
-    yield paragraph("Metrics by the names they have in the tables and files, and what other tools call them.")
     yield glossary(study)
 
 
@@ -35,7 +34,7 @@ def glossary(study: Evidence) -> Table:
     shown = [metric for metric in METRICS.values() if wanted(metric, study)]
     return Table(
         "tab:glossary",
-        "Metrics: symbol, unit, definition, and names elsewhere.",
+        "Metrics of this report: symbol, unit, definition, and what other tools call the same thing.",
         (Column("Metric"), Column("Symbol"), Column("Unit"), Column("Definition"), Column("Elsewhere")),
         tuple(
             (m.title, Math(m.symbol, m.typst), "—" if m.unit == "1" else m.unit, m.formula, m.elsewhere or "—")

@@ -19,8 +19,8 @@ TESTS = {
     "p_uniformity": "steady",
     "p_gaps": "gaps",
     "p_lag1": "lag 1",
-    "p_dispersion_short": "short windows",
-    "p_dispersion_long": "long windows",
+    "p_dispersion_short": "short",
+    "p_dispersion_long": "long",
 }
 """Tests in the order of the table, with their short heads."""
 
@@ -67,19 +67,22 @@ def arrival_table(table: pd.DataFrame) -> Table:
     ]
     return Table(
         "tab:arrivals",
-        "Arrivals of the live runs: realised and nominal rate, coefficient of variation of the gaps (Poisson: "
-        "1), index of dispersion of counts (Poisson: 1), and the p values of the tests.",
+        prose(
+            "Arrivals of the live runs: realised and nominal rate (requests/s), coefficient of variation (CV) of the "
+            "gaps and index of dispersion of counts (Poisson: 1 for both), then the $p$ values of the tests: rate, "
+            "steady rate, exponential gaps, lag-1 correlation, counts in short and long windows."
+        ),
         (
             Column(prose("Load $rho$"), decimals=2, sparse=True),
             *((Column("Seed", kind="integer"),) if several else ()),
             Column("Class"),
             Column("Sent", kind="integer"),
-            Column("Rate (1/s)", digits=3),
-            Column("Nominal (1/s)", digits=3),
+            Column("1/s", digits=3),
+            Column("Nominal", digits=3),
             Column("CV", decimals=2),
             Column("Disp.", decimals=2),
-            *(Column(prose("$p$ {test}", test=TESTS[name]), kind="p-value", align="right") for name in shown),
-            Column("Poisson?"),
+            *(Column(TESTS[name], kind="p-value", align="right") for name in shown),
+            Column("Poisson"),
         ),
         tuple(rows),
         notes=(f"Not tested: fewer than {FEWEST} arrivals.",) if not all_tested(table) else (),

@@ -15,8 +15,8 @@ from qmodel.report.sections.findings import sentences
 def abstract(study: Evidence) -> Content:
     """What was asked and done, then the three sentences."""
     return prose(
-        "Which scheduling policy gives each class of requests the lowest latency{exits}? {done} Queueing theory "
-        "predicted the latency of {classes} under {policies}; {live}. {found}",
+        "Which scheduling policy gives each class of requests the lowest latency{exits}? {done} Queueing "
+        "theory predicted the latency of {classes} under {policies}; {live}. {found}",
         exits=", and what would early exit bring" if study.early_exits else "",
         done=done_words(study),
         classes=counted(len(study.classes), "class", "classes"),
@@ -35,8 +35,8 @@ def done_words(study: Evidence) -> str:
     if not study.profiled:
         return "The service times are those that the scenario gives."
     return (
-        f"For {words(study.target)} on {study.device} service times were measured in a designed experiment, and a "
-        f"service-time function was fitted to them."
+        f"For {words(study.target)} on {study.device} service times were measured in a designed experiment, "
+        f"and a service-time function was fitted to them."
     )
 
 

@@ -52,10 +52,10 @@ def equal_load(study: Evidence, base: str) -> Iterator[Block]:
     """Figures and table of improvements at the same load."""
     yield policies_figure(study)
     yield paragraph(how(study), base=base, **device(study))
-    yield improvement_table(study)
-    yield improvement_figure(study)
     yield paragraph("**Who wins, and who pays**, at load {load}:", load=f"{top_load(study):g}")
     yield bullets(class_verdict(study, name) for name in study.groups)
+    yield improvement_figure(study)
+    yield improvement_table(study)
 
 
 def device(study: Evidence) -> dict[str, str]:

@@ -95,8 +95,8 @@ def blocks(study: Evidence) -> Iterator[Block]:
     notable = [gap for gap in shown if abs(gap.total) > NOTABLE]
     if notable:
         yield paragraph(
-            "What is behind the gaps above 10 % (in brackets: what this adds, of the whole gap, relative to the "
-            "live mean):"
+            "What is behind the gaps above 10 % (in brackets: what this adds, of the whole gap, relative to "
+            "the live mean):"
         )
         yield bullets(explanations(notable))
     else:
@@ -162,7 +162,7 @@ def ladder_table(study: Evidence, shown: list[Gap]) -> Table:
         ),
         (
             Column("Policy", sparse=True),
-            Column("Early exit"),
+            Column("Early exit", sparse=True),
             Column(prose("Load $rho$"), decimals=2),
             Column("Live [95 % interval]", "s", align="right"),
             *(Column(sentence_start(head), "ratio", signed=True) for head in STEPS.values()),

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from qmodel.answer import PolicyAnswer
-from qmodel.report.document import Block, Column, Formula, Table, bullets, paragraph, prose, section
+from qmodel.report.document import Block, CodeBlock, Column, Formula, Table, paragraph, prose, section
 from qmodel.report.names import counted, exit_name, listed, policy_name
 from qmodel.report.quantity import Interval
 from qmodel.report.sections.assumptions import assumption_rows
@@ -206,7 +206,7 @@ def saved(study: Evidence) -> Iterator[Block]:
     digest = study.results.predictions_hash()
     if not study.live:
         yield paragraph("The predictions are saved in `predictions.json`, SHA-256:")
-        yield bullets([prose("`{digest}`", digest=digest)])
+        yield CodeBlock(digest)
         return
     noted = study.runs.predictions_sha256
     same = int((noted == digest).sum())
@@ -220,7 +220,7 @@ def saved(study: Evidence) -> Iterator[Block]:
         same=same,
         runs=counted(len(study.runs), "live run"),
     )
-    yield bullets([prose("`{digest}`", digest=digest)])
+    yield CodeBlock(digest)
 
 
 def order_words(done: Any, first: Any) -> str:

@@ -66,15 +66,15 @@ ENTRIES = (
     Reference(
         "federgruen",
         prose(
-            "A. Federgruen, H. C. Tijms, Computation of the stationary distribution of the queue size in an M/G/1 "
-            "queueing system with variable service rate, *Journal of Applied Probability* 17 (1980)."
+            "A. Federgruen, H. C. Tijms, Computation of the stationary distribution of the queue size in an "
+            "M/G/1 queueing system with variable service rate, *Journal of Applied Probability* 17 (1980)."
         ),
     ),
     Reference(
         "abate",
         prose(
-            "J. Abate, W. Whitt, The Fourier-series method for inverting transforms of probability distributions, "
-            "*Queueing Systems* 10 (1992) 5–88."
+            "J. Abate, W. Whitt, The Fourier-series method for inverting transforms of probability "
+            "distributions, *Queueing Systems* 10 (1992) 5–88."
         ),
     ),
     Reference(

@@ -29,7 +29,8 @@ def blocks(study: Evidence) -> Iterator[Block]:
     )
     yield Table(
         "tab:hashes",
-        "Seeds and SHA-256 of what decides about the results; files are in the results folder.",
+        "Versions, seeds, and SHA-256 of what decides about the results (the plan is study, profile and scenario file "
+        "together); files are in the results folder.",
         (Column("Item"), Column("Value")),
         tuple(items(study)),
     )
@@ -53,19 +54,15 @@ def items(study: Evidence) -> Iterator[tuple[str, Code | str]]:
     yield "qmodel", str(study.machine.get("qmodel", qmodel.__version__))
     yield "Python", str(study.machine.get("python", "unknown"))
     for name, value in versions(study).items():
-        yield (
-            (f"SHA-256 of {name.removesuffix('_sha256')}", Code(value))
-            if name.endswith("sha256")
-            else (name, value)
-        )
+        yield ((name.removesuffix("_sha256"), Code(value)) if name.endswith("sha256") else (name, value))
     if study.profiled:
-        yield "Seed of the run order of the profile", str(study.meta["plan"]["seed"])
+        yield "Seed, run order", str(study.meta["plan"]["seed"])
     live = study.plan.tables.live
     if live is not None:
-        yield f"{'Seed' if len(live.seeds) == 1 else 'Seeds'} of arrivals and sizes", listed(map(str, live.seeds))
+        yield f"{'Seed' if len(live.seeds) == 1 else 'Seeds'}, arrivals", listed(map(str, live.seeds))
     if study.plan.tables.quality is not None:
-        yield "Seed of the generated images", str(study.plan.tables.quality.seed)
-    yield "Plan (study, profile, scenario)", Code(study.plan.fingerprint)
+        yield "Seed, images", str(study.plan.tables.quality.seed)
+    yield "Plan", Code(study.plan.fingerprint)
     if study.profiled:
         yield "profile.csv", Code(sha256(study.results.profile))
     for phase in study.plan.phases:

@@ -108,8 +108,8 @@ def classes_table(study: Evidence) -> Table:
     return Table(
         "tab:classes",
         prose(
-            "The request classes. Arrivals are Poisson; mean and squared coefficient of variation ($C_S^2$) of the "
-            "service time are {source}, without early exit.",
+            "The request classes. Arrivals are Poisson; mean and squared coefficient of variation ($C_S^2$) "
+            "of the service time are {source}, without early exit.",
             source=prose("those of the fitted function (@sec:service)")
             if study.fits
             else "as the scenario gives them",
@@ -204,7 +204,7 @@ def setting_words(table: SettingTable) -> str:
 def kind_words(kind: str, given: dict[str, Any]) -> str:
     """The transform in words."""
     if kind == "steps":
-        return f"a share of {given.pop('fraction'):g} of the steps"
+        return f"{100 * given.pop('fraction'):g} % of the steps"
     if kind == "model-swap":
         return f"a smaller model, {given.pop('service_factor'):g} times the service time"
     options = ", ".join(f"{words(k)} {v}" for k, v in given.items())

@@ -206,12 +206,22 @@ def always(study: Evidence) -> Iterator[Content]:
         "*Synthetic demand.* Arrivals are Poisson and sizes independent by construction; real users are neither."
     )
     if study.live:
-        yield prose(
-            "*One draw.* {seeds} of arrivals at each load: all strategies share {it}, so comparisons between "
-            "them are sharper than the values themselves.",
-            seeds=counted(len(study.plan.tables.live.seeds) if study.plan.tables.live else 1, "seed"),
-            it="it" if study.plan.tables.live and len(study.plan.tables.live.seeds) == 1 else "them",
+        yield draws(study)
+
+
+def draws(study: Evidence) -> Content:
+    """How many seeds there are, and what that means."""
+    seeds = study.plan.tables.live.seeds if study.plan.tables.live else []
+    if len(seeds) == 1:
+        return prose(
+            "*One draw.* There is one seed of arrivals at each load. All strategies share it, so comparisons "
+            "between them are sharper than the values themselves."
         )
+    return prose(
+        "*{count} draws.* All strategies share the same seeds of arrivals at each load, so comparisons between "
+        "them are sharper than the values themselves.",
+        count=len(seeds),
+    )
 
 
 FINDERS: tuple[Callable[[Evidence], Iterator[Content]], ...] = (machine, cells, fitting, live_runs)

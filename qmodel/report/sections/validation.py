@@ -232,8 +232,8 @@ def verdict(study: Evidence) -> Block:
     width = median_width(means)
     share = inside / judged
     wide = (
-        f"The intervals reach {Quantity(width, 'ratio')} to either side in the median, so smaller errors would not "
-        f"be seen."
+        f"The intervals reach {Quantity(width, 'ratio')} to either side in the median, so smaller errors "
+        f"would not be seen."
     )
     if inside == judged:
         return finding(
