@@ -182,6 +182,7 @@ def theory_mean_s(rule: Rule, rate: float, service: ServiceTime) -> float | None
     if rule.condition is not None:
         return None
     try:
+        from qmodel.answer import NotAnalysable
         from qmodel.scenario import Scenario
         from qmodel.theory import analyse
         from qmodel.workload import Discrete, Poisson, RequestClass
@@ -198,9 +199,9 @@ def theory_mean_s(rule: Rule, rate: float, service: ServiceTime) -> float | None
     ]
     try:
         answer: Any = analyse(Scenario(classes=tuple(classes), policy=rule.policy()), percentiles=())
-        return float(answer["all"].mean_response_s)
-    except (ImportError, TypeError, KeyError, AttributeError):  # no result for this policy
+    except Exception:  # whatever theory lacks there, time on the device is not lost for it
         return None
+    return None if isinstance(answer, NotAnalysable) else float(answer["all"].mean_response_s)
 
 
 @dataclass(frozen=True)
