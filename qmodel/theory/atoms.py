@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qmodel.scenario import ServedClass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NEGLIGIBLE = 1e-7
 MOST = 256
@@ -40,34 +44,34 @@ def interrupted_atoms(atoms: Sequence[tuple[float, float]], weight: float, highe
 
 
 def _one_work(work: float, mass: float, total: float, streams: Sequence[tuple[float, float]]) -> Atoms:
-    """Level by level in the number of interruptions, until a level holds next to nothing."""
+    """Level by level in the number of interruptions, the heaviest of each, until a level holds next to nothing."""
+    lengths, rates = (np.array([stream[i] for stream in streams]) for i in (0, 1))
+    counts, log_weight = np.zeros((1, len(streams)), dtype=int), np.zeros(1)
     found: Atoms = []
-    level = [(0,) * len(streams)]
-    while level and len(found) < MOST * MOST:
-        here = [_ending(work, counts, total, streams) for counts in level]
-        found += [(time, mass * p) for time, p in here]
-        if mass * math.fsum(p for _, p in here) < NEGLIGIBLE:
+    heaviest = 0.0
+    for level in range(MOST):
+        times = work + counts @ lengths
+        log_mass = math.log(mass * work) + log_weight + (level - 1) * np.log(times) - total * times
+        found += zip(times.tolist(), np.exp(log_mass).tolist(), strict=True)
+        if not streams or math.exp(log_mass.max()) < min(NEGLIGIBLE, heaviest):
             break
-        level = [more for counts in level for more in _one_more(counts)]
+        heaviest = max(heaviest, math.exp(log_mass.max()))
+        kept = np.argsort(-log_mass, kind="stable")[:MOST]
+        counts, log_weight = _one_more(counts[kept], log_weight[kept], rates)
     return found
 
 
-def _ending(
-    work: float, counts: tuple[int, ...], total: float, streams: Sequence[tuple[float, float]]
-) -> tuple[float, float]:
-    """Time and probability of an end after these many interruptions of each length."""
-    time = work + math.fsum(m * d for m, (d, _) in zip(counts, streams, strict=True))
-    log_p = math.log(work / time) - total * time
-    for m, (_, rate) in zip(counts, streams, strict=True):
-        if m:
-            log_p += m * math.log(rate * time) - math.lgamma(m + 1)
-    return time, math.exp(log_p)
-
-
-def _one_more(counts: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Each way of one interruption more, never before the last kind there is, so that none comes twice."""
-    last = max((i for i, m in enumerate(counts) if m), default=0)
-    return [(*counts[:i], counts[i] + 1, *counts[i + 1 :]) for i in range(last, len(counts))]
+def _one_more(
+    counts: NDArray[np.int_], log_weight: NDArray[np.float64], rates: NDArray[np.float64]
+) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    """Each way of one interruption more, never of a kind before the last there is, so that none comes twice;
+    the weight is the product of rate^m / m! over the kinds."""
+    kinds = np.arange(len(rates))
+    last = np.where(counts > 0, kinds, 0).max(axis=1)
+    rows, added = np.nonzero(kinds >= last[:, None])
+    more = counts[rows]
+    more[np.arange(len(rows)), added] += 1
+    return more, log_weight[rows] + np.log(rates[added] / more[np.arange(len(rows)), added])
 
 
 def cdf_of(atoms: Atoms) -> Callable[[float], float]:

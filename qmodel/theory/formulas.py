@@ -99,6 +99,38 @@ PROCESSOR_SHARING = Formula(
     lambda own, load: own / (1 - load),
 )
 
+FCFS_MEAN = POLLACZEK_KHINCHINE
+FCFS_TRANSFORM = Relation(
+    "Pollaczek-Khinchine transform of the wait",
+    "Pollaczek 1930; Khinchine 1932; Kleinrock 1975, section 5.7",
+    r"\tilde{W}(s) = \frac{(1 - \rho) s}{s - \lambda (1 - \tilde{S}(s))}",
+)
+BUSY_PERIOD = Relation(
+    "Delay cycle: a time X prolonged by later arrivals has the transform of X at theta",
+    "Takacs 1962; Conway, Maxwell & Miller 1967, section 8-4",
+    r"\theta = s + \lambda (1 - \tilde{S}(\theta))",
+)
+COBHAM_TRANSFORM = Relation(
+    "Non-preemptive priority transform of the wait; H higher, L lower priorities",
+    "Takacs 1964; Conway, Maxwell & Miller 1967, section 8-6",
+    r"\tilde{W}_k(s) = \frac{(1 - \rho) \theta + \lambda_L (1 - \tilde{S}_L(\theta))}"
+    r"{s - \lambda_k (1 - \tilde{S}_k(\theta))}",
+)
+PREEMPTIVE_TRANSFORM = Relation(
+    "Preemptive-resume priority transform of the response",
+    "Conway, Maxwell & Miller 1967, section 8-7",
+    r"\tilde{T}_k(s) = \frac{(1 - \sigma_k) \theta}{s - \lambda_k (1 - \tilde{S}_k(\theta))} \tilde{D}_k(\theta)",
+)
+THRESHOLD_CHAIN = Relation(
+    "Queue threshold K, FCFS: numbers left at departures; a_j^n = P(j arrivals in a service begun with n present)",
+    "Neuts 1989; Federgruen & Tijms 1980",
+    r"\pi_j = \pi_0 a_j^1 + \sum_{n=1}^{j+1} \pi_n a_{j-n+1}^n, \quad E[T] = \frac{1}{\lambda} \sum_{n} n \pi_n",
+)
+THRESHOLD_RESPONSE = Relation(
+    "Queue threshold, FCFS: response of a class, p the share of services in the long-queue mode",
+    "Neuts 1989; Federgruen & Tijms 1980",
+    r"E[T_k] = E[W] + (1 - p) E[D_k] + p E[D_k^{\prime}], \quad p = \sum_{n > K} \pi_n",
+)
 SJF = Relation(
     "Shortest job first",
     "Phipps 1956",
@@ -124,3 +156,8 @@ MLFQ = Relation(
     "Kleinrock 1976, section 4.7",
     r"E[T(x)] = \frac{\lambda E[\min(S, b)^2]}{2 (1 - \rho_a) (1 - \rho_b)} + \frac{x}{1 - \rho_a}",
 )
+
+ALL: dict[str, Formula | Relation] = {
+    name: entry for name, entry in globals().items() if isinstance(entry, Formula | Relation)
+}
+"""Every formula by its name here."""

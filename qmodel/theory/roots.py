@@ -34,7 +34,10 @@ def _close(gap: Callable[[float], float], low: float, at_low: float, high: float
     steps = 0
     while high - low > TOLERANCE * high:
         steps += 1
-        middle = (low * weight_high - high * weight_low) / (weight_high - weight_low)
+        if weight_high > 0:
+            middle = (low * weight_high - high * weight_low) / (weight_high - weight_low)
+        else:  # the level is met exactly; it may have been met before
+            middle = 0.5 * (low + high)
         margin = 0.25 * TOLERANCE * high
         middle = min(max(middle, low + margin), high - margin)
         if steps % 3 == 0:
@@ -43,13 +46,15 @@ def _close(gap: Callable[[float], float], low: float, at_low: float, high: float
             width = high - low
         value = gap(middle)
         if value >= 0:
-            factor = 1.0 - value / weight_high
-            high, at_high, weight_high = middle, value, value
-            weight_low *= factor if factor > 0 else 0.5
+            weight_low *= _shrink(value, weight_high)
+            high, weight_high = middle, value
         else:
-            factor = 1.0 - value / weight_low
-            low, at_low, weight_low = middle, value, value
-            weight_high *= factor if factor > 0 else 0.5
-        if weight_high <= 0:
-            return high
+            weight_high *= _shrink(value, weight_low)
+            low, weight_low = middle, value
     return high
+
+
+def _shrink(value: float, before: float) -> float:
+    """Factor for the weight of the end that stays."""
+    factor = 1.0 - value / before if before else 0.0
+    return factor if factor > 0 else 0.5

@@ -95,12 +95,13 @@ def conditional_of(policy: Policy) -> Conditional:
     """The formula of this order; the policy is one of the presets named above."""
     if isinstance(policy, MLFQ):
         return multilevel(policy.thresholds)
-    return {
+    known: dict[type[Policy], Conditional] = {
         SJF: shortest_job,
         PSJF: preemptive_shortest_job,
         SRPT: shortest_remaining,
         LAS: least_attained,
-    }[type(policy)]
+    }
+    return known[type(policy)]
 
 
 NAMES = {

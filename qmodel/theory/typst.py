@@ -9,7 +9,7 @@ ACCENTS = {r"\tilde": "tilde", r"\widetilde": "tilde", r"\bar": "overline", r"\o
 WORDS = {
     r"\left": "", r"\right": "", r"\,": "thin", r"\;": "thick", r"\quad": "quad", r"\cdot": "dot",
     r"\le": "<=", r"\leq": "<=", r"\ge": ">=", r"\infty": "infinity", r"\int": "integral", r"\ldots": "dots",
-    r"\{": "{", r"\}": "}",
+    r"\{": "{", r"\}": "}", r"\prime": "prime", r"\sum": "sum", r"\min": "min", r"\max": "max",
 }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_m_g_k_within_its_stated_error(law, servers):
     estimate = Estimate.of(waits)
     answer = analyse(on(servers, [(rate, law)]), percentiles=())
     assert answer.method == "approximation"
-    assert estimate.error < 0.02 * estimate.mean
+    assert estimate.error < 0.04 * estimate.mean
     assert answer["c0"].mean_wait_s == pytest.approx(estimate.mean, abs=0.05 * estimate.mean + 3 * estimate.error)
 
 
