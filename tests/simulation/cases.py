@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from qmodel.policy import PRESETS, Policy, Request, make_policy
@@ -80,6 +78,3 @@ def column(jobs: list[Job], name: str) -> np.ndarray:
 def standard_error(interval: tuple[float, float]) -> float:
     """Of an interval by 20 batches."""
     return (interval[1] - interval[0]) / 2 / 2.093
-
-
-__all__ = ["math"]

@@ -372,6 +372,7 @@ def test_compiling_is_told_once_and_cached(tmp_path: Path) -> None:
     assert first == again
 
 
+@pytest.mark.slow
 def test_the_cache_notices_a_change_of_any_kernel(tmp_path: Path) -> None:
     """Numba itself looks at the file of the called function alone."""
     package = tmp_path / "qmodel"
@@ -384,6 +385,7 @@ def test_the_cache_notices_a_change_of_any_kernel(tmp_path: Path) -> None:
     assert run_child(env, tmp_path)[0] != first
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_written_still_runs(tmp_path: Path) -> None:
     """Neither the package's folder nor the user's cache can be written: compiled anew, in memory."""
     blocked = tmp_path / "file"

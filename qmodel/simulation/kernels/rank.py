@@ -49,7 +49,7 @@ SEEN_FIELDS = (
     "class_index",
 )
 # np.record, so that rows have attributes without the compiler too
-SEEN = np.dtype((np.record, np.dtype([(name, np.float64) for name in SEEN_FIELDS])))
+SEEN = np.dtype((np.record, np.dtype([(name, np.float64) for name in SEEN_FIELDS], align=True)))
 
 
 def rank_of(order: Form | Own, request: int, attained: float) -> float:
