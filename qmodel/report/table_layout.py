@@ -14,6 +14,9 @@ GAP = 2.4
 WRAPS_FROM = 18
 """Columns of words at least this wide may wrap."""
 
+NARROWEST = 10
+"""Characters that a column of words keeps where even the smallest type is too wide."""
+
 LONG_ROWS = 14
 """Tables with more rows run over pages; shorter ones stay in one piece."""
 
@@ -50,7 +53,9 @@ def fit(widths: list[int], wraps: list[bool], sizes: Mapping[str, int]) -> tuple
             return size, (None,) * len(widths)
         if any(wraps) and capacity - stiff >= WRAPS_FROM * sum(wraps):
             return size, wrapped_shares(widths, wraps, (capacity - stiff) / capacity)
-    return size, wrapped_shares(widths, wraps, 0.5) if any(wraps) else (None,) * len(widths)
+    if not any(wraps):
+        return size, (None,) * len(widths)
+    return size, wrapped_shares(widths, wraps, max(capacity - stiff, NARROWEST * sum(wraps)) / capacity)
 
 
 def wrapped_shares(widths: list[int], wraps: list[bool], room: float) -> tuple[float | None, ...]:

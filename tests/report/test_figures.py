@@ -84,7 +84,7 @@ def title(panel):
 def test_lines_are_the_predictions_in_the_unit_of_the_axis():
     figure = figures.latency_against_load(COMPARISON, policies=["fcfs", "ps"], classes=["preview"])
     fcfs = figure.axes[0]
-    assert [title(panel) for panel in figure.axes] == ["fcfs", "ps"]
+    assert [title(panel) for panel in figure.axes] == ["FCFS", "Processor\nsharing"]
     assert fcfs.get_ylabel() == "class preview\nresponse time (ms)"
     rows = COMPARISON[
         (COMPARISON.policy == "fcfs") & (COMPARISON.exit == "none") & (COMPARISON["class"] == "preview")

@@ -58,7 +58,7 @@ def improvements(
         height=0.95 + 0.36 * len(strategies),
         columns=len(shown) + judged,
         sharey=True,
-        width_ratios=[1.0] * len(shown) + [0.8] * judged,
+        width_ratios=[1.0] * len(shown) + [1.0] * judged,
     )
     reach = common_reach(rows)
     for panel, load in zip(panels, shown, strict=False):

@@ -29,8 +29,8 @@ def blocks(study: Evidence) -> Iterator[Block]:
     )
     yield Table(
         "tab:hashes",
-        "Versions, seeds, and SHA-256 of what decides about the results (the plan is study, profile and scenario file "
-        "together); files are in the results folder.",
+        "Versions, seeds, and SHA-256 of what decides about the results (the plan is study, profile and scenario "
+        "file together); files are in the results folder.",
         (Column("Item"), Column("Value")),
         tuple(items(study)),
     )
