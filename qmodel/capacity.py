@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from qmodel.answer import PolicyAnswer, percentile_name
 from qmodel.errors import InputError
 from qmodel.predict import Asking, answer_one
 from qmodel.scenario import Scenario
-
-SLO_NAME = re.compile(r"(?P<quantity>response|ttft|tpot)(_p(?P<percent>\d+(\.\d+)?))?_s")
+from qmodel.workload.request_class import SLO_NAME
 
 
 @dataclass(frozen=True)

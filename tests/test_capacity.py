@@ -39,7 +39,8 @@ def test_the_limiting_slo_is_named():
 
 def test_a_priority_class_keeps_its_slo_when_the_other_gives_way():
     first = RequestClass("first", arrivals=Poisson(0.1), service=Exponential(1.0), slo={"response_s": 2.0})
-    second = RequestClass("second", arrivals=Poisson(0.1), service=Exponential(1.0), priority=1, slo={"response_s": 5.0})
+    slow = {"response_s": 5.0}
+    second = RequestClass("second", arrivals=Poisson(0.1), service=Exponential(1.0), priority=1, slo=slow)
     scenario = Scenario(classes=(first, second), policy=PreemptivePriority())
     found = capacity(scenario, Asking(method="theory"), precision=1e-6)
     # preemptive M/M/1, equal rates r: T2 = 1 / ((1 - r)(1 - 2r)) = 5

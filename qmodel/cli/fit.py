@@ -17,6 +17,8 @@ def command(
     response: str = typer.Option("latency_s", help="Column that is explained."),
     factors: str | None = typer.Option(None, help="Factor columns, F[,F...] (default: all that vary)."),
     phase: str | None = typer.Option(None, help="Phase to fit, where the file has several."),
+    where: list[str] = typer.Option([], help="COLUMN=VALUE keeps only those rows; repeatable."),
+    unit: str | None = typer.Option(None, help="Unit of the response where its name has none: s, ms, us, ns."),
     reference: list[str] = typer.Option([], help="FACTOR=LEVEL predictions stand at, e.g. pacing=idle-gaps."),
     markdown: bool = typer.Option(False, "--markdown", help="Print Markdown instead of plain text."),
     figures: Path | None = typer.Option(None, help="Folder for the figures of the fit."),
@@ -27,7 +29,9 @@ def command(
     from qmodel.fit import fit_measurements, read_profile
 
     wanted = [name.strip() for name in factors.split(",")] if factors else None
-    measurements = read_profile(csv, response=response, factors=wanted, phase=phase)
+    measurements = read_profile(
+        csv, response=response, factors=wanted, phase=phase, unit=unit, where=settings(where)
+    )
     found = fit_measurements(measurements, reference=settings(reference) or None)
     for warning in found.warnings:
         note(f"warning: {warning}")

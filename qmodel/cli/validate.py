@@ -103,6 +103,6 @@ def show(comparison: pd.DataFrame, ladder: pd.DataFrame) -> None:
     console = Console(highlight=False)
     console.print(table)
     for (policy, load), rungs in ladder[ladder["class"] == "all"].groupby(["policy", "load"], sort=False):
-        means = rungs.groupby("rung", sort=False).mean_response_s.mean() * scale
-        path = " -> ".join(f"{name} {significant(value)}" for name, value in means.items())
+        steps = rungs.groupby("rung", sort=False).mean_response_s.mean() * scale
+        path = " -> ".join(f"{name} {significant(float(value))}" for name, value in steps.items())
         console.print(f"{policy} at {load:g}: {path}", style="dim")

@@ -25,7 +25,7 @@ AFTER_FACTORS = (
     "status",
     "started_at",
 )
-RESERVED_COLUMNS = frozenset(BEFORE_FACTORS + AFTER_FACTORS)
+RESERVED_COLUMNS = frozenset((*BEFORE_FACTORS, *AFTER_FACTORS, "wall_s"))
 
 Row = dict[str, str]
 

@@ -63,7 +63,7 @@ def latency_against_rate(answer: Answer) -> Figure:
     for panel, kind in zip(panels, classes, strict=False):
         for policy, mark in marks(names).items():
             draw_policy(panel, [result for result in stable if result.policy == policy], kind, mark, scale)
-        panel.set(title=sentence_start(class_name(kind)), xlabel="arrival rate of all requests (1/s)")
+        panel.set(title=sentence_start(class_name(kind)), xlabel="arrival rate (1/s)")
         log_ticks(panel)
     for panel in panels[len(classes) :]:
         panel.remove()
@@ -71,6 +71,7 @@ def latency_against_rate(answer: Answer) -> Figure:
         panel.set_ylabel(f"response time ({scale.symbol})")
     entries = [entry(policy_name(name), mark) for name, mark in marks(names).items()]
     tails = percentile_names(stable)
+    entries.append(entry("mean", linestyle="-", marker="o", markersize=3.4))
     legend_above(figure, [*entries, *(entry(label(m), linestyle="-", alpha=alpha_of(m, tails)) for m in tails)])
     return figure
 

@@ -28,6 +28,7 @@ from qmodel.policy import (
 from qmodel.simulation import own_rank
 from qmodel.simulation.kernels import ordered, rank, stepped
 from qmodel.simulation.kernels.attained import serve_least_attained
+from qmodel.simulation.kernels.batched import serve_in_batches
 from qmodel.simulation.kernels.columns import NEVER, NO_HYSTERESIS, Control, Log, blank_log
 from qmodel.simulation.kernels.ordered import Order
 from qmodel.simulation.kernels.queue import serve_in_turn_of_arrival
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qmodel.scenario import Scenario
+    from qmodel.service.iteration_time import IterationTime
     from qmodel.service.transform import QueueCondition
     from qmodel.simulation.requests import Requests
 
@@ -72,6 +74,7 @@ SIZED = (SJF.rank, SRPT.rank, SPJF.rank, SPRPT.rank, TRAIL.rank)
 class Rules:
     """What serves: servers, whether requests share, how many at most at once, the queue condition, and steps.
 
+    With `batch_time`, a free server takes up to `batch_limit` of those that wait and serves them together.
     With `steps` (and `long_steps`), one entry a request, service is interrupted and shared between steps only, as a
     live loop does it.
     """
@@ -80,6 +83,8 @@ class Rules:
     shares: bool = False
     share_limit: int | None = None
     condition: QueueCondition | None = None
+    batch_time: IterationTime | None = None
+    batch_limit: int | None = None
     steps: Floats | None = None
     long_steps: Floats | None = None
 
@@ -87,8 +92,17 @@ class Rules:
     def of(cls, scenario: Scenario) -> Rules:
         """The rules of a scenario. Raises InputError for batching that is not simulated at this level."""
         batching = scenario.system.batching
+        if batching == "dynamic":
+            return cls(
+                scenario.system.servers,
+                condition=scenario.condition,
+                batch_time=batch_time(scenario),
+                batch_limit=scenario.system.max_batch,
+            )
         if batching not in ("none", "processor-sharing"):
-            raise InputError("system, batching", f"'{batching}' is not simulated", "none or processor-sharing")
+            raise InputError(
+                "system, batching", f"'{batching}' is not simulated", "none, processor-sharing or dynamic"
+            )
         limit = scenario.system.max_batch if batching == "processor-sharing" else None
         return cls(scenario.system.servers, scenario.shares_server, limit, scenario.condition)
 
@@ -110,6 +124,8 @@ def serve(policy: Policy, requests: Requests, rules: Rules) -> tuple[Log, list[s
 
     Raises InputError for what cannot be simulated, and for a rank that raises or is not a number.
     """
+    if rules.batch_time is not None:
+        return _batch(policy, requests, rules, rules.batch_time)
     log = blank_log(len(requests))
     rank_function = type(policy).rank
     if rules.steps is not None:
@@ -128,6 +144,30 @@ def serve(policy: Policy, requests: Requests, rules: Rules) -> tuple[Log, list[s
         serve_in_turn_of_arrival(requests.demand, log)
         return log, []
     return log, _order(policy, requests, rules, log)
+
+
+def batch_time(scenario: Scenario) -> IterationTime:
+    """What a batch of the scenario takes. Raises InputError where that is not a function of its size alone."""
+    found = scenario.system.iteration_time
+    if found is None:
+        raise InputError("system, iteration_time", "is missing", "dynamic batching needs base and per_sequence")
+    if found.per_context_token or found.per_prefill_token:
+        raise InputError("system, iteration_time", "counts tokens", "dynamic batching takes base and per_sequence")
+    return found
+
+
+def _batch(policy: Policy, requests: Requests, rules: Rules, taken: IterationTime) -> tuple[Log, list[str]]:
+    if rules.condition is not None or requests.mark.size or rules.steps is not None:
+        fault = "is served whole: no queue condition, no early delivery, no steps"
+        raise InputError("system, batching", f"a dynamic batch {fault}", "leave out the transform")
+    if policy.sharing is not None:
+        raise InputError(f"policy '{policy.name}'", "does not say who joins a batch", "use fcfs or another order")
+    log = blank_log(len(requests), batched=True)
+    limit = len(requests) if rules.batch_limit is None else rules.batch_limit
+    keys = first_ranks(policy, requests)
+    serve_in_batches(requests.demand, keys, taken.base, taken.per_sequence, limit, rules.servers, log)
+    note = f"a batch of b takes {taken.base:g} + {taken.per_sequence:g} b s, whatever its requests bring"
+    return log, [f"{note}; mean batch of a request {log.batch.mean():.3g}"]
 
 
 def predicted(requests: Requests) -> Floats:

@@ -74,12 +74,21 @@ def is_stable(scenario: Scenario) -> bool:
 
 
 def long_run_load(scenario: Scenario) -> float:
-    """Load per server while the queue is long."""
+    """Load per server while the queue is long; in dynamic batches, of the largest batches there may be."""
+    if scenario.system.batching == "dynamic":
+        return _batch_load(scenario) / scenario.system.servers
     work = (
         served.rate * (served.service if served.long_queue is None else served.long_queue).occupancy.mean
         for served in scenario.served
     )
     return math.fsum(work) / scenario.system.servers
+
+
+def _batch_load(scenario: Scenario) -> float:
+    from qmodel.simulation.serving import batch_time
+
+    taken, limit = batch_time(scenario), scenario.system.max_batch
+    return scenario.rate * (taken.per_sequence if limit is None else taken.seconds(limit) / limit)
 
 
 def _check(
@@ -196,6 +205,8 @@ def _run(
         return None
     log, notes = serve(scenario.policy, drawn, Rules.of(scenario))
     work = np.where(log.reduced, drawn.long_s, drawn.service_s)
+    if log.batch.size:
+        work = (log.done_s - log.start_s) / log.batch
     span = float(log.done_s.max()) * scenario.system.servers
     return series(scenario, drawn, log), notes, float(work.sum()) / span if span else 0.0
 
@@ -208,10 +219,15 @@ def _answer(scenario: Scenario, result: str, metrics: Sequence[Metrics], busy: f
         rate=scenario.rate,
         method="simulation",
         result=result,
-        utilisation=scenario.utilisation if scenario.condition is None else busy,
+        utilisation=scenario.utilisation if _load_is_given(scenario) else busy,
         classes=class_answers(scenario, metrics),
         source=SOURCE,
     )
+
+
+def _load_is_given(scenario: Scenario) -> bool:
+    """Whether the load follows from rates and services alone; else it is measured in the run."""
+    return scenario.condition is None and scenario.system.batching != "dynamic"
 
 
 def _recorded(scenario: Scenario) -> bool:

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 from qmodel.answer import ClassAnswer, percentile_name
 from qmodel.intervals import CONFIDENCE, Interval, batch_means, batch_quantile, batch_share
 from qmodel.simulation.requests import response_limit
+from qmodel.simulation.serving import batch_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,9 +58,12 @@ class Series:
 
 def series(scenario: Scenario, requests: Requests, log: Log) -> Series:
     """The series of all requests of a run."""
-    service = requests.service_s
+    service = size = requests.service_s
+    if log.batch.size:  # what a request of a batch is served is the batch; its size is what it takes alone
+        service = log.done_s - log.start_s
+        size = np.full(len(requests), batch_time(scenario).seconds(1))
     if scenario.condition is not None:
-        service = np.where(log.reduced, requests.long_s, requests.service_s)
+        service = size = np.where(log.reduced, requests.long_s, requests.service_s)
     before = service
     if requests.mark.size:
         before = service * np.where(log.reduced, requests.long_mark, requests.mark)
@@ -71,7 +75,7 @@ def series(scenario: Scenario, requests: Requests, log: Log) -> Series:
         before,
         response - before,
         response,
-        response / service if service.all() else None,
+        response / size if size.all() else None,
         limited,
         None if limited is None else response <= limits[requests.class_index],
         log.reduced if scenario.condition is not None else None,

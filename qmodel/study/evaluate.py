@@ -155,9 +155,10 @@ def setting_quality(evaluation: Evaluation) -> pd.DataFrame:
         for name in ["all", *(c.name for c in evaluation.base.classes)]:
             part = done if name == "all" else done[done["class"] == name]
             shares = part.groupby("steps").batch_size.sum() / part.batch_size.sum()
-            judged = by_steps.loc[shares.index, ["agreement", "frechet_distance"]].mul(shares, axis=0).sum()
-            row = {"share_reduced": part.reduced.mean(), "steps": part.steps.mean(), **judged.to_dict()}
-            rows.append({**_where(setting), "class": name, **row})
+            judged = by_steps.loc[shares.index].mul(shares, axis=0).sum()
+            rows.append({**_where(setting), "class": name,
+                         "share_reduced": part.reduced.mean(), "steps": part.steps.mean(),
+                         **{metric: judged[metric] for metric in ("agreement", "frechet_distance")}})  # fmt: skip
     return pd.DataFrame(rows)
 
 

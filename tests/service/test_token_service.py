@@ -27,7 +27,9 @@ def test_one_token_is_the_prefill_alone():
 
 def test_a_decode_time_without_context_counts_every_step():
     service = TokenService(PREFILL, ServiceModel.affine({"1": 0.004}, domain={}))
-    assert service.predict({"input_tokens": 100, "output_tokens": 11}) == pytest.approx(0.003 + 10 * 0.004, rel=1e-12)
+    assert service.predict({"input_tokens": 100, "output_tokens": 11}) == pytest.approx(
+        0.003 + 10 * 0.004, rel=1e-12
+    )
 
 
 def test_other_factors_of_the_phases_are_asked_for():

@@ -13,6 +13,7 @@ import pytest
 
 from qmodel.policy import Policy
 from qmodel.scenario import System
+from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import EarlyExit, FewerSteps, QueueCondition
 from qmodel.simulation import serving
 from tests.simulation.cases import EVERY_PRESET, drawn, preset, two_classes
@@ -98,6 +99,16 @@ def test_the_plain_queue(plain: ModuleType) -> None:
     compiled, _ = serving.serve(scenario.policy, requests, serving.Rules.of(scenario))
     python, _ = plain.serve(scenario.policy, requests, plain.Rules.of(scenario))
     np.testing.assert_array_equal(compiled.delivered_s, python.delivered_s)
+
+
+def test_plain_batches(plain: ModuleType) -> None:
+    taken = IterationTime(base=1.0, per_sequence=0.5)
+    scenario = two_classes(preset("sjf"), system=System(servers=2, batching="dynamic", iteration_time=taken))
+    requests = drawn(scenario, 200)
+    compiled, _ = serving.serve(scenario.policy, requests, serving.Rules.of(scenario))
+    python, _ = plain.serve(scenario.policy, requests, plain.Rules.of(scenario))
+    for ours, theirs in zip(compiled, python, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_plain_limited_sharing_and_merging(plain: ModuleType) -> None:

@@ -29,7 +29,11 @@ def test_the_shipped_study_is_sound():
     ("old", "new", "line"),
     [
         ('baseline = "fcfs"', 'baseline = "srpt"', "baseline 'srpt' is not among the policies"),
-        ("loads = [0.3, 0.5, 0.7, 0.85]\nbaseline", "loads = [0.3, 0.5, 0.7, 1.2]\nbaseline", "load 0.85 is not predicted"),
+        (
+            "loads = [0.3, 0.5, 0.7, 0.85]\nbaseline",
+            "loads = [0.3, 0.5, 0.7, 1.2]\nbaseline",
+            "load 0.85 is not predicted",
+        ),
         ('title = "', 'titel = "', "titel: is not known; did you mean 'title'?"),
         ('profile = "profile.toml"', 'profile = "prof.toml"', "prof.toml, which is not there"),
         ('exit = "fewer-steps"', 'exit = "fewer-stepps"', "did you mean 'fewer-steps'?"),

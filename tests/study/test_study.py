@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -155,7 +154,7 @@ def test_the_ladder_has_five_rungs_and_starts_at_the_measurement(study):
 
 
 def test_the_simulated_queue_retraces_the_live_run(study):
-    """The same arrivals and measured services give nearly the measured response: the loop adds little of its own."""
+    """The same arrivals and measured services give nearly the measured response: the loop adds little."""
     _, results = study
     ladder = results.read_table("ladder")
     every = ladder[ladder["class"] == "all"].set_index(["policy", "exit", "load", "rung"]).mean_response_s.unstack()
@@ -250,5 +249,3 @@ def test_progress_ends_at_one(study, tmp_path):
     evaluate(plan, results, told)
     assert told.heard == sorted(told.heard)
     assert told.heard[-1] == 1.0
-
-

@@ -44,16 +44,18 @@ class Control(NamedTuple):
 
 class Log(NamedTuple):
     """What becomes of each request: first service, end of service, result out, served in the long-queue mode,
-    times interrupted."""
+    times interrupted, and how many were served together in its batch (no entries: each alone)."""
 
     start_s: Floats
     done_s: Floats
     delivered_s: Floats
     reduced: NDArray[np.bool_]
     preemptions: NDArray[np.int64]
+    batch: NDArray[np.int64]
 
 
-def blank_log(n: int) -> Log:
+def blank_log(n: int, batched: bool = False) -> Log:
     """A log of n requests of which nothing is known yet."""
     start, done, delivered = (np.full(n, np.nan) for _ in range(3))
-    return Log(start, done, delivered, np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.int64))
+    batch = np.zeros(n if batched else 0, dtype=np.int64)
+    return Log(start, done, delivered, np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.int64), batch)
