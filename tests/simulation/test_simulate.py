@@ -325,11 +325,22 @@ def test_the_word_about_compiling_comes_once() -> None:
 
     from qmodel.simulation.kernels.compiled import announced
 
+    def loop(x: int) -> int:
+        return x + 1
+
     told: list[str] = []
-    with announced(told.append):
-        assert njit(lambda x: x + 1)(1) == 2
-        assert njit(lambda x: x + 2)(1) == 3
-    njit(lambda x: x + 3)(1)
+
+    def tell(line: str) -> None:
+        told.append(line)
+
+    with announced(tell):
+        njit(loop)(1)
+        assert told == []  # not one of the event loops
+        loop.__module__ = "qmodel.simulation.kernels.loop"
+        assert njit(loop)(1) == 2
+        assert njit(loop)(2.0) == 3.0
+    with announced(tell):
+        njit(loop)(1)
     assert told == [MESSAGE]
 
 

@@ -51,13 +51,17 @@ def _sources() -> bytes:
     return hashlib.sha256(text).digest()
 
 
+_TOLD: set[Callable[[str], None]] = set()
+
+
 class _Announcer(event.Listener):
     def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell, self._told = tell, False
+        self._tell = tell
 
     def on_start(self, event: Any) -> None:
-        if not self._told:
-            self._told = True
+        module = getattr(event.data["dispatcher"].py_func, "__module__", "")
+        if module.startswith(__package__) and self._tell not in _TOLD:
+            _TOLD.add(self._tell)
             self._tell(MESSAGE)
 
     def on_end(self, event: Any) -> None:
@@ -66,7 +70,10 @@ class _Announcer(event.Listener):
 
 @contextmanager
 def announced(tell: Callable[[str], None] | None) -> Iterator[None]:
-    """Inside, the first compilation (not a load from the cache) calls `tell` with one line."""
+    """Inside, the first compilation of an event loop (not a load from the cache) calls `tell` with one line.
+
+    Each `tell` hears it once in a process. A user's rank, compiled in every process, is not worth a word.
+    """
     if tell is None:
         yield
         return
