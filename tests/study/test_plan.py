@@ -37,7 +37,7 @@ def test_the_shipped_study_is_sound():
         ('title = "', 'titel = "', "titel: is not known; did you mean 'title'?"),
         ('profile = "profile.toml"', 'profile = "prof.toml"', "prof.toml, which is not there"),
         ('exit = "fewer-steps"', 'exit = "fewer-stepps"', "did you mean 'fewer-steps'?"),
-        ("seconds = 13", "seconds = -1", "live.seconds"),
+        ("seconds = 14", "seconds = -1", "live.seconds"),
         ("warmup_share = 0.1", "warmup_share = nan", "live.warmup_share"),
     ],
 )
@@ -56,7 +56,7 @@ def test_the_fingerprint_sees_every_file(copied):
     before = load_plan(copied).fingerprint
     assert load_plan(STUDY).fingerprint == before
     scenario = copied.parent / "scenario.toml"
-    scenario.write_text(scenario.read_text().replace("steps = 6", "steps = 7"))
+    scenario.write_text(scenario.read_text().replace("steps = 10", "steps = 11"))
     assert load_plan(copied).fingerprint != before
 
 
