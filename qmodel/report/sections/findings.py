@@ -78,12 +78,8 @@ def inside_words(rows: pd.DataFrame) -> str:
     if judged == 0:
         return "no live run is long enough for an interval to hold its prediction against"
     if inside == judged:
-        every = (
-            "in the one setting that can be judged"
-            if judged == 1
-            else f"in all {judged} settings that can be judged"
-        )
-        return f"{every} the predicted mean lies inside the 95 % interval of the live run"
+        which = {1: "in the one setting", 2: "in both settings"}.get(judged, f"in all {judged} settings")
+        return f"{which} that can be judged the predicted mean lies inside the 95 % interval of the live run"
     return (
         f"in {inside} of {counted(judged, 'setting')} that can be judged the predicted mean lies inside the "
         f"95 % interval of the live run"
@@ -256,7 +252,7 @@ def outlook(study: Evidence) -> Iterator[str]:
     """Predicted latency of the baseline at the highest load."""
     setting = Setting(study.baseline, study.plain_exit, max(study.plan.tables.loads))
     answer = study.predicted[setting]
-    for metric in (MEAN, *study.percentiles[::-1]):
+    for metric in (*study.percentiles[::-1], MEAN):
         value = answer["all"].metrics.get(metric)
         if value is not None:
             yield (
