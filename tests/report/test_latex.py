@@ -76,7 +76,8 @@ def decoded(source):
 
 
 def expected(text):
-    """The text with one mark for each symbol whose command the decoder does not follow."""
+    """The text with one mark for each symbol whose command the decoder does not follow; all hyphens are `-`."""
+    text = text.translate(str.maketrans("‐‑", "--"))
     return "".join(c if c.isascii() or LETTERS.fullmatch(c) or c in NAMED.values() else "?" for c in text)
 
 
