@@ -13,9 +13,10 @@ Phases = list[tuple[float, float]]
 def exponential_phases(law: Distribution) -> Phases | None:
     """The exponentials that the law mixes, or None if it is no mixture of exponentials.
 
+    >>> from qmodel.workload import Exponential
     >>> exponential_phases(Exponential(2.0).scaled(0.5))
     [(1.0, 1.0)]
-    >>> exponential_phases(Gamma(1.0, 0.5)) is None
+    >>> exponential_phases(Gamma(mean=1.0, scv=0.5)) is None
     True
     """
     found: Phases = []

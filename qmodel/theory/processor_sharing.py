@@ -4,8 +4,8 @@ A request of size x stays x / (1 - rho) on average, whatever the law of sizes (i
 
     E[T_k] = E[D_k] / (1 - rho),    E[T/S] = 1 / (1 - rho).
 
-Holds with an infinite second moment too. Sources: Kleinrock, *J. ACM* 14 (1967) 242-261; Sakata, Noguchi &
-Oizumi, *Operations Research* 19 (1971) 371-385.
+Holds with an infinite second moment too. The law of the response is in `sharing_law`. Sources: Kleinrock, *J.
+ACM* 14 (1967) 242-261; Sakata, Noguchi & Oizumi, *Operations Research* 19 (1971) 371-385.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.m_g_1 import INDEPENDENT, POISSON
 from qmodel.theory.result import ClassResult, Result
-from qmodel.theory.supply import delivery
+from qmodel.theory.sharing_law import SharingLaw
+from qmodel.theory.supply import delivery, merged
+from qmodel.workload import Distribution
 
 
 def processor_sharing(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean response under processor sharing."""
     load = math.fsum(served.load for served in classes)
     return Result(
-        classes=tuple(_class_result(served, load) for served in classes),
+        classes=tuple(_class_result(served, load, merged(classes)) for served in classes),
         name="M/G/1 processor sharing: insensitive mean",
         source=formulas.PROCESSOR_SHARING.source,
         assumptions=(POISSON, INDEPENDENT, "the server is split evenly among all present, at no cost"),
     )
 
 
-def _class_result(served: ServedClass, load: float) -> ClassResult:
+def _class_result(served: ServedClass, load: float, everyone: tuple[float, Distribution]) -> ClassResult:
     given = delivery(served.service)
     share = served.service.delivered_at
     return ClassResult(
@@ -39,4 +41,5 @@ def _class_result(served: ServedClass, load: float) -> ClassResult:
         mean_service=given.mean,
         mean_response=formulas.PROCESSOR_SHARING(given.mean, load),
         mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, load),
+        law=SharingLaw(given, *everyone),
     )

@@ -8,7 +8,9 @@ TOLERANCE = 1e-11
 """Relative width at which the bracket of a percentile is closed."""
 
 
-def first_reaching(cdf: Callable[[float], float], level: float, start: float) -> float:
+def first_reaching(
+    cdf: Callable[[float], float], level: float, start: float, tolerance: float = TOLERANCE
+) -> float:
     """Smallest t >= 0 with cdf(t) >= level, for a non-decreasing cdf; `start` > 0 sets the scale.
 
     >>> import math
@@ -24,21 +26,23 @@ def first_reaching(cdf: Callable[[float], float], level: float, start: float) ->
     while at_high < 0:
         low, at_low, high = high, at_high, 2.0 * high
         at_high = cdf(high) - level
-    return _close(lambda t: cdf(t) - level, low, at_low, high, at_high)
+    return _close(lambda t: cdf(t) - level, low, at_low, high, at_high, tolerance)
 
 
-def _close(gap: Callable[[float], float], low: float, at_low: float, high: float, at_high: float) -> float:
+def _close(
+    gap: Callable[[float], float], low: float, at_low: float, high: float, at_high: float, tolerance: float
+) -> float:
     """Regula falsi with the Anderson-Bjorck weights; a bisection whenever the bracket fails to halve."""
     weight_low, weight_high = at_low, at_high
     width = high - low
     steps = 0
-    while high - low > TOLERANCE * high:
+    while high - low > tolerance * high:
         steps += 1
         if weight_high > 0:
             middle = (low * weight_high - high * weight_low) / (weight_high - weight_low)
         else:  # the level is met exactly; it may have been met before
             middle = 0.5 * (low + high)
-        margin = 0.25 * TOLERANCE * high
+        margin = 0.25 * tolerance * high
         middle = min(max(middle, low + margin), high - margin)
         if steps % 3 == 0:
             if high - low > 0.5 * width:

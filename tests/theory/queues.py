@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,4 +171,20 @@ def rank_queue(arriving, rank, preemptive, turns=lambda job: ()):
         if current is not None and preemptive and heap and heap[0][:2] < (rank(current), current.arrival):
             put(current)
             current = None
+    return [job for job in arriving if job.done > 0]
+
+
+def sharing_queue(arriving):
+    """Egalitarian processor sharing of `Sized` jobs, by virtual time."""
+    heap, virtual, now, i = [], 0.0, 0.0, 0
+    while i < len(arriving):
+        stop = now + (heap[0][0] - virtual) * len(heap) if heap else math.inf
+        if arriving[i].arrival < stop:
+            virtual += (arriving[i].arrival - now) / len(heap) if heap else 0.0
+            now = arriving[i].arrival
+            heapq.heappush(heap, (virtual + arriving[i].size, i, arriving[i]))
+            i += 1
+        else:
+            virtual, _, job = heapq.heappop(heap)
+            now = job.done = stop
     return [job for job in arriving if job.done > 0]
