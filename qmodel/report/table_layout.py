@@ -17,7 +17,7 @@ WRAPS_FROM = 18
 NARROWEST = 10
 """Characters that a column of words keeps where even the smallest type is too wide."""
 
-LONG_ROWS = 14
+LONG_ROWS = 18
 """Tables with more rows run over pages; shorter ones stay in one piece."""
 
 

@@ -41,7 +41,7 @@ from qmodel.report.typst_text import escape, string
 SIZES = {"9pt": 114, "8pt": 128, "7pt": 146}
 """Type sizes of tables, and how many characters of each fill a line of 16 cm."""
 
-FLOATS_FROM = 15
+FLOATS_FROM = 19
 """Tables with this many rows float; shorter ones stay where they are spoken of."""
 
 

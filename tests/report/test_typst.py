@@ -154,7 +154,7 @@ def test_blocks_as_source():
 
 
 @pytest.mark.parametrize(
-    ("rows", "floats", "whole"), [(3, False, True), (9, False, True), (16, False, False), (30, False, False)]
+    ("rows", "floats", "whole"), [(3, False, True), (9, False, True), (16, False, True), (30, False, False)]
 )
 def test_tables_float_or_break_by_their_length(rows, floats, whole):
     table = Table("tab:a", "c", (Column("x"),), tuple((i,) for i in range(rows)))
@@ -162,7 +162,7 @@ def test_tables_float_or_break_by_their_length(rows, floats, whole):
     call = source[source.rindex("#figure(") :]
     assert ("placement: auto" in call) is floats
     assert ("#in-one-piece[#figure(" in source) is whole
-    assert ("long: true" in call) is (rows >= 16)
+    assert ("long: true" in call) is (rows == 30)
 
 
 def test_wrapped_columns_share_the_line():

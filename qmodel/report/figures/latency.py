@@ -122,7 +122,9 @@ def draw_points(panel: Axes, points: pd.DataFrame, mark: Mark, scale: Scale, hol
 
 def common_entries(rows: pd.DataFrame) -> list[Artist]:
     """What points, hollow points and broken lines mean, as far as they occur."""
-    entries = [entry("measured, 95 % interval", marker="o", markersize=3.6)]
+    entries = []
+    if rows.measured.notna().any():
+        entries.append(entry("measured, 95 % interval", marker="o", markersize=3.6))
     if outside(rows).any():
         entries.append(entry("prediction outside", marker="o", markersize=3.6, markerfacecolor="white"))
     if (rows.predicted_method != "exact").any():

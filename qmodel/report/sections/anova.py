@@ -127,11 +127,20 @@ def drivers(fit: FitResult, anova: Anova) -> str:
     )
     small = [effect_name(str(n)) for n in real.index if n not in large.index]
     if small:
-        text += f" Significant but below 1 %: {listed(small)}."
+        text += f" Significant but below 1 %: {few(small)}."
     lost = [effect_name(str(n)) for n in effects.index if n not in real.index]
     if lost:
-        text += f" Not told from chance at the 5 % level: {listed(lost)}."
+        text += f" Not told from chance at the 5 % level: {few(lost)}."
     return text
+
+
+def few(effects: list[str], most: int = 4) -> str:
+    """Effects by name where they are few, else their number.
+
+    >>> few(["a", "b"]), few(list("abcdef"))
+    ('a and b', '6 effects')
+    """
+    return listed(effects) if len(effects) <= most else counted(len(effects), "effect")
 
 
 def remedy_words(anova: Anova) -> str:
@@ -172,7 +181,7 @@ def effects_figure(study: Evidence, phase: str, fit: FitResult, anova: Anova) ->
         main_effects(cells, factors, anova.data["residual"]),
         prose(
             "Main effects ({phase}, measured on {device}) and residuals. Points: geometric mean of the cells "
-            "at each level; bars: their middle half. See how {strongest} moves the mean, and where the "
+            "at each level; bars: their middle half. See how the mean moves with {strongest}, and where the "
             "residuals at the right leave the grey band, which holds 95 % of those of a normal sample point "
             "by point.",
             phase=phase,

@@ -68,9 +68,9 @@ def arrival_table(table: pd.DataFrame) -> Table:
     return Table(
         "tab:arrivals",
         prose(
-            "Arrivals of the live runs: realised and nominal rate (requests/s), coefficient of variation (CV) of "
-            "the gaps and index of dispersion of counts (both 1 for Poisson), then the $p$ values of the tests: "
-            "rate, steady rate, exponential gaps, lag-1 correlation, counts in short and long windows."
+            "Arrivals of the live runs: realised and nominal rate (requests/s), coefficient of variation (CV) "
+            "of the gaps and index of dispersion of counts (both 1 for Poisson), then the $p$ values of the "
+            "tests: rate, steady rate, exponential gaps, lag-1 correlation, counts in short and long windows."
         ),
         (
             Column(prose("Load $rho$"), decimals=2, sparse=True),

@@ -158,8 +158,8 @@ def load_line(study: Evidence) -> Content:
         "*Load*: the load average, noted before and after the profile{runs}, was {low} to {high} on {cores}. "
         "The study itself causes about 1.",
         runs=" and each live run" if study.live else "",
-        low=Quantity(min(noted)),
-        high=Quantity(max(noted)),
+        low=f"{min(noted):.2f}",
+        high=f"{max(noted):.2f}",
         cores=counted(int(study.machine.get("cores_allowed", 1)), "core"),
     )
 

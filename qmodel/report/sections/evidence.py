@@ -116,6 +116,10 @@ class Evidence:
         """The other settings."""
         return [table.name for table in self.plan.tables.exit[1:]]
 
+    def early(self, cell: Any) -> tuple[Any, ...]:
+        """The cell, or the column, of the early-exit setting: none where the study has no early exit."""
+        return (cell,) if self.early_exits else ()
+
     @property
     def strategies(self) -> list[tuple[str, str]]:
         """Policy and exit setting of everything that is predicted, plain policies first."""

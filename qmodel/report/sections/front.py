@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from qmodel.report.document import Block, prose, scope, warning
 from qmodel.report.inline import Content
 from qmodel.report.names import counted, listed, policy_name, words
-from qmodel.report.quantity import Quantity
 from qmodel.report.sections.evidence import Evidence
 from qmodel.report.sections.findings import sentences
 
@@ -105,6 +104,6 @@ def busy_words(study: Evidence) -> str:
     if not noted or max(noted) <= own + 0.5 * cores:
         return ""
     return (
-        f"The machine was busy with other work: its load average reached {Quantity(max(noted))} on "
+        f"The machine was busy with other work: its load average reached {max(noted):.2f} on "
         f"{counted(cores, 'core')}, of which the study itself takes about one."
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +91,7 @@ def improvement_table(study: Evidence, metric: str = MEAN, label: str = "tab:imp
             cells.append(
                 (
                     policy_name(policy),
-                    exit_name(setting),
+                    *study.early(exit_name(setting)),
                     f"{load:g}*" if refused else f"{load:g}",
                     *(gain_cell(at, name) for name in study.groups),
                     *((quality_cell(at),) if judged else ()),
@@ -102,7 +101,7 @@ def improvement_table(study: Evidence, metric: str = MEAN, label: str = "tab:imp
     notes = ["Positive is better. A dash: no pair of runs."] if study.live else ["Positive is better."]
     if judged:
         notes.append(f"{QUALITY} of the images delivered, and of those under the baseline; lower is better.")
-    if any(str(row[2]).endswith("*") for row in cells):
+    if any(str(cell).endswith("*") for row in cells for cell in row[1:3]):
         notes.append("* one of the two runs was rejected for the client's lag (@sec:validation).")
     return Table(
         label,
@@ -114,7 +113,7 @@ def improvement_table(study: Evidence, metric: str = MEAN, label: str = "tab:imp
         ),
         (
             Column("Policy", sparse=True),
-            Column("Early exit", sparse=True),
+            *study.early(Column("Early exit", sparse=True)),
             Column(prose("Load $rho$"), align="right"),
             *(
                 Column(sentence_start(class_name(n)), "percent", align="right", signed=True, decimals=0)
@@ -162,14 +161,14 @@ def class_verdict(study: Evidence, name: str) -> Content:
         return prose("**{who}**: no pair of runs at this load may be used.", who=sentence_start(class_name(name)))
     rows = rows[used].sort_values("improvement_percent", ascending=False)
     better, worse = rows[certainly(rows, 1)], rows[certainly(rows, -1)]
-    who = sentence_start(class_name(name))
+    who, chance = sentence_start(class_name(name)), " beyond chance" if study.live else ""
     if better.empty:
-        best = f"no strategy is better than {policy_name(study.baseline)} beyond chance"
+        best = f"no strategy is better than {policy_name(study.baseline)}{chance}"
     else:
         first = better.iloc[0]
         best = f"best under {strategy_name(first.policy, first.exit)}, {gain_words(first, study, signed=True)}"
     if worse.empty:
-        cost = "no strategy makes it worse beyond chance"
+        cost = f"no strategy makes it worse{chance}"
     else:
         names = listed(
             f"{strategy_name(row['policy'], row['exit'])} "
@@ -249,14 +248,14 @@ def capacity_table(study: Evidence, base: str) -> Table:
     rows = [
         (
             policy_name(row["policy"]),
-            exit_name(row["exit"]),
+            *study.early(exit_name(row["exit"])),
             row["rate"],
             row["load"],
             row["gain_percent"] if math.isfinite(row["gain_percent"]) else None,
             limit_words(row),
             capacity_method(study, row),
         )
-        for _, row in study.capacity.iterrows()
+        for _, row in best_first(study).iterrows()
     ]
     left = "; ".join(f"{exit_name(n)}: {cut_words(study, exits[n])}" for n in study.early_exits)
     return Table(
@@ -269,24 +268,25 @@ def capacity_table(study: Evidence, base: str) -> Table:
         ),
         (
             Column("Policy"),
-            Column("Early exit"),
+            *study.early(Column("Early exit")),
             Column("Rate (requests/s)", digits=3),
             Column(prose("Load $rho$"), decimals=2),
             Column("Gain", "percent", signed=True, decimals=1),
             Column("Gives way first"),
             Column("Method"),
         ),
-        tuple(sorted_by_exit(rows)),
+        tuple(rows),
         notes=(prose(f"Early exit leaves: {left}" + (" (quality: @tab:quality)." if study.judged else ".")),)
         if left
         else (),
     )
 
 
-def sorted_by_exit(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Best first inside each exit setting."""
-    order = list(dict.fromkeys(row[1] for row in rows))
-    return sorted(rows, key=lambda row: (order.index(row[1]), -row[2]))
+def best_first(study: Evidence) -> pd.DataFrame:
+    """Capacities, largest first inside each exit setting."""
+    order = [table.name for table in study.plan.tables.exit]
+    place = study.capacity.exit.map(order.index)
+    return study.capacity.assign(place=place).sort_values(["place", "rate"], ascending=[True, False], kind="stable")
 
 
 def limit_words(row: pd.Series) -> str:

@@ -142,7 +142,7 @@ def ladder_table(study: Evidence, shown: list[Gap]) -> Table:
     rows = [
         (
             policy_name(gap.setting.policy),
-            exit_name(gap.setting.exit),
+            *study.early(exit_name(gap.setting.exit)),
             gap.setting.load,
             gap.live,
             *(gap.steps[rung] for rung in STEPS),
@@ -162,7 +162,7 @@ def ladder_table(study: Evidence, shown: list[Gap]) -> Table:
         ),
         (
             Column("Policy", sparse=True),
-            Column("Early exit", sparse=True),
+            *study.early(Column("Early exit", sparse=True)),
             Column(prose("Load $rho$"), decimals=2),
             Column("Live [95 % interval]", "s", align="right"),
             *(Column(sentence_start(head), "ratio", signed=True) for head in STEPS.values()),

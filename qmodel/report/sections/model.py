@@ -10,7 +10,8 @@ import pandas as pd
 
 from qmodel.answer import PolicyAnswer
 from qmodel.report.document import Block, CodeBlock, Column, Formula, Table, paragraph, prose, section
-from qmodel.report.names import counted, exit_name, listed, policy_name
+from qmodel.report.inline import Content
+from qmodel.report.names import counted, exit_name, listed, policy_name, sentence_start
 from qmodel.report.quantity import Interval
 from qmodel.report.sections.assumptions import assumption_rows
 from qmodel.report.sections.evidence import Evidence
@@ -27,21 +28,27 @@ PK = formulas.Relation(
 PRINTED: dict[str, tuple[tuple[str, formulas.Formula | formulas.Relation, str], ...]] = {
     "fcfs": (
         ("pk", PK, "[@pollaczek], [@khinchine]; [@kleinrock], section 5.7"),
-        (
-            "pk-transform",
-            formulas.Relation(
-                "waiting-time transform",
-                "Kleinrock 1975, section 5.7",
-                r"\tilde{W}(s) = \frac{(1 - \rho) s}{s - \lambda (1 - \tilde{S}(s))}",
-            ),
-            "[@kleinrock], section 5.7; inverted numerically [@abate]",
-        ),
+        ("pk-transform", formulas.FCFS_TRANSFORM, "[@kleinrock], section 5.7; inverted numerically [@abate]"),
     ),
     "np-priority": (("cobham", formulas.COBHAM, "[@cobham]"),),
     "pr-priority": (("preemptive", formulas.PREEMPTIVE_RESUME, "[@gaver]; [@conway], section 8-7"),),
     "ps": (("sharing", formulas.PROCESSOR_SHARING, "[@kleinrock-ps], [@sakata]"),),
 }
 """Formulas by policy: label, formula, source."""
+
+PRIORITY_TRANSFORMS = {
+    "np-priority": ("cobham-transform", formulas.COBHAM_TRANSFORM, "[@takacs]; [@conway], section 8-6"),
+    "pr-priority": ("preemptive-transform", formulas.PREEMPTIVE_TRANSFORM, "[@conway], section 8-7"),
+}
+"""Laws of the wait and of the response under priorities."""
+
+BY_SIZE: dict[str, formulas.Relation] = {
+    "sjf": formulas.SJF,
+    "psjf": formulas.PSJF,
+    "srpt": formulas.SRPT,
+    "las": formulas.LAS,
+}
+"""Policies that order by size: the mean response of a request of given size."""
 
 SAID = {
     "fcfs": (
@@ -76,12 +83,15 @@ def blocks(study: Evidence) -> Iterator[Block]:
     )
     for policy in study.plan.tables.policies:
         yield from policy_blocks(policy)
+    yield from priority_percentiles(study.plan.tables.policies)
     if any(table.kind is not None and table.above_queue is not None for table in study.plan.tables.exit):
         yield paragraph(
-            "**Queue threshold.** Service that depends on the number in the system at its start is solved by "
-            "the embedded Markov chain at departures, exactly, for FCFS and two priorities [@neuts], "
-            "[@federgruen]."
+            "**Queue threshold.** Service that depends on the number in the system at its start is solved "
+            "exactly, for FCFS and two priorities, by an embedded Markov chain. Under FCFS, with $pi_n$ the "
+            "share of departures that leave $n$ behind and $a_jn$ the probability of $j$ arrivals in a "
+            "service begun with $n$ present:"
         )
+        yield printed("threshold", formulas.THRESHOLD_CHAIN, prose("[@neuts]; [@federgruen]"))
     yield section("Assumptions", "assumptions", level=2)
     yield assumption_table(study)
     yield section("Methods and saved predictions", "methods", level=2)
@@ -89,19 +99,52 @@ def blocks(study: Evidence) -> Iterator[Block]:
     yield from saved(study)
 
 
+def priority_percentiles(policies: list[str]) -> Iterator[Block]:
+    """The transforms behind the percentiles of the priorities in use."""
+    used = [policy for policy in policies if policy in PRIORITY_TRANSFORMS]
+    if not used:
+        return
+    yield paragraph(
+        "**Percentiles under priorities** come from transforms too. The busy period of the higher classes "
+        "prolongs all that class $k$ waits for; with $lambda$ and $S$ those of the higher classes here, "
+        "$theta$ solves:"
+    )
+    yield printed("busy", formulas.BUSY_PERIOD, prose("[@conway], section 8-4"))
+    wait = "the wait of class $k$ without preemption ($L$: the lower classes)"
+    response = "the response with preemption"
+    told = [{"np-priority": wait, "pr-priority": response}[policy] for policy in used]
+    yield paragraph(f"In terms of it, the transform of {listed(told)} is:")
+    for policy in used:
+        label, formula, source = PRIORITY_TRANSFORMS[policy]
+        yield printed(label, formula, prose(source))
+
+
 def policy_blocks(policy: str) -> Iterator[Block]:
     """Formulas of one policy with their sources."""
+    if policy in BY_SIZE:
+        yield paragraph(
+            "**{name}.** The mean response time of a request of size $x$; $rho$($x$) is the load of sizes up "
+            "to $x$:",
+            name=sentence_start(policy_name(policy)),
+        )
+        yield printed(policy, BY_SIZE[policy], prose("{source}", source=BY_SIZE[policy].source))
+        return
     if policy not in PRINTED:
         yield paragraph(
             "**{name}.** No closed form is used; see @tab:methods for how it was predicted.",
-            name=policy_name(policy)[:1].upper() + policy_name(policy)[1:],
+            name=sentence_start(policy_name(policy)),
         )
         return
     yield paragraph(SAID[policy])
     for label, formula, source in PRINTED[policy]:
-        latex = formula.latex.replace("E[", r"\mathrm{E}[")
-        typst = from_latex(latex).replace('"E" [ ', 'upright("E")[')
-        yield Formula(f"eq:{label}", latex, typst, prose(source))
+        yield printed(label, formula, prose(source))
+
+
+def printed(label: str, formula: formulas.Formula | formulas.Relation, source: Content) -> Formula:
+    """A formula with its expectations upright."""
+    latex = formula.latex.replace("E[", r"\mathrm{E}[")
+    typst = from_latex(latex).replace('"E" [ ', 'upright("E")[')
+    return Formula(f"eq:{label}", latex, typst, source)
 
 
 def assumption_table(study: Evidence) -> Table:
@@ -124,7 +167,7 @@ def method_table(study: Evidence) -> Table:
         grouped.setdefault(found, []).append(exit_name(setting))
     order = [policy_name(policy) for policy in study.plan.tables.policies]
     rows = [
-        (found[0], listed(exits), *found[1:])
+        (found[0], *study.early(listed(exits)), *found[1:])
         for found, exits in sorted(grouped.items(), key=lambda item: order.index(item[0][0]))
     ]
     return Table(
@@ -133,7 +176,7 @@ def method_table(study: Evidence) -> Table:
         "percentiles of response time, at all loads).",
         (
             Column("Policy", sparse=True),
-            Column("Early exit"),
+            *study.early(Column("Early exit")),
             Column("Means"),
             Column("Percentiles"),
             Column("Result used"),

@@ -40,6 +40,10 @@ ENTRIES = (
         prose("R. W. Conway, W. L. Maxwell, L. W. Miller, *Theory of Scheduling*, Addison-Wesley, 1967."),
     ),
     Reference(
+        "takacs",
+        prose("L. Takács, Priority queues, *Operations Research* 12 (1964)."),
+    ),
+    Reference(
         "kleinrock-ps",
         prose(
             "L. Kleinrock, Time-shared systems: a theoretical treatment, *Journal of the ACM* 14 (1967) 242–261."

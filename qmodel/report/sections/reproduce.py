@@ -17,9 +17,9 @@ def blocks(study: Evidence) -> Iterator[Block]:
     """What to type, and by what to know that it is the same."""
     yield section("How to reproduce", "reproduce")
     yield paragraph(
-        "The study measures, fits, predicts, runs live, compares and writes this report; stopped at any "
-        "moment, it goes on where it was. The second command writes the report again from the results, "
-        "without measuring:"
+        "The first command does everything that is told here anew and writes this report; stopped at any "
+        "moment, it goes on where it was when started without `--fresh`. The second writes the report again "
+        "from the results, without measuring:"
     )
     study_file = study_path(study)
     yield CodeBlock(f"qmodel study {study_file} --fresh\nqmodel report {study_file}", "sh")
@@ -29,8 +29,8 @@ def blocks(study: Evidence) -> Iterator[Block]:
     )
     yield Table(
         "tab:hashes",
-        "Versions, seeds, and SHA-256 of what decides about the results (the plan is study, profile and scenario "
-        "file together); files are in the results folder.",
+        "Versions, seeds, and SHA-256 of what decides about the results (the plan is study, profile and "
+        "scenario file together); files are in the results folder.",
         (Column("Item"), Column("Value")),
         tuple(items(study)),
     )

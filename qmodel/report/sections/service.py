@@ -17,14 +17,19 @@ from qmodel.report.quantity import Estimate, Interval, Quantity
 from qmodel.report.sections.anova import slug
 from qmodel.report.sections.design import equals
 from qmodel.report.sections.evidence import Evidence
+from qmodel.service.forms import Affine
 from qmodel.service.model import ServiceModel
+from qmodel.service.terms import latex_name
 from qmodel.service.token_service import TokenService
+from qmodel.service.units import stem
 from qmodel.theory.typst import from_latex
 
 if TYPE_CHECKING:
     from qmodel.fit.result import FitResult
 
 PACING = "pacing"
+ONE_LINE = 110
+"""Length of a formula in Typst up to which it fits on one line."""
 
 
 def blocks(study: Evidence) -> Iterator[Block]:
@@ -63,8 +68,26 @@ def phase_blocks(study: Evidence, phase: str, fit: FitResult) -> Iterator[Block]
 def formula(model: ServiceModel, phase: str) -> Formula:
     """The function with its numbers."""
     latex = spaced(model.latex())
+    typst = typst_of(latex)
+    if isinstance(model.form, Affine) and len(typst) > ONE_LINE:
+        latex, typst = in_lines(model)
     source = prose("fitted here{where}", where=ratios(model))
-    return Formula(f"eq:service-{slug(phase)}", latex, typst_of(latex), source)
+    return Formula(f"eq:service-{slug(phase)}", latex, typst, source)
+
+
+def in_lines(model: ServiceModel) -> tuple[str, str]:
+    """The function over several lines, in LaTeX and Typst; its ratios divide the left-hand side."""
+    left = " / ".join([latex_name(stem(model.response)), *(rf"r_{{{latex_name(name)}}}" for name in model.ratios)])
+    terms = re.split(r" (?=[+-] )", spaced(model.form.latex(model.unit)))
+    lines = [""]
+    for term in terms:
+        if lines[-1] and len(typst_of(lines[-1] + term)) > ONE_LINE:
+            lines.append("")
+        lines[-1] += f" {term}"
+    latex = r" \\ & ".join(line.strip() for line in lines)
+    typst = " \\ & ".join(typst_of(line.strip()) for line in lines)
+    head = spaced(left)
+    return rf"\begin{{aligned}} {head} = {{}} & {latex} \end{{aligned}}", f"{typst_of(head)} = & {typst}"
 
 
 def ratios(model: ServiceModel) -> str:
@@ -230,7 +253,7 @@ def service_figure(study: Evidence, phase: str, fit: FitResult) -> Block | None:
     def predict(levels: pd.DataFrame) -> Any:
         return fit.model.predict({**held, x: levels[x].to_numpy(float), by: levels[by].to_numpy(float)})
 
-    others = listed(f"{words(name)} {words(str(level))}" for name, level in held.items())
+    others = listed(f"{words(name)} {level_words(level)}" for name, level in held.items())
     return study.picture(
         f"service-{slug(phase)}",
         service_times(rows, predict, x=x, by=by),
@@ -245,6 +268,15 @@ def service_figure(study: Evidence, phase: str, fit: FitResult) -> Block | None:
         ),
         f"Service time rising with {words(x)}, one line for each {words(by)}, and residuals in per cent",
     )
+
+
+def level_words(level: Any) -> str:
+    """A level of a factor.
+
+    >>> level_words(8.0), level_words("idle-gaps")
+    ('8', 'idle gaps')
+    """
+    return words(level) if isinstance(level, str) else f"{level:g}"
 
 
 def figure_factors(fit: FitResult) -> tuple[str, str] | None:

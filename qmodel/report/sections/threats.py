@@ -107,7 +107,7 @@ def outside_domain(study: Evidence) -> list[str]:
         for request_class in scenario.classes:
             for steps in cut_levels(scenario, request_class.factors):
                 for line in said(steps):
-                    found[f"{request_class.name}: {line}"] = None
+                    found[f"{request_class.name}: {line.replace(chr(95), chr(32))}"] = None
     return list(found)
 
 

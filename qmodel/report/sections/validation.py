@@ -61,6 +61,7 @@ def validation_table(study: Evidence) -> Table:
     rows = study.measured_comparison
     rows = rows[(rows.metric == MEAN) & (rows["class"] == "all")]
     return comparison_table(
+        study,
         "tab:validation",
         prose(
             "Mean response time of all requests: predicted, and measured in live runs on {device}. Error is "
@@ -77,6 +78,7 @@ def class_table(study: Evidence) -> Table:
     rows = study.measured_comparison
     rows = rows[(rows.metric == MEAN) & (rows["class"] != "all")]
     return comparison_table(
+        study,
         "tab:by-class",
         prose(
             "Mean response time by class: predicted, and measured in live runs on {device}, with 95 % intervals.",
@@ -101,12 +103,12 @@ def ordered(study: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.loc[keys.sort_values(["exit", "policy", "class", "load"], kind="stable").index]
 
 
-def comparison_table(label: str, caption: Any, rows: pd.DataFrame, by_class: bool) -> Table:
+def comparison_table(study: Evidence, label: str, caption: Any, rows: pd.DataFrame, by_class: bool) -> Table:
     """One row a setting (and class)."""
     cells = [
         (
             policy_name(row["policy"]),
-            exit_name(row["exit"]),
+            *study.early(exit_name(row["exit"])),
             *((row["class"],) if by_class else ()),
             row["load"],
             row["predicted"],
@@ -123,7 +125,7 @@ def comparison_table(label: str, caption: Any, rows: pd.DataFrame, by_class: boo
         caption,
         (
             Column("Policy", sparse=True),
-            Column("Early exit", sparse=True),
+            *study.early(Column("Early exit", sparse=True)),
             *((Column("Class", sparse=True),) if by_class else ()),
             Column(prose("Load $rho$"), decimals=2),
             Column("Predicted", "s", beside=shared),
