@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
     from qmodel.errors import InputError
 
     try:
-        code = app(arguments or ["--help"], standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="qmodel", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except InputError as error:
