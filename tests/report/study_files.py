@@ -50,9 +50,9 @@ title = "A study that never ran"
 profile = "profile.toml"
 scenario = "scenario.toml"
 policies = POLICIES
-loads = [0.5, 0.7]
+loads = [LOADS]
 baseline = "fcfs"
-percentiles = [50, 95]
+percentiles = [PERCENTILES]
 [fit]
 phases = ["denoise"]
 reference_pacing = "idle-gaps"
@@ -149,12 +149,15 @@ def make_study(
     live: bool = True,
     quality: bool = True,
     slo: bool = True,
+    percentiles: str = "50, 95",
+    loads: str = "0.5, 0.7",
 ) -> tuple[StudyPlan, Results]:
     """The files of a study up to and with its comparison."""
     folder.mkdir(parents=True, exist_ok=True)
     exits = EXITS if early_exit else ""
     runs = (LIVE + (LIVE_EXIT if early_exit else "")) if live else ""
     text = (STUDY + runs + (QUALITY if quality else "")).replace("EXITS", exits)
+    text = text.replace("PERCENTILES", percentiles).replace("LOADS", loads)
     (folder / "study.toml").write_text(text.replace("POLICIES", json.dumps(list(policies))))
     (folder / "profile.toml").write_text(PROFILE)
     limit = "slo = { response_p95_s = 0.05 }" if slo else ""

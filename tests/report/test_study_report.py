@@ -264,3 +264,11 @@ def test_rejected_runs_are_listed_shown_and_not_counted(tmp_path, undrawn):
     assert "2 of 3" not in str(table(made, "tab:score").rows[0][1])
     assert str(table(made, "tab:score").rows[0][1]).startswith("3 of 3")
     assert pd.isna(results.read_table("runs").rejected).sum() == len(runs) - 1
+
+
+def test_all_loads_of_the_improvement_stand_in_the_appendix(tmp_path, undrawn):
+    plan, results = make_study(tmp_path / "study", live=False, percentiles="50", loads="0.2, 0.5, 0.7")
+    made = document(plan, results, tmp_path)
+    assert {row[2] for row in table(made, "tab:improvement").rows} == {"0.5", "0.7"}
+    assert {row[2] for row in table(made, "tab:improvement-all").rows} == {"0.2", "0.5", "0.7"}
+    assert "tab:improvement-tail" not in {block.label for block in made.blocks if isinstance(block, Table)}

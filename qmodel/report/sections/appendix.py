@@ -8,7 +8,7 @@ from qmodel.metrics import METRICS, Metric
 from qmodel.report.document import Block, Column, Table, section
 from qmodel.report.inline import Math
 from qmodel.report.sections.evidence import Evidence
-from qmodel.report.sections.improvement import improvement_table
+from qmodel.report.sections.improvement import all_loads, high_loads, improvement_table
 from qmodel.report.sections.validation import class_table
 
 TOKENS = ("ttft", "tpot")
@@ -19,10 +19,13 @@ def blocks(study: Evidence) -> Iterator[Block]:
     tail = "p95_response_s"
     by_class = study.live and len(study.groups) > 1
     tails = tail in set(study.improvement.metric) if not study.improvement.empty else False
-    if by_class or tails:
+    more = len(all_loads(study)) > len(high_loads(study))
+    if by_class or tails or more:
         yield section("Appendix: tables in full", "tables")
     if by_class:
         yield class_table(study)
+    if more:
+        yield improvement_table(study, label="tab:improvement-all")
     if tails:
         yield improvement_table(study, tail, "tab:improvement-tail")
     yield section("Appendix: glossary of metrics", "glossary")

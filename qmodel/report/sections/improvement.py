@@ -54,7 +54,7 @@ def equal_load(study: Evidence, base: str) -> Iterator[Block]:
     yield paragraph("**Who wins, and who pays**, at load {load}:", load=f"{top_load(study):g}")
     yield bullets(class_verdict(study, name) for name in study.groups)
     yield improvement_figure(study)
-    yield improvement_table(study)
+    yield improvement_table(study, loads=high_loads(study))
 
 
 def device(study: Evidence) -> dict[str, str]:
@@ -77,10 +77,22 @@ def how(study: Evidence) -> str:
     )
 
 
-def improvement_table(study: Evidence, metric: str = MEAN, label: str = "tab:improvement") -> Table:
-    """Strategies by load; all requests and classes side by side, quality beside them."""
+def high_loads(study: Evidence) -> list[float]:
+    """The two highest loads: what the body shows; the appendix has all."""
+    return all_loads(study)[-2:]
+
+
+def all_loads(study: Evidence) -> list[float]:
+    """Every load at which improvements are known."""
+    return sorted(set(study.improvement.load))
+
+
+def improvement_table(
+    study: Evidence, metric: str = MEAN, label: str = "tab:improvement", loads: list[float] | None = None
+) -> Table:
+    """Strategies by load (default: all of them); all requests and classes side by side, quality beside them."""
     table = study.improvement
-    rows = table[table.metric == metric]
+    rows = table[(table.metric == metric) & (table.load.isin(loads) if loads else True)]
     judged = study.judged and rows.quality.notna().any()
     cells = []
     for policy, setting in study.strategies:
@@ -106,7 +118,10 @@ def improvement_table(study: Evidence, metric: str = MEAN, label: str = "tab:imp
     return Table(
         label,
         prose(
-            "Improvement of the {metric} over {base} at equal load, {measured}.",
+            "Improvement of the {metric} over {base} at equal load, {measured}{more}.",
+            more=prose("; for all loads see @tab:improvement-all")
+            if loads and len(all_loads(study)) > len(loads)
+            else "",
             metric=metric_name(metric),
             base=policy_name(study.baseline),
             measured=measured,
@@ -205,7 +220,7 @@ def policies_figure(study: Evidence) -> Block:
 
 def improvement_figure(study: Evidence) -> Block:
     """Improvements as marks with intervals, quality at the right."""
-    loads = [load for load in sorted(set(study.improvement.load)) if load >= 0.5][-2:] or [top_load(study)]
+    loads = high_loads(study)
     judged = study.judged and study.improvement.quality.notna().any()
     tail = (
         " At the right: Fréchet distance of what was delivered (lower is better), dashed that of the baseline."

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from qmodel.answer import PolicyAnswer
-from qmodel.report.document import Block, CodeBlock, Column, Formula, Table, paragraph, prose, section
+from qmodel.report.document import Block, Column, Formula, Table, paragraph, prose, section
 from qmodel.report.inline import Content
 from qmodel.report.names import counted, exit_name, listed, policy_name, sentence_start
 from qmodel.report.quantity import Interval
@@ -65,8 +65,8 @@ SAID = {
         "over the priorities up to $k$ only, and $D_k$ is the service until delivery (here the whole service):"
     ),
     "ps": (
-        "**Processor sharing.** The mean depends on the load alone, not on the law of sizes (insensitivity); "
-        "percentiles are simulated:"
+        "**Processor sharing.** The mean depends on the load alone, not on the law of sizes (insensitivity); for "
+        "percentiles see @tab:methods:"
     ),
 }
 """What stands before the formulas of each policy."""
@@ -248,8 +248,7 @@ def saved(study: Evidence) -> Iterator[Block]:
     """The hash of the predictions, and that the live runs came after them."""
     digest = study.results.predictions_hash()
     if not study.live:
-        yield paragraph("The predictions are saved in `predictions.json`, SHA-256:")
-        yield CodeBlock(digest)
+        yield paragraph("The predictions are saved in `predictions.json`, whose SHA-256 is in @tab:hashes.")
         return
     noted = study.runs.predictions_sha256
     same = int((noted == digest).sum())
@@ -257,13 +256,13 @@ def saved(study: Evidence) -> Iterator[Block]:
     stamp = study.results.read_state().get("stages", {}).get("predictions")
     done = pd.to_datetime(stamp, utc=True) if stamp else None
     yield paragraph(
-        "All predictions were saved before the first live run ({order}). The SHA-256 of `predictions.json` is "
-        "noted in the metadata of each run; {same} of {runs} name this one:",
+        "All predictions were saved before the first live run ({order}). The SHA-256 of `predictions.json` "
+        "(@tab:hashes) is noted in the metadata of each run as it starts; {same} of {runs} name the file as it is "
+        "now.",
         order=order_words(done, first),
         same=same,
         runs=counted(len(study.runs), "live run"),
     )
-    yield CodeBlock(digest)
 
 
 def order_words(done: Any, first: Any) -> str:

@@ -176,7 +176,8 @@ def term_name(label: str) -> str:
         return "constant"
     if match := re.fullmatch(r"ratio (\w+)\[(.*)\]", label):
         return f"ratio: {words(match[1])} {words(match[2])}"
-    return " × ".join(words(part) for part in label.split(":"))
+    product = " × ".join(words(part) for part in label.split(":"))
+    return re.sub(r"\^([23])", lambda m: {"2": "²", "3": "³"}[m[1]], product)
 
 
 def error_table(study: Evidence, phase: str, fit: FitResult) -> Table:
