@@ -190,7 +190,7 @@ def setting_words(table: SettingTable) -> str:
     if table.kind is None:
         return "every request runs to its end"
     given: dict[str, Any] = {
-        k: v for k, v in table.model_dump(exclude_none=True).items() if k not in ("name", "kind")
+        k: v for k, v in table.model_dump(exclude_none=True).items() if k not in ("name", "own", "kind")
     }
     above, below = given.pop("above_queue", None), given.pop("below_queue", None)
     what = kind_words(table.kind, given)
