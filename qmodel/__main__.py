@@ -1,0 +1,5 @@
+"""`python -m qmodel`: the command line without the script."""
+
+from qmodel.cli import main
+
+main()
