@@ -19,7 +19,7 @@ from qmodel.theory.m_g_1 import INDEPENDENT, POISSON
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.sharing_law import SharingLaw
 from qmodel.theory.supply import delivery, merged
-from qmodel.workload import Distribution
+from qmodel.workload import Deterministic, Distribution, Gamma, Hyperexponential
 
 
 def processor_sharing(classes: Sequence[ServedClass]) -> Result:
@@ -41,5 +41,13 @@ def _class_result(served: ServedClass, load: float, everyone: tuple[float, Distr
         mean_service=given.mean,
         mean_response=formulas.PROCESSOR_SHARING(given.mean, load),
         mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, load),
-        law=SharingLaw(given, *everyone),
+        law=SharingLaw(given, *everyone) if quickly_inverted(everyone[1]) else None,
     )
+
+
+def quickly_inverted(size: Distribution) -> bool:
+    """Whether the double inversion takes about a second: one law whose transform has a short closed form.
+
+    Mixtures and heavy tails take from seconds to minutes, far longer than a simulation to the same precision.
+    """
+    return isinstance(size, Gamma | Hyperexponential | Deterministic)
