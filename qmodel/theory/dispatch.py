@@ -26,6 +26,7 @@ from qmodel.policy import (
     Policy,
     PreemptivePriority,
     RandomOrder,
+    RoundRobin,
 )
 from qmodel.scenario import Scenario, ServedClass, processor_sharing
 from qmodel.theory.result import Result, answer_of
@@ -128,10 +129,18 @@ def _model(policy: Policy) -> Model | NotAnalysable:
     from qmodel.theory.preemptive_priority import preemptive_resume
     from qmodel.theory.processor_sharing import processor_sharing as sharing
 
-    models: dict[type[Policy], Model] = {
+    if kind is RoundRobin:
+        return NotAnalysable(
+            f"no result for the turns of policy '{policy.name}'","ps, their limit")    models: dict[type[Policy], Model] = {
         FCFS: fcfs,
         NonPreemptivePriority: non_preemptive,
         PreemptivePriority: preemptive_resume,
         PS: sharing,
     }
-    return models.get(kind) or NotAnalysable(f"no result for the policy '{policy.name}'", "fcfs")
+    if kind in models:
+        return models[kind]
+    if policy.sharing is not None:
+        return NotAnalysable(f"no result for the sharing of policy '{policy.name}'", "ps or dps")
+    from qmodel.theory.rank_order import by_rank
+
+    return partial(by_rank, policy)

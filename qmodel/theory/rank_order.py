@@ -1,0 +1,233 @@
+"""From a policy's rank to SOAP: what the rank reads is found by asking it, then kinds of requests are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qmodel.answer import NotAnalysable
+from qmodel.policy import Policy, Request
+from qmodel.scenario import ServedClass
+from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
+from qmodel.theory.np_priority import non_preemptive
+from qmodel.theory.predictions import error_law
+from qmodel.theory.preemptive_priority import preemptive_resume
+from qmodel.theory.rank_path import Path, path_of
+from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.sizes import SizeGrid, weighted_components
+from qmodel.theory.soap import Kind, Newcomers, Relevance, mean_response
+from qmodel.theory.supply import merged
+from qmodel.workload import Distribution
+from qmodel.workload.partial import partial_moment
+
+SOURCE = "SOAP: Scully, Harchol-Balter & Scheller-Wolf 2018"
+CELLS = 240
+"""Sizes (of each component of the law) by which a rank that knows sizes is sampled; and half of them."""
+NOISY_CELLS, ERROR_CELLS = 60, 16
+"""The same where there are prediction errors, and cells of the error."""
+TAIL, NOISY_TAIL, ERROR_TAIL = (0.75, 1e-13), (0.6, 1e-10), (0.4, 1e-7)
+"""Ratio of the probabilities beyond successive cells of a tail, and where it ends."""
+CLOSE = 1e-3
+"""Relative error up to which an extrapolated sample counts as exact."""
+OUTSIDE = {
+    "arrival_s": ("the time of arrival", 7.3),
+    "deadline_s": ("the deadline", 5.1),
+    "lottery": ("a draw", 0.21),
+}
+
+
+def by_rank(policy: Policy, classes: Sequence[ServedClass]) -> Result | NotAnalysable:
+    """Every class's mean response under the policy's own rank."""
+    if any(served.service.delivered_at is not None for served in classes):
+        return NotAnalysable("results leave before their service ends", "the same early exit with delivery 'stop'")
+    read = facts_read(policy, classes)
+    outside = [what for fact, (what, _) in OUTSIDE.items() if fact in read]
+    if outside:
+        reason = f"the rank of policy '{policy.name}' depends on {outside[0]}, so it is no order of facts and age"
+        return NotAnalysable(reason, "a rank of class, size, prediction and attained service; fcfs")
+    silent = [served.name for served in classes if served.predicted_size.error == "none"]
+    if "predicted_size" in read and silent:
+        return NotAnalysable(f"class '{silent[0]}' makes no prediction", 'predicted_size = { error = "exact" }')
+    if not read & {"size", "predicted_size"}:
+        return _by_class(policy, classes) or _result(policy, classes, _blind(policy, classes), 0.0)
+    if any(math.isinf(served.size.moment(2)) for served in classes):
+        return NotAnalysable(
+            "sizes without a second moment cannot be sampled for a rank that knows them", "srpt or las"
+        )
+    coarse, fine = (_knowing(policy, classes, "predicted_size" in read, part) for part in (0.5, 1.0))
+    means = {name: fine[name] + (fine[name] - coarse[name]) / 3.0 for name in fine}
+    return _result(policy, classes, means, max(abs(fine[name] - means[name]) / fine[name] for name in fine))
+
+
+def _by_class(policy: Policy, classes: Sequence[ServedClass]) -> Result | None:
+    """A rank of the class alone: a priority, with percentiles; None if age plays a part."""
+    ranks = {}
+    for served in classes:
+        seen = {float(policy.rank(_request(served, math.nan, math.nan), age)) for age in _ages(served)}
+        if policy.preemptive and len(seen) > 1:
+            return None
+        ranks[served.name] = float(policy.rank(_request(served, math.nan, math.nan), 0.0))
+    order = sorted(set(ranks.values()))
+    ordered = [replace(served, priority=order.index(ranks[served.name])) for served in classes]
+    found = (preemptive_resume if policy.preemptive else non_preemptive)(ordered)
+    return replace(found, name=f"{found.name} (by class, as {policy.name or type(policy).__name__} ranks them)")
+
+
+def _ages(served: ServedClass) -> np.ndarray:
+    return np.concatenate(([0.0], served.size.mean * np.geomspace(1e-6, 1e3, 200)))
+
+
+def _result(policy: Policy, classes: Sequence[ServedClass], means: dict[str, float], error: float) -> Result:
+    notes = (f"sizes sampled, extrapolated; estimated relative error {error:.0e}",) if error else ()
+    return Result(
+        classes=tuple(ClassResult(served, served.size.mean, means[served.name]) for served in classes),
+        name=f"M/G/1 {policy.name or type(policy).__name__}: SOAP",
+        source=SOURCE,
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "the rank is the same function whenever it is asked"),
+        method="exact" if error < CLOSE else "approximation",
+        notes=notes,
+    )
+
+
+def _request(served: ServedClass, size: float, predicted: float) -> Request:
+    return Request(
+        arrival_s=0.0,
+        size=size,
+        predicted_size=predicted,
+        priority=served.priority,
+        weight=served.weight,
+        class_name=served.name,
+    )
+
+
+def facts_read(policy: Policy, classes: Sequence[ServedClass]) -> set[str]:
+    """Facts of a request that change its rank, found by changing them one at a time at several ages and sizes."""
+    read: set[str] = set()
+    for served in classes:
+        for size in (0.6 * served.size.mean, 1.7 * served.size.mean):
+            plain = _request(served, size, size)
+            changed = {fact: replace(plain) for fact in (*OUTSIDE, "size", "predicted_size")}
+            for fact, other in changed.items():
+                setattr(other, fact, OUTSIDE[fact][1] if fact in OUTSIDE else 2.3 * size)
+            for age in (0.0, 0.11 * size, 0.47 * size, 0.93 * size):
+                before = policy.rank(plain, age)
+                read |= {fact for fact, other in changed.items() if policy.rank(other, age) != before}
+    return read
+
+
+def _path(policy: Policy, request: Request, ages: np.ndarray) -> Path:
+    """The rank by age; a service that is never interrupted outranks all from its start."""
+    if policy.preemptive:
+        return path_of(lambda age: policy.rank(request, age), ages)
+    first = float(policy.rank(request, 0.0))
+    begun = 1e-13 * float(ages[-1])
+    ranks = np.array([first, -math.inf])
+    return Path(np.array([0.0, begun]), np.array([begun, ages[-1]]), ranks, ranks)
+
+
+def _blind(policy: Policy, classes: Sequence[ServedClass]) -> dict[str, float]:
+    """A rank of class and age: one path a class, sizes integrated exactly."""
+    grid = SizeGrid(*merged(classes))
+    ages = np.concatenate(([0.0], grid.panels.edges))
+    kinds = {}
+    for served in classes:
+        path = _path(policy, _request(served, math.nan, math.nan), ages)
+        kinds[served.name] = Kind(served.rate, _endless(path), served.size)
+    relevance = Relevance(list(kinds.values()))
+    falling = [kind.path for kind in kinds.values() if (kind.path.last < kind.path.first).any()]
+    seen = np.concatenate([path.at(grid.nodes) for path in falling]) if falling else np.empty(0)
+    newcomers = Newcomers.of(list(kinds.values()), relevance, np.unique(seen))
+    means = {}
+    for served in classes:
+        weights = grid.weights(served.size)
+        held = weights > 1e-15
+        times = [mean_response(kinds[served.name], float(x), relevance, newcomers) for x in grid.sizes[held]]
+        means[served.name] = float(weights[held] @ np.array(times))
+    return means
+
+
+def _endless(path: Path) -> Path:
+    """The path with its last piece, if the rank stays there, going on for ever."""
+    if path.first[-1] != path.last[-1]:
+        return path
+    return replace(path, end=np.append(path.end[:-1], math.inf))
+
+
+def _knowing(policy: Policy, classes: Sequence[ServedClass], predicts: bool, part: float) -> dict[str, float]:
+    """A rank that knows sizes or predictions: a sample of both, of the same sizes for all classes.
+
+    `part` is the share of the cells to take.
+    """
+    kinds: list[Kind] = []
+    owners: list[tuple[str, float, float]] = []
+    groups = 0
+    noisy = predicts and any(served.predicted_size.error != "exact" for served in classes)
+    count, tail = (NOISY_CELLS, NOISY_TAIL) if noisy else (CELLS, TAIL)
+    sample = sample_of(merged(classes)[1], round(part * count), tail)
+    for served in classes:
+        guesses = _guesses(served, predicts, part)
+        groups += len(guesses)
+        for size, share, spread in zip(sample.sizes, sample.masses(served.size), sample.spread, strict=True):
+            for chance, factor, unsure in guesses if share > 1e-15 else []:
+                path = _path(policy, _request(served, size, factor * size), np.array([0.0, size]))
+                kinds.append(Kind(served.rate * share * chance, path, sampled=spread or unsure))
+                owners.append((served.name, share * chance, size))
+    relevance = Relevance(kinds, accidental=groups)
+    newcomers = Newcomers.of(kinds, relevance, np.empty(0))
+    means, weight = ({served.name: 0.0 for served in classes} for _ in range(2))
+    for kind, (name, share, size) in zip(kinds, owners, strict=True):
+        means[name] += share * mean_response(kind, size, relevance, newcomers)
+        weight[name] += share
+    return {name: means[name] / weight[name] for name in means}
+
+
+def _guesses(served: ServedClass, predicts: bool, part: float) -> list[tuple[float, float, bool]]:
+    """(probability, factor, whether it stands for a range) of predicted over true size."""
+    if not predicts or served.predicted_size.error == "exact":
+        return [(1.0, 1.0, False)]
+    error = error_law(served.predicted_size)
+    sample = sample_of(error, round(part * ERROR_CELLS), ERROR_TAIL)
+    return [(p, x, True) for p, x in zip(sample.masses(error), sample.sizes, strict=True) if p > 0]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Cells between `edges`, each with its mean size, and then the atoms."""
+
+    edges: np.ndarray
+    sizes: list[float]
+    spread: list[bool]
+
+    def masses(self, law: Distribution) -> list[float]:
+        """Probability of each cell, without its atoms, and of each atom."""
+        mass = dict(law.atoms())
+        atoms = [size for size, spread in zip(self.sizes, self.spread, strict=True) if not spread]
+        inside = np.diff(partial_moment(law, 0, self.edges))
+        for atom in atoms:
+            inside[np.searchsorted(self.edges, atom) - 1] -= mass.get(atom, 0.0)
+        return [max(float(p), 0.0) for p in inside] + [mass.get(atom, 0.0) for atom in atoms]
+
+
+def sample_of(law: Distribution, count: int, tail: tuple[float, float]) -> Sample:
+    """Cells of about equal probability in each component, smaller ones in the tail; none reaches over an atom."""
+    ratio, last = tail
+    mass = {value: p for value, p in law.atoms() if p > 0 and value > 0}
+    atoms, ends = sorted(mass), {0.0, *mass}
+    for _, part in weighted_components(law):
+        if not part.atoms():
+            far = ratio ** np.arange(1, int(math.log(last * count) / math.log(ratio))) / count
+            tails = np.concatenate((np.linspace(1.0, 1.0 / count, count)[1:], far))
+            ends |= set(np.asarray(part.upper_quantile(tails)).tolist())
+    edges = np.array([*sorted(ends), 1e300])
+    cells = len(edges) - 1
+    sample = Sample(edges, [*edges[1:].tolist(), *atoms], [True] * cells + [False] * len(atoms))
+    masses = np.array(sample.masses(law)[:cells])
+    firsts = np.diff(partial_moment(law, 1, edges))
+    for atom in atoms:
+        firsts[np.searchsorted(edges, atom) - 1] -= mass[atom] * atom
+    middle = 0.5 * (edges[:-1] + np.minimum(edges[1:], edges[-2]))
+    means = np.divide(firsts, masses, out=middle, where=masses > 1e-14)
+    return replace(sample, sizes=[*means.tolist(), *atoms])
