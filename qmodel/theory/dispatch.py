@@ -130,8 +130,8 @@ def _model(policy: Policy) -> Model | NotAnalysable:
     from qmodel.theory.processor_sharing import processor_sharing as sharing
 
     if kind is RoundRobin:
-        return NotAnalysable(
-            f"no result for the turns of policy '{policy.name}'","ps, their limit")    models: dict[type[Policy], Model] = {
+        return NotAnalysable(f"no result for the turns of policy '{policy.name}'", "ps, their limit")
+    models: dict[type[Policy], Model] = {
         FCFS: fcfs,
         NonPreemptivePriority: non_preemptive,
         PreemptivePriority: preemptive_resume,
