@@ -11,7 +11,7 @@ export OPENBLAS_NUM_THREADS := 1
 .PHONY: help report report-full report-lm test test-all lint train clean
 
 help:
-	@echo "make report       measure this machine, fit, predict, run live, compare: about 9 minutes, then open"
+	@echo "make report       measure this machine, fit, predict, run live, compare: about 8 minutes, then open"
 	@echo "                  report/digits-diffusion/report.pdf"
 	@echo "make report-full  the same study with longer runs: about an hour"
 	@echo "make report-lm    the language-model study (installs torch)"
