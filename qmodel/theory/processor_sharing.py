@@ -18,8 +18,12 @@ from qmodel.theory import formulas
 from qmodel.theory.m_g_1 import INDEPENDENT, POISSON
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.sharing_law import SharingLaw
+from qmodel.theory.sizes import components
 from qmodel.theory.supply import delivery, merged
-from qmodel.workload import Deterministic, Distribution, Gamma, Hyperexponential
+from qmodel.workload import Discrete, Distribution, Gamma, Hyperexponential
+from qmodel.workload.distribution import Scaled
+
+MOST_COMPONENTS = 8
 
 
 def processor_sharing(classes: Sequence[ServedClass]) -> Result:
@@ -46,8 +50,10 @@ def _class_result(served: ServedClass, load: float, everyone: tuple[float, Distr
 
 
 def quickly_inverted(size: Distribution) -> bool:
-    """Whether the double inversion takes about a second: one law whose transform has a short closed form.
+    """Whether the double inversion takes less than a second: few components, whose transforms have closed forms.
 
-    Mixtures and heavy tails take from seconds to minutes, far longer than a simulation to the same precision.
+    Long mixtures and heavy tails take from seconds to minutes, longer than a simulation to the same precision.
     """
-    return isinstance(size, Gamma | Hyperexponential | Deterministic)
+    parts = [part.law if isinstance(part, Scaled) else part for part in components(size)]
+    closed = all(isinstance(part, Gamma | Hyperexponential | Discrete) for part in parts)
+    return closed and sum(max(1, len(part.atoms())) for part in parts) <= MOST_COMPONENTS

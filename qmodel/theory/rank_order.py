@@ -143,7 +143,7 @@ def _blind(policy: Policy, classes: Sequence[ServedClass]) -> dict[str, float]:
     means = {}
     for served in classes:
         weights = grid.weights(served.size)
-        held = weights > 1e-15
+        held = weights * np.maximum(grid.sizes / served.size.mean, 1.0) > 1e-13
         times = [mean_response(kinds[served.name], float(x), relevance, newcomers) for x in grid.sizes[held]]
         means[served.name] = float(weights[held] @ np.array(times))
     return means

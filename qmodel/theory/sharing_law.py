@@ -40,6 +40,8 @@ TAILS = (0.5, 0.1, 0.01, 1e-4, 1e-7)
 MULTIPLES = 12
 """Panels of sizes end at t/n for n below this, where point masses pass t."""
 THINNEST = 1e-10
+NARROW = 0.02
+"""Components of smaller scv need no panels but one: what is smooth in the size hardly changes over them."""
 PRECISION = 1e-7
 FLUID = 300.0
 """Requests of the length of so many mean times between arrivals take x / (1 - rho), their limit."""
@@ -61,11 +63,13 @@ class SharingLaw:
         """P(T <= t)."""
         if t <= 0:
             return 0.0
-        x, weights = self._sizes_upto(t)
+        x, weights = self._sizes_upto(t, fine=True)
         first, ratio = self._point_masses(x)
-        whole = np.floor(t / x * (1 + 1e-12))
-        exact = first * (1.0 - ratio**whole) / (1.0 - ratio)
-        return float(weights @ (exact + np.clip(self._rest(x, t - x), 0.0, 1.0 - first / (1.0 - ratio))))
+        exact = first * (1.0 - ratio ** np.floor(t / x * (1 + 1e-12))) / (1.0 - ratio)
+        met = weights @ exact
+        x, weights = self._sizes_upto(t, fine=False)
+        first, ratio = self._point_masses(x)
+        return float(met + weights @ np.clip(self._rest(x, t - x), 0.0, 1.0 - first / (1.0 - ratio)))
 
     def percentile(self, percent: float) -> float:
         """Smallest t with P(T <= t) >= percent/100."""
@@ -75,9 +79,12 @@ class SharingLaw:
     def _load(self) -> float:
         return self.rate * self.size.mean
 
-    def _sizes_upto(self, t: float) -> tuple[Floats, Floats]:
+    def _sizes_upto(self, t: float, fine: bool) -> tuple[Floats, Floats]:
         """Sizes up to t and their weights: Gauss nodes in probability, component by component."""
-        found = [_component_upto(part, share, t) for share, part in weighted_components(self.own)]
+        found = [
+            _component_upto(part, share, t, fine or part.scv > NARROW)
+            for share, part in weighted_components(self.own)
+        ]
         x, weights = (np.concatenate([part[i] for part in found]) for i in (0, 1))
         return x, weights
 
@@ -127,14 +134,15 @@ class SharingLaw:
         return (1.0 - self._load) / (plain - s * s * rate * f)
 
 
-def _component_upto(law: Distribution, share: float, t: float) -> tuple[Floats, Floats]:
+def _component_upto(law: Distribution, share: float, t: float, fine: bool) -> tuple[Floats, Floats]:
+    """Nodes of one component; if fine, in panels that end at TAILS and where point masses pass t: t/2, t/3, ..."""
     atoms = np.array([atom for atom in law.atoms() if atom[0] <= t * (1 + 1e-12)]).reshape(-1, 2)
     if law.atoms():
         return atoms[:, 0], share * atoms[:, 1]
     left = float(law.sf(t))
     if left > 1.0 - TAILS[-1]:
         return np.empty(0), np.empty(0)
-    ends = {*TAILS, *(float(law.sf(t / n)) for n in range(2, MULTIPLES))}
+    ends = {*TAILS, *(float(law.sf(t / n)) for n in range(2, MULTIPLES))} if fine else set()
     tails = np.array([1.0, *sorted((tail for tail in ends if left < tail < 1), reverse=True), max(left, TAILS[-1])])
     width = tails[:-1] - tails[1:]
     held = width > THINNEST
