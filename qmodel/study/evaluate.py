@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qmodel.study.plan import Setting, StudyPlan
@@ -45,6 +46,22 @@ class Evaluation:
             for run in runs:
                 yield setting, run
 
+    @cached_property
+    def measured(self) -> dict[Setting, PolicyAnswer]:
+        """The measured answer of each setting, all its seeds together."""
+        from qmodel.live import measured_answer
+
+        percentiles = tuple(self.plan.tables.percentiles)
+        return {
+            setting: measured_answer(runs, self.scenario(setting), percentiles, self.warmup_share)
+            for setting, runs in self.runs.items()
+        }
+
+    @cached_property
+    def quality(self) -> pd.DataFrame:
+        """Quality of what each live setting delivered: the table `setting_quality`."""
+        return setting_quality(self)
+
     @property
     def warmup_share(self) -> float:
         """Share of each run, at its start, that is not counted."""
@@ -62,7 +79,7 @@ def evaluate(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     if evaluation.runs:
         tables |= {
             "runs": run_figures,
-            "setting_quality": setting_quality,
+            "setting_quality": lambda evaluation: evaluation.quality,
             "arrivals": arrival_tests,
             "services": service_tests,
             "measured": measured,
@@ -79,17 +96,6 @@ def _where(setting: Setting) -> dict[str, Any]:
     return {"policy": setting.policy, "exit": setting.exit, "load": setting.load}
 
 
-def measured_answers(evaluation: Evaluation) -> dict[Setting, PolicyAnswer]:
-    """The measured answer of each setting, all its seeds together."""
-    from qmodel.live import measured_answer
-
-    percentiles = tuple(evaluation.plan.tables.percentiles)
-    return {
-        setting: measured_answer(runs, evaluation.scenario(setting), percentiles, evaluation.warmup_share)
-        for setting, runs in evaluation.runs.items()
-    }
-
-
 def measured(evaluation: Evaluation) -> pd.DataFrame:
     """Measured metrics: policy, exit, load, rate, class, metric, value, low, high."""
     import pandas as pd
@@ -97,7 +103,7 @@ def measured(evaluation: Evaluation) -> pd.DataFrame:
     from qmodel.answer import Answer
 
     frames = []
-    for setting, answer in measured_answers(evaluation).items():
+    for setting, answer in evaluation.measured.items():
         frame = Answer("", [answer]).to_frame().drop(columns=["policy", "method"])
         frames.append(frame.assign(**_where(setting)))
     columns = ["policy", "exit", "load", "rate", "class", "metric", "value", "low", "high"]
@@ -111,7 +117,7 @@ def comparison(evaluation: Evaluation) -> pd.DataFrame:
     from qmodel.compare import compare_results
 
     rows = []
-    for setting, answer in measured_answers(evaluation).items():
+    for setting, answer in evaluation.measured.items():
         for row in compare_results(evaluation.predicted[setting], answer, METRICS):
             requests = answer[row["class"]].metrics.get("requests")
             rows.append(
@@ -256,7 +262,7 @@ def improvements(evaluation: Evaluation) -> pd.DataFrame:
 
     rows = []
     baseline_exit = evaluation.plan.tables.exit[0].name
-    judged = setting_quality(evaluation).set_index(["policy", "exit", "load", "class"])
+    judged = evaluation.quality.set_index(["policy", "exit", "load", "class"])
     for setting, runs in evaluation.runs.items():
         baseline = Setting(evaluation.plan.tables.baseline, baseline_exit, setting.load)
         if setting == baseline or baseline not in evaluation.runs:
