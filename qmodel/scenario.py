@@ -8,44 +8,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
-from qmodel.errors import InputError
+from qmodel.errors import InputError, nearest
 from qmodel.policy import FCFS, PS, Policy
+from qmodel.policy.preemption import Preemption
 from qmodel.scenario_tables import to_tables
-from qmodel.service.from_model import FittedModel, mapped, service_law
-from qmodel.service.iteration_time import IterationTime
-from qmodel.service.transform import FewerSteps, QueueCondition, Service, Transform
-from qmodel.workload import ArrivalProcess, Distribution, Mixture, PredictedSize, RequestClass
+from qmodel.service.from_model import mapped, service_law
+from qmodel.service.station import Station
+from qmodel.service.system import Batching, System
+from qmodel.service.transform import ClipOutput, FewerSteps, QueueCondition, Service, Transform
+from qmodel.workload import ArrivalProcess, Distribution, Mixture, Pause, PredictedSize, RequestClass
 
-Batching = Literal["none", "processor-sharing", "dynamic", "continuous"]
-MEANT_FOR = {
-    "max_batch": ("processor-sharing", "dynamic", "continuous"),
-    "kv_capacity_tokens": ("continuous",),
-    "iteration_time": ("dynamic", "continuous"),
-}
-
-
-@dataclass(frozen=True)
-class System:
-    """What serves: servers, how requests share one, memory, and the fitted model or iteration time."""
-
-    servers: int = 1
-    batching: Batching = "none"
-    max_batch: int | None = None
-    kv_capacity_tokens: int | None = None
-    model: FittedModel | None = None
-    iteration_time: IterationTime | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("servers", "max_batch", "kv_capacity_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"system, {name}", f"{value} is below 1", "give a whole number above 0")
-        for name, batchings in MEANT_FOR.items():
-            if getattr(self, name) is not None and self.batching not in batchings:
-                fault = f"has no meaning with batching = '{self.batching}'"
-                raise InputError(f"system, {name}", fault, "it belongs to " + " or ".join(batchings))
+__all__ = ["Batching", "Scenario", "ServedClass", "System", "processor_sharing"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +27,8 @@ class ServedClass:
     """A class as an instrument sees it: its arrivals, and what serving one of its requests takes.
 
     `service` holds while the queue is short; `long_queue` replaces it for a service that starts while the
-    scenario's queue condition holds (None without one).
+    scenario's queue condition holds (None without one). `at_stations`: the law of the service at each station of
+    a tandem; `service` is then the first one's.
     """
 
     name: str
@@ -64,6 +39,10 @@ class ServedClass:
     weight: float
     predicted_size: PredictedSize
     slo: dict[str, float] = field(default_factory=dict)
+    patience: Distribution | None = None
+    pause: Pause | None = None
+    prefix_hit: float = 0.0
+    at_stations: dict[str, Distribution] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -77,8 +56,8 @@ class ServedClass:
 
     @property
     def load(self) -> float:
-        """Arrival rate times mean service time."""
-        return self.rate * self.size.mean
+        """Arrival rate times mean service time, of all the services that pauses lead to."""
+        return self.rate * self.size.mean * (1.0 if self.pause is None else self.pause.services)
 
 
 @dataclass(frozen=True)
@@ -95,11 +74,13 @@ class Scenario:
     policy: Policy = field(default_factory=FCFS)
     system: System = field(default_factory=System)
     transforms: Sequence[Transform] = ()
+    preemption: Preemption = field(default_factory=Preemption)
+    stations: Sequence[Station] = ()
     name: str = "scenario"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))
-        object.__setattr__(self, "transforms", tuple(self.transforms))
+        for several in ("classes", "transforms", "stations"):
+            object.__setattr__(self, several, tuple(getattr(self, several)))
         if not self.classes:
             raise InputError("scenario", "has no class", "add at least one [[class]]")
         names = [request_class.name for request_class in self.classes]
@@ -108,6 +89,38 @@ class Scenario:
                 raise InputError(f"class '{name}'", "is there twice", "give each class its own name")
         if len({transform.when for transform in self.transforms if transform.when}) > 1:
             raise InputError("transform", "two different queue conditions", "use one above_queue and below_queue")
+        self._check_stations()
+
+    def _check_stations(self) -> None:
+        names = [station.name for station in self.stations]
+        if len(set(names)) < len(names):
+            raise InputError("station", "two have one name", "give each station its own name")
+        for request_class in self.classes:
+            place = f"class '{request_class.name}', services"
+            unknown = next((name for name in request_class.services if name not in names), None)
+            if unknown is not None:
+                raise InputError(f"{place}, {unknown}", "is no station", nearest(unknown, names))
+            if self.stations and not request_class.services:
+                raise InputError(place, "is missing", "give the law of its service at each station it visits")
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Words for all that is unusual about the scenario.
+
+        An instrument answers only if it handles every one of them; else it says which one it does not.
+        """
+        classes = self.classes
+        preempts = self.policy.preemptive or self.policy.sharing is not None
+        asked = {
+            "preemption-cost": preempts and self.preemption.cost_s > 0,
+            "grain": preempts and self.preemption.grain_s > 0,
+            "stations": bool(self.stations),
+            "patience": any(request_class.patience is not None for request_class in classes),
+            "pause": any(request_class.pause is not None for request_class in classes),
+            "prefix-hit": any(request_class.prefix_hit > 0 for request_class in classes),
+        }
+        arrivals = {request_class.arrivals.feature for request_class in classes} - {""}
+        return self.system.features | arrivals | {word for word, is_asked in asked.items() if is_asked}
 
     @property
     def rate(self) -> float:
@@ -126,8 +139,14 @@ class Scenario:
 
     @property
     def utilisation(self) -> float:
-        """Offered load per server while the queue is short; stability is judged by the instruments."""
+        """Offered load per server (of the busiest station) with a short queue; instruments judge stability."""
+        if self.stations:
+            return max(self._station_load(station) for station in self.stations)
         return math.fsum(served.load for served in self.served) / self.system.servers
+
+    def _station_load(self, station: Station) -> float:
+        laws = ((served.rate, served.at_stations.get(station.name)) for served in self.served)
+        return math.fsum(rate * law.mean for rate, law in laws if law is not None) / station.servers
 
     @property
     def size(self) -> Distribution:
@@ -180,6 +199,10 @@ class Scenario:
             weight=request_class.weight,
             predicted_size=request_class.predicted_size,
             slo=dict(request_class.slo),
+            patience=request_class.patience,
+            pause=request_class.pause,
+            prefix_hit=request_class.prefix_hit,
+            at_stations=dict(request_class.services),
         )
 
     def _service(self, request_class: RequestClass, transforms: list[Transform]) -> Service:
@@ -191,6 +214,8 @@ class Scenario:
                 before = factors["steps"].mean
                 factors["steps"] = mapped(factors["steps"], transform.steps_kept)
                 quality, energy = quality * transform.quality, energy * factors["steps"].mean / before
+            elif isinstance(transform, ClipOutput) and request_class.service is None:
+                factors, quality = transform.clipped(factors), quality * transform.quality
             else:
                 pending.append(transform)
         service = Service(self._size(request_class, factors), quality=quality, energy=energy)
@@ -201,6 +226,9 @@ class Scenario:
     def _size(self, request_class: RequestClass, factors: dict[str, Distribution]) -> Distribution:
         if request_class.service is not None:
             return request_class.service
+        if request_class.services:
+            first = next(s.name for s in self.stations if s.name in request_class.services)
+            return request_class.services[first]
         if self.system.model is None:
             raise InputError(
                 f"class '{request_class.name}'",

@@ -1,106 +1,34 @@
-"""Scenarios in TOML: the tables of a scenario file, read and checked.
-
-The schema classes say what a file may hold; `read_scenario` turns it into the question.
-"""
+"""Scenarios in TOML: the tables of a scenario file (`qmodel.scenario_schema`), read and made the question."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from qmodel.errors import InputError
 from qmodel.policy import make_policy
+from qmodel.policy.preemption import Preemption
+from qmodel.policy.routing import Routing
 from qmodel.scenario import Scenario, System
+from qmodel.scenario_schema import (
+    ClassTable,
+    EnvironmentTable,
+    PauseTable,
+    ScenarioTables,
+    StationTable,
+    SystemTable,
+    TransformTable,
+)
+from qmodel.service.environment import Environment
 from qmodel.service.from_model import FittedModel
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.station import Station
 from qmodel.service.transform import REQUIRED, TRANSFORMS, QueueCondition, Transform
-from qmodel.validation import Table, parse_value, read_toml, set_field, validated
-from qmodel.workload import PredictedSize, RequestClass
+from qmodel.validation import parse_value, read_toml, set_field, validated
+from qmodel.workload import Distribution, Pause, PredictedSize, RequestClass
 from qmodel.workload.grammar import arrivals_from_table, service_from_table
-
-
-class IterationTable(Table):
-    """[system.iteration_time], seconds."""
-
-    base: float
-    per_sequence: float = 0.0
-    per_context_token: float = 0.0
-    per_prefill_token: float = 0.0
-
-
-class SystemTable(Table):
-    """[system]."""
-
-    servers: int = 1
-    batching: Literal["none", "processor-sharing", "dynamic", "continuous"] = "none"
-    max_batch: int | None = None
-    kv_capacity_tokens: int | None = None
-    service: str | dict[Literal["prefill", "decode"], str] | None = None
-    iteration_time: IterationTable | None = None
-
-
-class PolicyTable(Table):
-    """[policy]; `options` are the preset's own (thresholds, quantum, ...)."""
-
-    preset: str = "fcfs"
-    preemption_cost_s: float = Field(default=0.0, ge=0.0)
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class PredictedSizeTable(Table):
-    """class.predicted_size."""
-
-    error: Literal["none", "exact", "exponential", "lognormal"] = "exact"
-    scv: float = 0.0
-
-
-class ClassTable(Table):
-    """[[class]]; the grammar of workload reads arrivals and laws."""
-
-    name: str
-    arrivals: Any = Field(description="e.g. arrivals = { process = 'poisson', rate = 0.5 }")
-    service: Any = None
-    input_tokens: Any = None
-    output_tokens: Any = None
-    factors: dict[str, Any] = Field(default_factory=dict)
-    priority: int = 0
-    weight: float = 1.0
-    predicted_size: PredictedSizeTable = PredictedSizeTable()
-    slo: dict[str, float] = Field(default_factory=dict)
-
-
-class TransformTable(Table):
-    """[[transform]]; which keys belong to which kind is checked when the transform is made."""
-
-    kind: Literal["model-swap", "steps", "early-exit", "cache"]
-    above_queue: int | None = None
-    below_queue: int | None = None
-    swap_time_s: float | None = None
-    quality: float | None = None
-    service_factor: float | None = None
-    energy_factor: float | None = None
-    fraction: float | None = None
-    fractions: list[float] | None = None
-    probabilities: list[float] | None = None
-    delivery: Literal["stop", "release"] | None = None
-    hit_ratio: float | None = None
-    saved_fraction: float | None = None
-    lookup_s: float | None = None
-
-
-class ScenarioTables(Table):
-    """The whole file."""
-
-    name: str | None = None
-    system: SystemTable = SystemTable()
-    policy: PolicyTable = PolicyTable()
-    request_class: list[ClassTable] = Field(alias="class", min_length=1, description="add a [[class]]")
-    transform: list[TransformTable] = Field(default_factory=list)
-
 
 CONDITION = ("above_queue", "below_queue", "swap_time_s")
 
@@ -122,21 +50,27 @@ def from_tables(tables: Mapping[str, Any], source: str, folder: Path, default_na
     try:
         return Scenario(
             classes=tuple(_class(table, folder) for table in checked.request_class),
-            policy=make_policy(checked.policy.preset, folder, **_options(checked.policy)),
+            policy=make_policy(checked.policy.preset, folder, **_options(checked.policy.options)),
             system=_system(checked.system, folder),
             transforms=tuple(make_transform(table) for table in checked.transform),
+            preemption=Preemption(checked.policy.preemption_cost_s, checked.policy.grain_s),
+            stations=tuple(_station(table, folder) for table in checked.station),
             name=checked.name or default_name,
         )
     except InputError as error:
         raise InputError(f"{source}: {error.place}", error.fault, error.remedy) from error
 
 
-def _options(table: PolicyTable) -> dict[str, Any]:
-    if table.preemption_cost_s:
-        raise InputError(
-            "policy.preemption_cost_s", "is not analysed or simulated by this version", "leave it at 0"
-        )
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in copy.deepcopy(table.options).items()}
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in copy.deepcopy(dict(given)).items()}
+
+
+def _station(table: StationTable, folder: Path) -> Station:
+    return Station(table.name, table.servers, make_policy(table.policy, folder), table.transfer_s)
+
+
+def _law(value: object, place: str, folder: Path) -> Distribution | None:
+    return None if value is None else service_from_table(value, place, folder)
 
 
 def _system(table: SystemTable, folder: Path) -> System:
@@ -147,7 +81,21 @@ def _system(table: SystemTable, folder: Path) -> System:
         kv_capacity_tokens=table.kv_capacity_tokens,
         model=None if table.service is None else _model(table.service, folder),
         iteration_time=IterationTime(**table.iteration_time.model_dump()) if table.iteration_time else None,
+        min_batch=table.min_batch,
+        bins=tuple(table.bins) if isinstance(table.bins, list) else table.bins,
+        buffer=table.buffer,
+        routing=Routing.parse(table.routing),
+        migration_s=table.migration_s,
+        setup_s=_law(table.setup_s, "system.setup_s", folder),
+        vacation_s=_law(table.vacation_s, "system.vacation_s", folder),
+        environment=_environment(table.environment),
     )
+
+
+def _environment(table: EnvironmentTable | None) -> Environment | None:
+    if table is None:
+        return None
+    return Environment(tuple(table.speeds), tuple(tuple(row) for row in table.generator))
 
 
 def _model(service: str | Mapping[Any, str], folder: Path) -> FittedModel:
@@ -174,13 +122,24 @@ def _class(table: ClassTable, folder: Path) -> RequestClass:
     return RequestClass(
         name=table.name,
         arrivals=arrivals_from_table(table.arrivals, f"{place}.arrivals", folder),
-        service=None if table.service is None else service_from_table(table.service, f"{place}.service", folder),
+        service=_law(table.service, f"{place}.service", folder),
         factors=factors,
         priority=table.priority,
         weight=table.weight,
         predicted_size=PredictedSize(table.predicted_size.error, table.predicted_size.scv),
         slo=table.slo,
+        patience=_law(table.patience, f"{place}.patience", folder),
+        pause=_pause(table.pause, place, folder),
+        prefix_hit=table.prefix_hit,
+        services={n: service_from_table(law, f"{place}.services.{n}", folder) for n, law in table.services.items()},
     )
+
+
+def _pause(table: PauseTable | None, place: str, folder: Path) -> Pause | None:
+    if table is None:
+        return None
+    duration = service_from_table(table.duration, f"{place}.pause.duration", folder)
+    return Pause(table.probability, duration, table.kv)
 
 
 def make_transform(table: TransformTable) -> Transform:

@@ -11,6 +11,7 @@ from qmodel.workload.grammar import arrivals_to_table, law_to_table
 if TYPE_CHECKING:
     from qmodel.policy import Policy
     from qmodel.scenario import Scenario, System
+    from qmodel.service.station import Station
     from qmodel.workload import RequestClass
 
 
@@ -25,19 +26,33 @@ def to_tables(scenario: Scenario) -> dict[str, Any]:
     >>> to_tables(Scenario(classes=[chat]))["class"][0]["arrivals"]
     {'process': 'poisson', 'rate': 0.8}
     """
-    return {
+    policy = _policy_table(scenario.policy)
+    policy |= {"preemption_cost_s": scenario.preemption.cost_s} if scenario.preemption.cost_s else {}
+    policy |= {"grain_s": scenario.preemption.grain_s} if scenario.preemption.grain_s else {}
+    tables = {
         "system": _system_table(scenario.system),
-        "policy": _policy_table(scenario.policy),
+        "policy": policy,
         "class": [_class_table(request_class) for request_class in scenario.classes],
         "transform": [_transform_table(transform) for transform in scenario.transforms],
     }
+    stations = [_station_table(station) for station in scenario.stations]
+    return tables | ({"station": stations} if stations else {})
 
 
 def _system_table(system: System) -> dict[str, Any]:
     table: dict[str, Any] = {"servers": system.servers, "batching": system.batching}
-    for name in ("max_batch", "kv_capacity_tokens"):
+    for name in ("max_batch", "min_batch", "bins", "kv_capacity_tokens", "buffer", "migration_s"):
         if getattr(system, name) is not None:
-            table[name] = getattr(system, name)
+            value = getattr(system, name)
+            table[name] = list(value) if isinstance(value, tuple) else value
+    for name in ("setup_s", "vacation_s"):
+        if getattr(system, name) is not None:
+            table[name] = law_to_table(getattr(system, name))
+    if system.routing.kind != "shared":
+        table["routing"] = str(system.routing)
+    if system.environment is not None:
+        rows = [list(row) for row in system.environment.generator]
+        table["environment"] = {"speeds": list(system.environment.speeds), "generator": rows}
     if system.model is not None:
         table["service"] = getattr(system.model, "fingerprint", repr(system.model))
     if system.iteration_time is not None:
@@ -60,7 +75,27 @@ def _class_table(request_class: RequestClass) -> dict[str, Any]:
         "slo": dict(request_class.slo),
         "factors": {name: law_to_table(law) for name, law in request_class.factors.items()},
     }
-    return table | ({} if request_class.service is None else {"service": law_to_table(request_class.service)})
+    table |= {
+        n: law_to_table(law) for n in ("service", "patience") if (law := getattr(request_class, n)) is not None
+    }
+    if request_class.pause is not None:
+        pause = request_class.pause
+        duration = law_to_table(pause.duration)
+        table["pause"] = {"probability": pause.probability, "duration": duration, "kv": pause.kv}
+    if request_class.prefix_hit:
+        table["prefix_hit"] = request_class.prefix_hit
+    if request_class.services:
+        table["services"] = {name: law_to_table(law) for name, law in request_class.services.items()}
+    return table
+
+
+def _station_table(station: Station) -> dict[str, Any]:
+    return {
+        "name": station.name,
+        "servers": station.servers,
+        "policy": _policy_table(station.policy)["preset"],
+        "transfer_s": station.transfer_s,
+    }
 
 
 def _transform_table(transform: Transform) -> dict[str, Any]:

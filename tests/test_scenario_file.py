@@ -273,10 +273,6 @@ BAD = {
         "[system]\nbatching = 'dynamik'\n" + SIMPLE,
         "system.batching: 'dynamik' is unknown; did you mean 'dynamic'?",
     ),
-    "preemption cost": (
-        "[policy]\npreemption_cost_s = 0.1\n" + SIMPLE,
-        "policy.preemption_cost_s: is not analysed",
-    ),
     "negative cost": (
         "[policy]\npreemption_cost_s = -0.1\n" + SIMPLE,
         "policy.preemption_cost_s: -0.1 is not greater than or equal to 0",

@@ -60,12 +60,23 @@ def simulate(
     from qmodel.simulation.kernels.compiled import announced
 
     _check(requests, percentiles, precision, horizon_s, replications)
+    _refuse_unknown(scenario)
     with announced(tell):
         if horizon_s is not None:
             return _replicated(scenario, horizon_s, replications, seed, percentiles, progress)
         if not is_stable(scenario):
             return _unstable(scenario)
         return _steady(scenario, requests, seed, percentiles, precision, progress)
+
+
+HANDLED: frozenset[str] = frozenset()
+"""Features of a scenario (`Scenario.features`) that the simulator knows what to do with."""
+
+
+def _refuse_unknown(scenario: Scenario) -> None:
+    unknown = sorted(scenario.features - HANDLED)
+    if unknown:
+        raise InputError(f"simulation, {unknown[0]}", "is not simulated", "leave it out")
 
 
 def is_stable(scenario: Scenario) -> bool:

@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 
 from qmodel.errors import InputError, nearest
 from qmodel.scenario import Scenario
-from qmodel.scenario_file import TransformTable, make_transform, read_scenario
+from qmodel.scenario_file import make_transform, read_scenario
+from qmodel.scenario_schema import TransformTable
 from qmodel.validation import Table, read_toml, validated
 
 if TYPE_CHECKING:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 from qmodel.answer import NotAnalysable, PolicyAnswer, unstable
 from qmodel.policy import (
@@ -29,23 +31,58 @@ from qmodel.policy import (
     RoundRobin,
 )
 from qmodel.scenario import Scenario, ServedClass, processor_sharing
-from qmodel.theory.result import Result, answer_of
+from qmodel.theory.result import Result, Unstable, answer_of
 
 Model = Callable[[Sequence[ServedClass]], Result | NotAnalysable]
+Found = Result | NotAnalysable | Unstable
+
+
+@dataclass(frozen=True)
+class Room:
+    """Results for scenarios out of the ordinary: the features they handle, and where the function stands.
+
+    `answer` is "module:function" in this package, taking the scenario and judging stability itself. A scenario goes
+    to the first room that handles all its features.
+    """
+
+    handles: frozenset[str]
+    answer: str
+
+    def __call__(self, scenario: Scenario) -> Found:
+        module, _, name = self.answer.partition(":")
+        found: Found = getattr(import_module(f"qmodel.theory.{module}"), name)(scenario)
+        return found
+
+
+ROOMS: tuple[Room, ...] = ()
+ORDINARY: dict[str, frozenset[str]] = {}
+"""By preset, features that the ordinary one-server and several-server results handle too."""
 
 
 def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> PolicyAnswer | NotAnalysable:
     """See `qmodel.theory.analyse`."""
     scenario = processor_sharing(scenario)
-    refusal = _outside(scenario)
-    if refusal is not None:
-        return refusal
-    load = long_run_load(scenario)
-    if load >= 1.0:
+    found = _found(scenario)
+    if isinstance(found, Unstable):
         rates = {served.name: served.rate for served in scenario.served}
-        return unstable(scenario.policy.name, scenario.rate, load, rates)
-    found = _result(scenario)
+        return unstable(scenario.policy.name, scenario.rate, found.utilisation, rates)
     return found if isinstance(found, NotAnalysable) else answer_of(scenario, found, percentiles)
+
+
+def _found(scenario: Scenario) -> Found:
+    asked = features(scenario)
+    if asked <= ORDINARY.get(scenario.policy.name, frozenset()):
+        load = long_run_load(scenario)
+        return Unstable(load) if load >= 1.0 else _result(scenario)
+    room = next((room for room in ROOMS if asked <= room.handles), None)
+    return _refusal(scenario, asked) if room is None else room(scenario)
+
+
+def features(scenario: Scenario) -> frozenset[str]:
+    """What is out of the ordinary for theory: the scenario's own features, its batching and its arrivals."""
+    batching = {scenario.system.batching} & {"dynamic", "continuous"}
+    bursty = any(not served.arrivals.is_poisson for served in scenario.served)
+    return scenario.features | batching | ({"not-poisson"} if bursty else set())
 
 
 def _result(scenario: Scenario) -> Result | NotAnalysable:
@@ -91,7 +128,7 @@ def long_run_load(scenario: Scenario) -> float:
     return math.fsum(r * s.occupancy.mean for r, s in zip(rates, services, strict=True)) / scenario.system.servers
 
 
-def _outside(scenario: Scenario) -> NotAnalysable | None:
+def _refusal(scenario: Scenario, asked: frozenset[str]) -> NotAnalysable:
     bursty = [served.name for served in scenario.served if not served.arrivals.is_poisson]
     if bursty:
         return NotAnalysable(
@@ -99,7 +136,8 @@ def _outside(scenario: Scenario) -> NotAnalysable | None:
         )
     if scenario.system.batching in ("dynamic", "continuous"):
         return NotAnalysable(f"batching is '{scenario.system.batching}'", "one request at a time")
-    return None
+    words = " with ".join(sorted(asked))
+    return NotAnalysable(f"no result for {words} under policy '{scenario.policy.name}'", "the same without it")
 
 
 def _model(policy: Policy) -> Model | NotAnalysable:

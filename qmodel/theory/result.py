@@ -43,6 +43,13 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Unstable:
+    """A model's word that the queue grows without bound, and the load that shows it."""
+
+    utilisation: float
+
+
 def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) -> PolicyAnswer:
     """The result in the shape of every instrument's answer."""
     result = _invertible(result, scenario)

@@ -5,6 +5,7 @@ from qmodel.workload.continuous import Erlang, Exponential, Gamma, Hyperexponent
 from qmodel.workload.discrete import Deterministic, Discrete, Empirical, Geometric
 from qmodel.workload.distribution import Distribution, Mixture, Scaled
 from qmodel.workload.heavy_tailed import BoundedPareto, Lognormal, Pareto, Weibull
+from qmodel.workload.pause import Pause
 from qmodel.workload.request_class import PredictedSize, RequestClass
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Lognormal",
     "Mixture",
     "Pareto",
+    "Pause",
     "Poisson",
     "PredictedSize",
     "Renewal",

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ class ArrivalProcess(ABC):
     """A stationary point process, or a recorded stretch of one; `rate` is its long-run arrivals per second."""
 
     rate: float
+    feature: ClassVar[str] = ""
+    """Word for what instruments must handle to answer it (see `Scenario.features`); "" if it is stationary."""
 
     @abstractmethod
     def times(self, rng: np.random.Generator, horizon_s: float) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from qmodel.errors import InputError, nearest
 from qmodel.workload.arrivals import ArrivalProcess
 from qmodel.workload.distribution import Distribution, positive
+from qmodel.workload.pause import Pause
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ class RequestClass:
 
     `service` is the law of the service time in seconds when one server works on one request alone. With a
     fitted model instead, `factors` holds the law of each of the model's factors (`input_tokens`, `steps`,
-    ...). `slo` maps a metric to its limit in seconds: `response_p99_s`, `ttft_p95_s`, `response_s` (the mean).
+    ...); in a tandem, `services` the law of the service at each station visited, in the stations' order. `slo`
+    maps a metric to its limit in seconds: `response_p99_s`, `ttft_p95_s`, `response_s` (the mean).
+
+    `patience`: law of the time (s) after which a request that still waits leaves unserved. `pause`: tool calls
+    between services. `prefix_hit`: share of the input tokens that a prefix cache holds already.
     """
 
     name: str
@@ -51,15 +56,23 @@ class RequestClass:
     weight: float = 1.0
     predicted_size: PredictedSize = PredictedSize()
     slo: Mapping[str, float] = field(default_factory=dict)
+    patience: Distribution | None = None
+    pause: Pause | None = None
+    prefix_hit: float = 0.0
+    services: Mapping[str, Distribution] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name or self.name == "all":
             raise InputError(
                 "class, name", f"{self.name!r} is not allowed", "use any other word; 'all' is every class"
             )
-        if self.service is None and not self.factors:
+        if self.service is None and not self.factors and not self.services:
             raise InputError(f"class '{self.name}'", "has no size", "give service, or factors with a fitted model")
         positive(f"class '{self.name}'", weight=self.weight)
+        if self.services and (self.service is not None or self.factors):
+            raise InputError(f"class '{self.name}', services", "comes beside another size", "give one of the two")
+        if not 0 <= self.prefix_hit < 1:
+            raise InputError(f"class '{self.name}', prefix_hit", f"{self.prefix_hit} is no share", "0 to below 1")
         for name, limit in self.slo.items():
             if SLO_NAME.fullmatch(name) is None:
                 raise InputError(f"class '{self.name}', slo, {name}", "is unknown", nearest(name, COMMON_SLOS))
