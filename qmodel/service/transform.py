@@ -7,11 +7,14 @@ starts, counting every request in the system, itself included.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from qmodel.errors import InputError
+from qmodel.service import cache_hits
 from qmodel.workload.discrete import Deterministic, Discrete
 from qmodel.workload.distribution import LARGEST, Distribution, Mixture, positive
+from qmodel.workload.limited import Limited
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,53 @@ class ModelSwap(Transform):
 
 
 @dataclass(frozen=True)
+class Quantise(Transform):
+    """Weights and arithmetic of fewer bits: service times `service_factor` times as long, at relative `quality`.
+
+    `energy_factor` is the energy a request takes relative to full precision (the service factor, if not given).
+    """
+
+    service_factor: float = 1.0
+    quality: float = 1.0
+    energy_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        positive("transform quantise", service_factor=self.service_factor)
+        not_negative("transform quantise", quality=self.quality, energy_factor=self.energy_factor or 0.0)
+
+    def apply(self, service: Service) -> Service:
+        energy = self.service_factor if self.energy_factor is None else self.energy_factor
+        return replace(
+            service,
+            occupancy=service.occupancy.scaled(self.service_factor),
+            quality=service.quality * self.quality,
+            energy=service.energy * energy,
+        )
+
+
+@dataclass(frozen=True)
+class ClipOutput(Transform):
+    """No answer is longer than `max_tokens`: the factor `output_tokens` becomes min(output_tokens, max_tokens)."""
+
+    max_tokens: int = 1
+    quality: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise InputError("transform clip-output, max_tokens", f"{self.max_tokens} is below 1", "e.g. 256")
+        not_negative("transform clip-output", quality=self.quality)
+
+    def clipped(self, factors: Mapping[str, Distribution]) -> dict[str, Distribution]:
+        """The factors with shorter outputs. Raises InputError where there is no factor `output_tokens`."""
+        if "output_tokens" not in factors:
+            raise InputError("transform clip-output", "a class gives no output_tokens", "leave it out")
+        return {**factors, "output_tokens": Limited(factors["output_tokens"], float(self.max_tokens))}
+
+    def apply(self, service: Service) -> Service:
+        raise InputError("transform clip-output", "a class gives no output_tokens", "leave it out")
+
+
+@dataclass(frozen=True)
 class FewerSteps(Transform):
     """A share `fraction` of the steps (diffusion): the occupancy shrinks in proportion.
 
@@ -157,37 +207,67 @@ class EarlyExit(Transform):
 
 @dataclass(frozen=True)
 class Cache(Transform):
-    """With probability `hit_ratio` a share `saved_fraction` of the service is saved; each look-up costs time."""
+    """With probability h a share `saved_fraction` of the service is saved; each look-up costs time.
 
-    hit_ratio: float = 0.0
+    h is `hit_ratio`; or it follows from a cache of `capacity` of `items` whose popularities fall as rank^-zipf,
+    with `eviction` lru (if not given), lfu, fifo or random (`cache_hits`).
+    """
+
+    hit_ratio: float | None = None
     saved_fraction: float = 1.0
     lookup_s: float = 0.0
+    items: int | None = None
+    capacity: int | None = None
+    zipf: float | None = None
+    eviction: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("hit_ratio", "saved_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"transform cache, {name}", f"{getattr(self, name)} is no share", "give 0 to 1")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"transform cache, {name}", f"{value} is no share", "give 0 to 1")
         not_negative("transform cache", lookup_s=self.lookup_s)
-        if self.saved_fraction == 1 and self.lookup_s == 0 and self.hit_ratio > 0:
+        self._one_way()
+        if self.saved_fraction == 1 and self.lookup_s == 0 and self.hits > 0:
             raise InputError("transform cache", "a hit would take no time", "give lookup_s above 0")
 
+    def _one_way(self) -> None:
+        """Either the hit ratio or what it follows from."""
+        described = {name: getattr(self, name) for name in ("items", "capacity", "zipf")}
+        given = [name for name, value in described.items() if value is not None]
+        if (self.hit_ratio is not None) == bool(given):
+            fault = "hit_ratio and items are both given" if given else "hit_ratio is missing"
+            raise InputError("transform cache", fault, "give hit_ratio, or items, capacity and zipf")
+        if given and len(given) < len(described):
+            missing = next(name for name in described if name not in given)
+            raise InputError(f"transform cache, {missing}", "is missing", "items, capacity and zipf go together")
+        if not given and self.eviction is not None:
+            raise InputError("transform cache, eviction", "has no meaning with hit_ratio", "give items instead")
+
+    @property
+    def hits(self) -> float:
+        """Share of requests that hit, given or by the characteristic time."""
+        if self.items is None or self.capacity is None or self.zipf is None:
+            return self.hit_ratio or 0.0
+        return cache_hits.hit_ratio(self.items, self.capacity, self.zipf, self.eviction or "lru")
+
     def apply(self, service: Service) -> Service:
-        miss = service.occupancy.shifted(self.lookup_s)
-        if self.hit_ratio == 0:
+        miss, hits = service.occupancy.shifted(self.lookup_s), self.hits
+        if hits == 0:
             return replace(service, occupancy=miss)
         left = 1.0 - self.saved_fraction
         hit = service.occupancy.scaled(left).shifted(self.lookup_s) if left > 0 else Deterministic(self.lookup_s)
-        occupancy = Mixture((self.hit_ratio, 1.0 - self.hit_ratio), (hit, miss))
-        return replace(
-            service, occupancy=occupancy, energy=service.energy * (1 - self.hit_ratio * self.saved_fraction)
-        )
+        occupancy = Mixture((hits, 1.0 - hits), (hit, miss))
+        return replace(service, occupancy=occupancy, energy=service.energy * (1 - hits * self.saved_fraction))
 
 
 TRANSFORMS: dict[str, tuple[type[Transform], tuple[str, ...]]] = {
     "model-swap": (ModelSwap, ("service_factor", "quality", "energy_factor")),
     "steps": (FewerSteps, ("fraction", "quality")),
     "early-exit": (EarlyExit, ("fractions", "probabilities", "delivery", "quality")),
-    "cache": (Cache, ("hit_ratio", "saved_fraction", "lookup_s")),
+    "cache": (Cache, ("hit_ratio", "saved_fraction", "lookup_s", "items", "capacity", "zipf", "eviction")),
+    "quantise": (Quantise, ("service_factor", "quality", "energy_factor")),
+    "clip-output": (ClipOutput, ("max_tokens", "quality")),
 }
 """Kinds of transform by name, and the keys each takes in a scenario file."""
 
@@ -195,6 +275,8 @@ REQUIRED = {
     "model-swap": ("service_factor",),
     "steps": ("fraction",),
     "early-exit": ("fractions", "probabilities"),
-    "cache": ("hit_ratio",),
+    "cache": (),
+    "quantise": ("service_factor",),
+    "clip-output": ("max_tokens",),
 }
 """The keys without which a kind would change nothing."""

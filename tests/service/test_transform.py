@@ -9,18 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmodel.errors import InputError
+from qmodel.scenario import Scenario, System
+from qmodel.service.cache_hits import hit_ratio
+from qmodel.service.model import ServiceModel
 from qmodel.service.transform import (
     REQUIRED,
     TRANSFORMS,
     Cache,
+    ClipOutput,
     EarlyExit,
     FewerSteps,
     ModelSwap,
+    Quantise,
     QueueCondition,
     Service,
     Transform,
 )
-from qmodel.workload import Deterministic, Discrete, Exponential, Lognormal
+from qmodel.workload import Deterministic, Discrete, Exponential, Geometric, Lognormal, Poisson, RequestClass
 
 FULL = Service(Lognormal(2.0, 3.0), quality=0.5, energy=4.0)
 SHARES = st.floats(0.01, 1.0)
@@ -99,6 +104,44 @@ class TestCache:
         served = Cache(hit_ratio=1.0, saved_fraction=0.5).apply(FULL)
         assert served.occupancy.mean == pytest.approx(1.0) and served.energy == 2.0
 
+    def test_hits_from_popularity_and_capacity(self) -> None:
+        cache = Cache(items=1000, capacity=100, zipf=0.9, saved_fraction=0.5)
+        assert cache.hits == hit_ratio(1000, 100, 0.9, "lru")
+        assert cache.apply(FULL).occupancy.mean == pytest.approx(2.0 * (1 - 0.5 * cache.hits), rel=1e-12)
+        kept = Cache(items=1000, capacity=100, zipf=0.9, saved_fraction=0.5, eviction="lfu")
+        assert kept.hits == hit_ratio(1000, 100, 0.9, "lfu") > cache.hits
+
+
+class TestQuantise:
+    def test_time_quality_energy(self) -> None:
+        served = Quantise(service_factor=0.6, quality=0.9, energy_factor=0.5).apply(FULL)
+        assert served.occupancy == FULL.occupancy.scaled(0.6)
+        assert (served.quality, served.energy) == (pytest.approx(0.45), 2.0)
+        assert Quantise(service_factor=0.5).apply(FULL).energy == 2.0
+
+
+class TestClipOutput:
+    def test_the_length_is_cut_off(self) -> None:
+        factors = {"input_tokens": Deterministic(5.0), "output_tokens": Discrete((10.0, 900.0), (0.5, 0.5))}
+        clipped = ClipOutput(max_tokens=100).clipped(factors)
+        assert clipped["output_tokens"].atoms() == [(10.0, 0.5), (100.0, 0.5)]
+        assert clipped["input_tokens"] is factors["input_tokens"]
+
+    def test_in_a_scenario(self) -> None:
+        model = ServiceModel.affine({"1": 0.1, "output_tokens": 0.01})
+        chat = RequestClass("chat", arrivals=Poisson(0.1), factors={"output_tokens": Geometric(50.0)})
+        clip = ClipOutput(max_tokens=40, quality=0.8)
+        (served,) = Scenario([chat], system=System(model=model), transforms=[clip]).served
+        mean = sum(0.98**n for n in range(40))  # E[min(L, 40)] of a geometric length of mean 50
+        assert served.size.mean == pytest.approx(0.1 + 0.01 * mean, rel=1e-9)
+        assert served.service.quality == 0.8
+
+    def test_needs_lengths(self) -> None:
+        with pytest.raises(InputError, match="gives no output_tokens"):
+            ClipOutput(max_tokens=40).clipped({})
+        with pytest.raises(InputError, match="gives no output_tokens"):
+            ClipOutput(max_tokens=40).apply(FULL)
+
 
 def test_transforms_compose_in_order() -> None:
     swapped = ModelSwap(service_factor=0.5).apply(FULL)
@@ -112,7 +155,18 @@ def test_the_base_transforms_nothing() -> None:
 
 
 def test_the_registry_is_whole() -> None:
-    assert set(TRANSFORMS) == set(REQUIRED) == {"model-swap", "steps", "early-exit", "cache"}
+    assert (
+        set(TRANSFORMS)
+        == set(REQUIRED)
+        == {
+            "model-swap",
+            "steps",
+            "early-exit",
+            "cache",
+            "quantise",
+            "clip-output",
+        }
+    )
     for kind, (made, names) in TRANSFORMS.items():
         assert all(name in made.__dataclass_fields__ for name in names)
         assert set(REQUIRED[kind]) <= set(names)
@@ -126,6 +180,15 @@ def test_the_registry_is_whole() -> None:
             "transform model-swap, service_factor: 0.0 is not a positive number",
         ),
         (lambda: ModelSwap(service_factor=math.nan), "transform model-swap, service_factor: nan is not a positive"),
+        (lambda: Quantise(service_factor=0.0), "transform quantise, service_factor: 0.0 is not a positive number"),
+        (lambda: ClipOutput(max_tokens=0), "transform clip-output, max_tokens: 0 is below 1"),
+        (lambda: Cache(lookup_s=1.0), "transform cache: hit_ratio is missing"),
+        (
+            lambda: Cache(items=5, capacity=2, zipf=1.0, hit_ratio=0.5),
+            "transform cache: hit_ratio and items are both",
+        ),
+        (lambda: Cache(items=5, zipf=1.0, lookup_s=1.0), "transform cache, capacity: is missing"),
+        (lambda: Cache(hit_ratio=0.5, lookup_s=1.0, eviction="lfu"), "transform cache, eviction: has no meaning"),
         (
             lambda: ModelSwap(quality=-0.1),
             "transform model-swap, quality: -0.1 is out of range; give a finite value",
