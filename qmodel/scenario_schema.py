@@ -99,7 +99,7 @@ class ClassTable(Table):
 class TransformTable(Table):
     """[[transform]]; which keys belong to which kind is checked when the transform is made."""
 
-    kind: Literal["model-swap", "steps", "early-exit", "cache"]
+    kind: Literal["model-swap", "steps", "early-exit", "cache", "quantise", "clip-output"]
     above_queue: int | None = None
     below_queue: int | None = None
     swap_time_s: float | None = None
@@ -113,6 +113,11 @@ class TransformTable(Table):
     hit_ratio: float | None = None
     saved_fraction: float | None = None
     lookup_s: float | None = None
+    items: int | None = None
+    capacity: int | None = None
+    zipf: float | None = None
+    eviction: Literal["lru", "lfu", "fifo", "random"] | None = None
+    max_tokens: int | None = None
 
 
 class ScenarioTables(Table):

@@ -176,7 +176,7 @@ class Settings:
             share = np.asarray(transform.fractions)[np.searchsorted(edges, uniform, side="right")]
             return (size, one, share) if transform.delivery == "release" else (size * share, share, one)
         if isinstance(transform, Cache):
-            left = np.where(uniform < transform.hit_ratio, 1.0 - transform.saved_fraction, 1.0)
+            left = np.where(uniform < transform.hits, 1.0 - transform.saved_fraction, 1.0)
             return transform.lookup_s + size * left, one, one
         raise InputError("transform", f"{type(transform).__name__} cannot be run live", "leave it out")
 

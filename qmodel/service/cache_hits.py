@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EVICTIONS = ("lru", "lfu", "fifo", "random")
 MOST_ITEMS = 10**12
 SINGLE = 4096
-"""Ranks up to this one stand for themselves; beyond it neighbours whose ranks differ by 0.1 % share a popularity."""
+"""Ranks up to this one stand for themselves; beyond it neighbours within 0.1 % of rank share a popularity."""
 
 
 def popularity(items: int, zipf: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
