@@ -5,12 +5,15 @@ from qmodel.workload.continuous import Erlang, Exponential, Gamma, Hyperexponent
 from qmodel.workload.discrete import Deterministic, Discrete, Empirical, Geometric
 from qmodel.workload.distribution import Distribution, Mixture, Scaled
 from qmodel.workload.heavy_tailed import BoundedPareto, Lognormal, Pareto, Weibull
+from qmodel.workload.markov_arrivals import Map, Mmpp
+from qmodel.workload.nonstationary import Closed, Piecewise
 from qmodel.workload.pause import Pause
 from qmodel.workload.request_class import PredictedSize, RequestClass
 
 __all__ = [
     "ArrivalProcess",
     "BoundedPareto",
+    "Closed",
     "Deterministic",
     "Discrete",
     "Distribution",
@@ -21,9 +24,12 @@ __all__ = [
     "Geometric",
     "Hyperexponential",
     "Lognormal",
+    "Map",
     "Mixture",
+    "Mmpp",
     "Pareto",
     "Pause",
+    "Piecewise",
     "Poisson",
     "PredictedSize",
     "Renewal",

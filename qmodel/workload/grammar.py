@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qmodel.errors import InputError, nearest, short
 from qmodel.workload import arrivals as arrival_processes
-from qmodel.workload import continuous, discrete, heavy_tailed
+from qmodel.workload import continuous, discrete, heavy_tailed, markov_arrivals, nonstationary
 from qmodel.workload.arrivals import ArrivalProcess
 from qmodel.workload.distribution import Distribution, Mixture, Scaled, Shifted
 
@@ -33,6 +34,15 @@ PROCESSES: dict[str, tuple[Callable[..., ArrivalProcess], tuple[str, ...]]] = {
     "poisson": (arrival_processes.Poisson, ("rate",)),
     "renewal": (arrival_processes.Renewal, ("rate", "scv")),
 }
+TABLED_PROCESSES: dict[str, tuple[Callable[..., ArrivalProcess], tuple[str, ...], tuple[str, ...]]] = {
+    "mmpp": (markov_arrivals.Mmpp, ("rates", "generator"), ()),
+    "map": (markov_arrivals.Map, ("d0", "d1"), ()),
+    "piecewise": (nonstationary.Piecewise, ("times_s", "rates"), ("period_s",)),
+    "closed": (nonstationary.Closed, ("population",), ("think_s",)),
+}
+"""Processes that a table spells: what makes them, what they need and what else they may have."""
+FILED = ("mmpp", "map", "piecewise")
+"""Of these, the ones whose table may stand in a JSON file of its own: `mmpp:FILE.json`."""
 
 Registry = Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]]
 COMPOSED = {"scaled": ("factor", "law"), "shifted": ("offset", "law"), "mixture": ("probabilities", "laws")}
@@ -50,7 +60,7 @@ def parse_service(text: str, folder: Path = Path()) -> Distribution:
     place = f"service '{text}'"
     kind, _, rest = text.strip().partition(":")
     if kind != "empirical":
-        return _parse(place, LAWS, kind, rest, also="empirical")
+        return _parse(place, LAWS, kind, rest, "empirical")
     file, _, column = rest.rpartition(":")
     if not (file and column):
         raise InputError(place, "needs a file and a column", "write empirical:FILE.csv:COLUMN")
@@ -65,11 +75,39 @@ def parse_arrivals(text: str, folder: Path = Path()) -> ArrivalProcess:
     """
     place = f"arrivals '{text}'"
     kind, _, file = text.strip().partition(":")
+    if kind in FILED:
+        return _filed(place, kind, file, folder)
+    if kind == "closed":
+        return _make(place, nonstationary.Closed, _closed_numbers(place, file))
     if kind != "trace":
-        return _parse(place, PROCESSES, kind, file, also="trace")
+        return _parse(place, PROCESSES, kind, file, "trace", *TABLED_PROCESSES)
     if not file:
         raise InputError(place, "needs a file", "write trace:FILE.csv")
     return arrival_processes.Trace.from_csv(_path(place, folder, file))
+
+
+def _closed_numbers(place: str, text: str) -> dict[str, float]:
+    try:
+        population, think_s = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(place, "needs two numbers", "write closed:POPULATION,THINK_S") from error
+    return {"population": population, "think_s": think_s}
+
+
+def _filed(place: str, kind: str, file: str, folder: Path) -> ArrivalProcess:
+    """A process whose table stands in a JSON file."""
+    if not file:
+        raise InputError(place, "needs a file", f"write {kind}:FILE.json")
+    path = _path(place, folder, file)
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(str(path), error.strerror or "cannot be read", "check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), "is no JSON", "write a table in braces") from error
+    if not isinstance(table, dict):
+        raise InputError(str(path), "holds no table", f"give {', '.join(TABLED_PROCESSES[kind][1])} in braces")
+    return arrivals_from_table({"process": kind} | table, str(path), folder)
 
 
 def service_from_table(value: object, place: str, folder: Path = Path(), depth: int = 0) -> Distribution:
@@ -95,7 +133,9 @@ def arrivals_from_table(value: object, place: str, folder: Path = Path()) -> Arr
         return _at(place, lambda: parse_arrivals(value, folder))
     if not isinstance(value, Mapping):
         raise InputError(place, f"{short(value)} is no table", "e.g. { process = 'poisson', rate = 0.5 }")
-    kind, given = _split(value, "process", [*PROCESSES, "trace"], place)
+    kind, given = _split(value, "process", [*PROCESSES, "trace", *TABLED_PROCESSES], place)
+    if kind in TABLED_PROCESSES:
+        return _tabled(place, kind, given, folder)
     if kind != "trace":
         return _from_table(place, *PROCESSES[kind], given)
     if "times_s" in given:
@@ -103,6 +143,22 @@ def arrivals_from_table(value: object, place: str, folder: Path = Path()) -> Arr
         return _make(place, arrival_processes.Trace, {"recorded_s": _numbers(f"{place}.times_s", given["times_s"])})
     _expect(place, given, ("file",))
     return arrival_processes.Trace.from_csv(_path(f"{place}.file", folder, given["file"]))
+
+
+def _tabled(place: str, kind: str, given: Mapping[str, Any], folder: Path) -> ArrivalProcess:
+    factory, needed, optional = TABLED_PROCESSES[kind]
+    if kind in FILED and "file" in given:
+        _expect(place, given, ("file",))
+        return _at(place, lambda: _filed(place, kind, _text(f"{place}.file", given["file"]), folder))
+    _expect(place, given, needed, optional)
+    return _make(place, factory, {name: _entry(f"{place}.{name}", given[name]) for name in given})
+
+
+def _entry(place: str, value: object) -> Any:
+    """A number, or a list of numbers, or of such lists, as tuples."""
+    if isinstance(value, list | tuple):
+        return tuple(_entry(f"{place}.{i}", entry) for i, entry in enumerate(value))
+    return _number(place, value)
 
 
 def _law_from_table(table: Mapping[str, Any], place: str, folder: Path, depth: int) -> Distribution:
@@ -130,10 +186,10 @@ def _composed(kind: str, given: Mapping[str, Any], place: str, folder: Path, dep
     return _make(place, made, {"law": law, name: _number(f"{place}.{name}", given[name])})
 
 
-def _parse(place: str, registry: Registry, kind: str, rest: str, also: str) -> Any:
+def _parse(place: str, registry: Registry, kind: str, rest: str, *also: str) -> Any:
     if kind not in registry:
         fault = f"'{kind}' is unknown" if kind else "is empty"
-        raise InputError(place, fault, nearest(kind, [*registry, also]))
+        raise InputError(place, fault, nearest(kind, [*registry, *also]))
     factory, names = registry[kind]
     spelling = f"{kind}:" + ",".join(name.upper() for name in names)
     parts = rest.split(",") if rest else []
@@ -161,10 +217,10 @@ def _split(table: Mapping[str, Any], key: str, known: list[str], place: str) -> 
     return kind, {name: value for name, value in table.items() if name != key}
 
 
-def _expect(place: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    unknown = next((name for name in given if name not in names), None)
+def _expect(place: str, given: Mapping[str, Any], names: tuple[str, ...], also: tuple[str, ...] = ()) -> None:
+    unknown = next((name for name in given if name not in (*names, *also)), None)
     if unknown is not None:
-        raise InputError(f"{place}.{unknown}", "is not known", nearest(unknown, list(names)))
+        raise InputError(f"{place}.{unknown}", "is not known", nearest(unknown, [*names, *also]))
     missing = next((name for name in names if name not in given), None)
     if missing is not None:
         raise InputError(f"{place}.{missing}", "is missing", "needs " + ", ".join(names))
@@ -246,9 +302,17 @@ def arrivals_to_table(process: ArrivalProcess) -> dict[str, Any]:
         return {"process": "renewal", "rate": process.rate, "scv": process.scv}
     if isinstance(process, arrival_processes.Trace):
         return {"process": "trace", "times_s": list(process.recorded_s)}
+    for kind, (made, needed, optional) in TABLED_PROCESSES.items():
+        if type(process) is made:
+            entries = {name: getattr(process, name) for name in (*needed, *optional)}
+            return {"process": kind} | {name: _listed(v) for name, v in entries.items() if v is not None}
     raise InputError(
         f"arrivals {type(process).__name__}", "has no spelling in a scenario file", "use a known process"
     )
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def _parameter(law: Distribution, name: str) -> float:
