@@ -13,7 +13,8 @@ from qmodel.errors import InputError, nearest
 from qmodel.policy import FCFS, PS, Policy
 from qmodel.policy.preemption import Preemption
 from qmodel.scenario_tables import to_tables
-from qmodel.service.from_model import mapped, service_law
+from qmodel.service.alone_time import AloneTime
+from qmodel.service.from_model import FittedModel, mapped, service_law
 from qmodel.service.station import Station
 from qmodel.service.system import Batching, System
 from qmodel.service.transform import ClipOutput, FewerSteps, QueueCondition, Service, Transform
@@ -229,13 +230,21 @@ class Scenario:
         if request_class.services:
             first = next(s.name for s in self.stations if s.name in request_class.services)
             return request_class.services[first]
-        if self.system.model is None:
+        model = self._model
+        if model is None:
             raise InputError(
                 f"class '{request_class.name}'",
                 "gives factors but the system has no fitted model",
                 "set system.service",
             )
-        return service_law(self.system.model, factors, f"class '{request_class.name}'")
+        return service_law(model, factors, f"class '{request_class.name}'")
+
+    @property
+    def _model(self) -> FittedModel | None:
+        """What turns a class's factors into the seconds of a request served alone."""
+        if self.system.model is None and self.system.iteration_time is not None:
+            return AloneTime(self.system.iteration_time)
+        return self.system.model
 
 
 def processor_sharing(scenario: Scenario) -> Scenario:
