@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,15 +22,16 @@ class Panels:
     """Panels that end at `edges` (increasing, above 0); the first begins at 0."""
 
     edges: Floats
+    order: int = NODES
 
     @classmethod
-    def through(cls, ends: set[float], widest: float) -> Panels:
-        """Panels with these ends (those above 0), none wider than the ratio `widest`."""
+    def through(cls, ends: set[float], widest: float, order: int = NODES) -> Panels:
+        """Panels with these ends (those above 0), none wider than the ratio `widest`, of `order` nodes each."""
         found = np.array(sorted(end for end in ends if 0 < end < math.inf))
         found = found[np.append(True, np.diff(found) > 1e-13 * found[1:])]
         pieces = np.ceil(np.log(found[1:] / found[:-1]) / math.log(widest)).astype(int)
         split = [np.geomspace(a, b, n + 1)[:-1] for a, b, n in zip(found[:-1], found[1:], pieces, strict=True)]
-        return cls(np.concatenate((*split, found[-1:])))
+        return cls(np.concatenate((*split, found[-1:])), order)
 
     @cached_property
     def nodes(self) -> Floats:
@@ -44,31 +45,45 @@ class Panels:
 
     def integrals(self, values: Floats) -> tuple[Floats, Floats]:
         """Integrals from 0 to the nodes and to the edges; `values` at the nodes, of a function smooth in panels."""
-        rows = values.reshape(-1, NODES) * self._grid[1]
+        rows = values.reshape(-1, self.order) * self._grid[1]
         at_edges = np.cumsum(rows.sum(axis=1))
         before = np.concatenate(([0.0], at_edges[:-1]))
-        return (before[:, None] + (rows / _WEIGHTS) @ _UPTO.T).reshape(-1), at_edges
+        _, weights, upto = _gauss(self.order)
+        return (before[:, None] + (rows / weights) @ upto.T).reshape(-1), at_edges
+
+    def columns(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """As `integrals`, for several functions at once, one a column (real or complex)."""
+        rows = values.reshape(-1, self.order, values.shape[-1]) * self._grid[1][:, :, None]
+        at_edges = np.cumsum(rows.sum(axis=1), axis=0)
+        before = np.concatenate((np.zeros_like(at_edges[:1]), at_edges[:-1]))
+        inside = self.inner @ rows
+        return (before[:, None] + inside).reshape(values.shape), at_edges
+
+    @property
+    def inner(self) -> Floats:
+        """Matrix from the weighted values in a panel to the integrals from its begin to each of its nodes."""
+        _, weights, upto = _gauss(self.order)
+        return upto / weights
 
     @cached_property
     def _grid(self) -> tuple[Floats, Floats]:
         logs = np.log(self.edges)
         width = np.diff(logs)[:, None]
-        x = np.exp(logs[:-1, None] + width * _NODES)
+        nodes, weights, _ = _gauss(self.order)
+        x = np.exp(logs[:-1, None] + width * nodes)
         first = self.edges[0]
-        return np.vstack((first * _NODES, x)), np.vstack((first * _WEIGHTS, width * x * _WEIGHTS))
+        return np.vstack((first * nodes, x)), np.vstack((first * weights, width * x * weights))
 
 
-def _gauss() -> tuple[Floats, Floats, Floats]:
+@lru_cache
+def _gauss(order: int) -> tuple[Floats, Floats, Floats]:
     """Nodes and weights on [0, 1], and the matrix of integrals up to each node of the polynomial through values."""
     legendre = np.polynomial.legendre
-    x, w = legendre.leggauss(NODES)
-    values = legendre.legvander(x, NODES)
-    degrees = np.arange(NODES)
-    coefficients = (degrees[:, None] + 0.5) * values[:, :NODES].T * w
-    below = np.hstack((np.zeros((NODES, 1)), values))[:, :NODES]
+    x, w = legendre.leggauss(order)
+    values = legendre.legvander(x, order)
+    degrees = np.arange(order)
+    coefficients = (degrees[:, None] + 0.5) * values[:, :order].T * w
+    below = np.hstack((np.zeros((order, 1)), values))[:, :order]
     integrals = (values[:, 1:] - below) / (2 * degrees + 1)
     integrals[:, 0] = x + 1.0
     return 0.5 * (x + 1.0), 0.5 * w, 0.5 * integrals @ coefficients
-
-
-_NODES, _WEIGHTS, _UPTO = _gauss()
