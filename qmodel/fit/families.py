@@ -25,16 +25,22 @@ BENDS = ((1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (2, 2))
 
 
 def bent_candidates(
-    bases: Sequence[tuple[Term, ...]], cells: Cells, numeric: Sequence[str], forms: Sequence[str], how: Fitting
+    bases: Sequence[tuple[Term, ...]],
+    cells: Cells,
+    numeric: Sequence[str],
+    forms: Sequence[str],
+    how: Fitting,
+    curves: Sequence[Candidate] = (),
 ) -> list[Candidate]:
-    """Piecewise, tiled and max-affine versions of `bases` that fit visibly better than these.
+    """Piecewise, tiled and max-affine versions of `bases`, and `curves`, that fit visibly better than `bases`.
 
     None where the first of `bases` already fits to within the replicates' noise.
     """
     if not bases or _fits(bases[0], cells, how):
         return []
     least = WORTHWHILE * min(spread(AffineCandidate(terms), cells, how) for terms in bases)
-    return [c for c in _all_bent(bases, cells, numeric, forms) if spread(c, cells, how) < least]
+    bent = [*_all_bent(bases, cells, numeric, forms), *(c for c in curves if c.form != "table")]
+    return [c for c in bent if spread(c, cells, how) < least]
 
 
 def spread(candidate: Candidate, cells: Cells, how: Fitting) -> float:

@@ -123,7 +123,7 @@ class FitResult:
         shares = self.diagnostics.get("term_shares", {})
         rows = []
         for label, (value, error) in self.model.labelled_coefficients().items():
-            write = number if label.startswith("ratio ") else unit.words
+            write = number if label.startswith(PLAIN) else unit.words
             low, high = write(value - t * error), write(value + t * error)
             share = percent(shares[label]) if label in shares else "-"
             rows.append(
@@ -190,6 +190,9 @@ def anova_table(anova: Anova) -> pd.DataFrame:
         }
     )
 
+
+PLAIN = ("ratio ", "exponent of ")
+"""Beginnings of the labels of coefficients that are plain numbers, without the response's unit."""
 
 ERROR_COLUMNS = {"median": "median", "P95": "p95", "max": "max"}
 

@@ -14,16 +14,24 @@ from qmodel.fit.cells import Cells, Mask
 from qmodel.fit.families import bent_candidates
 from qmodel.fit.folds import Fold, largest_fifth, level_folds
 from qmodel.fit.least_squares import DEFAULT, Fitting, residual_summary
+from qmodel.fit.power_laws import power_law_candidates
 from qmodel.fit.ratios import Scaling
 from qmodel.fit.screening import Screened, screen
 from qmodel.fit.selection import Validated, simplest, validate
 from qmodel.fit.table import Measurements
+from qmodel.fit.tables import TableCandidate, table_candidates
 from qmodel.fit.treatments import Groups, treatments
 from qmodel.service.forms import Affine, Form
 from qmodel.service.terms import Term
 
-FORMS = ("affine", "piecewise", "max-affine")
-"""Families of functions that may be tried."""
+FORMS = ("affine", "piecewise", "max-affine", "power-law")
+"""Families of functions that are tried."""
+
+EVERY_FORM = (*FORMS, "table")
+"""Families that may be asked for: a table cannot say anything beyond its edges, so it is taken only on request."""
+
+STRAIGHT = ("affine", "piecewise", "max-affine")
+"""Families that begin with, or fall back to, a straight function."""
 
 MOST_CELLS = 3000
 LEAST_CELLS = 4
@@ -99,7 +107,9 @@ def search(m: Measurements, cells: Cells, references: Mapping[str, str], wish: W
     ]
     if not options:
         place = f"terms {' + '.join(map(str, wish.terms))}" if wish.terms else "measurements"
-        raise InputError(place, "do not determine a function when any level is left out", "measure more levels")
+        wanted = f"a {' or '.join(wish.forms)}" if not set(wish.forms) & set(STRAIGHT) else "a function"
+        remedy = "measure more levels" + (", at every combination" if "table" in wish.forms else "")
+        raise InputError(place, f"do not determine {wanted} when any level is left out", remedy)
     sizes = [(float(option.size), option.validated.candidate.degree) for option in options]
     best = options[simplest([option.validated.fold_errors for option in options], sizes)]
     candidate = best.validated.candidate
@@ -166,6 +176,9 @@ def _candidates(
     """The best affine functions of the screening, with bent ones where they leave something; or what was asked."""
     if wish.terms is not None:
         return [AffineCandidate(wish.terms)]
+    curves = _curves(m, cells, wish) if groups is None else []
+    if not set(wish.forms) & set(STRAIGHT):
+        return curves
     if len(cells) < LEAST_CELLS:
         return [AffineCandidate((Term(), *(Term.parse(name) for name in m.numeric[: len(cells) - 1])))]
     screened = screen(basis(cells, m.numeric, wish.order), cells, folds, groups.index if groups else None)
@@ -174,7 +187,18 @@ def _candidates(
         return [GroupedCandidate(s.terms, groups) for s in picked]
     affine = [AffineCandidate(s.terms) for s in picked]
     bases = [_simplest(screened).terms, screened[0].terms] if screened else []
-    return [*affine, *bent_candidates(bases, cells, m.numeric, wish.forms, wish.how)]
+    return [*affine, *bent_candidates(bases, cells, m.numeric, wish.forms, wish.how, curves), *_tables(curves)]
+
+
+def _curves(m: Measurements, cells: Cells, wish: Wish) -> list[Candidate]:
+    """Power laws and tables, as far as they are wished for."""
+    laws: list[Candidate] = [*power_law_candidates(cells, m.numeric)] if "power-law" in wish.forms else []
+    return [*laws, *table_candidates(cells, m.numeric)] if "table" in wish.forms else laws
+
+
+def _tables(curves: Sequence[Candidate]) -> list[Candidate]:
+    """Tables fit in sample whatever they are worth: only left-out levels judge them."""
+    return [c for c in curves if isinstance(c, TableCandidate)]
 
 
 def _simplest(screened: Sequence[Screened]) -> Screened:

@@ -12,6 +12,7 @@ from qmodel.fit.cells import Array, Cells
 from qmodel.fit.folds import Fold
 from qmodel.fit.least_squares import DEFAULT, Fitting, residual_summary
 from qmodel.service.forms import Form
+from qmodel.service.table_form import Table
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def mean_known(values: Array) -> float:
 def _relative_error(form: Form | None, cells: Cells) -> Array:
     if form is None:
         return np.full(len(cells), np.inf)
-    predicted = form.evaluate(cells.levels) * np.ones(len(cells))
+    evaluate = form.inside if isinstance(form, Table) else form.evaluate
+    predicted = evaluate(cells.levels) * np.ones(len(cells))
     return np.where(predicted == 0.0, np.nan, predicted / cells.mean - 1.0)
 
 

@@ -15,11 +15,13 @@ from qmodel.fit.diagnostics import diagnose
 from qmodel.fit.least_squares import Fitting, Loss
 from qmodel.fit.pruning import weakest_term, without
 from qmodel.fit.result import FitResult
-from qmodel.fit.search import FORMS, Search, Wish, search
+from qmodel.fit.search import EVERY_FORM, FORMS, Search, Wish, search
 from qmodel.fit.table import Level, Measurements
+from qmodel.fit.tables import table_uncertainty
 from qmodel.fit.uncertainty import Uncertainty, cell_weights, refine, uncertainty
 from qmodel.fit.visits import Visits, visit_means, visits, with_visits
 from qmodel.service.model import ServiceModel
+from qmodel.service.table_form import Table
 from qmodel.service.terms import Term, level_text
 
 __all__ = ["FitResult", "fit_measurements"]
@@ -46,7 +48,8 @@ def fit_measurements(
 
     Candidates are sums of products of the factors (of up to `order`) with non-negative coefficients and, where
     those leave more than noise, functions with breaks and tile steps ("piecewise") and maxima of two or three
-    pieces ("max-affine"); `forms` limits the families. The choice goes by the relative error at left-out factor
+    pieces ("max-affine") and power laws with an offset ("power-law"); `forms` limits the families, and "table" may be
+    asked for: cell means, interpolated. The choice goes by the relative error at left-out factor
     levels, the simpler of equals first. `terms` (in the grammar of
     `qmodel.service.terms`) fixes the function instead. A factor with named levels either scales the time (one
     ratio a level; always so for `pacing`), changes every coefficient, or does nothing, whichever predicts best;
@@ -55,8 +58,8 @@ def fit_measurements(
     Raises InputError for levels or terms that the measurements do not have.
     """
     for name in forms:
-        if name not in FORMS:
-            raise InputError("forms", f"'{name}' is unknown", nearest(name, list(FORMS)))
+        if name not in EVERY_FORM:
+            raise InputError("forms", f"'{name}' is unknown", nearest(name, list(EVERY_FORM)))
     m = _with_categories(measurements, categorical)
     how = Fitting(loss, nonnegative)
     cells = Cells.of(m.frame, m.factors, m.y)
@@ -81,6 +84,9 @@ def _estimated(
 ) -> tuple[ServiceModel, Uncertainty]:
     """Coefficients and ratios refined together, with their uncertainty."""
     start = thinned(initial_model(m, found, references))
+    if isinstance(start.form, Table):
+        spread = table_uncertainty(start, cells, found.chosen.errors)
+        return replace(start, covariance=spread.covariance, degrees_of_freedom=spread.degrees_of_freedom), spread
     weights = cell_weights(cells, scatter(start, cells))
     model = refine(start, cells, weights, how)
     spread = uncertainty(model, cells, weights, m.frame, m.y, how)

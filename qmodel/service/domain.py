@@ -65,7 +65,7 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Domain:
-    """Levels seen by factor, and the cells that ran out of memory."""
+    """Levels seen by factor, and the cells that ran out of memory. `a+b` is the span of a sum of factors."""
 
     spans: Mapping[str, Numeric | Categorical]
     out_of_memory: Sequence[Mapping[str, float | str]] = field(default_factory=tuple)
@@ -82,6 +82,11 @@ class Domain:
             if name in self.spans
             for message in self.spans[name].outside(name, level)
         ]
+        for name in (n for n in self.spans if "+" in n):
+            parts = name.split("+")
+            if all(part in levels for part in parts):
+                total = sum(np.asarray(levels[part], float) for part in parts)
+                messages += self.spans[name].outside(name, total)
         unknown = [name for name in levels if name not in self.spans]
         messages += [f"{name} is not a factor of this model: its effect is not in it" for name in unknown]
         return messages + self.memory(levels)

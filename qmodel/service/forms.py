@@ -1,8 +1,8 @@
 """Forms of a service-time function: affine in its terms, and the maximum of affine pieces (roofline).
 
 A form is linear in its coefficients wherever it is smooth, so `gradient` gives the design row of the active
-piece, and the variance of a prediction is gradient @ covariance @ gradient. A new form is one class here and
-one line in `FORMS`.
+piece, and the variance of a prediction is gradient @ covariance @ gradient. A new form is one class and
+one line in `form_registry`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from qmodel.errors import InputError, nearest
+from qmodel.errors import InputError
 from qmodel.service.terms import Array, Term
 from qmodel.service.units import Unit
 
@@ -21,7 +21,7 @@ Levels = Mapping[str, Any]
 
 
 class Form(Protocol):
-    """A function of factor levels with coefficients; what every entry of `FORMS` offers."""
+    """A function of factor levels with coefficients; what every entry of the registry offers."""
 
     name: ClassVar[str]
 
@@ -198,8 +198,8 @@ class MaxAffine:
     def from_json(cls, data: Mapping[str, Any], place: str) -> MaxAffine:
         """Read one list of terms and of coefficients a piece; raises InputError."""
         terms, coefficients = (
-            _list(data["terms"], place, "terms"),
-            _list(data["coefficients"], place, "coefficients"),
+            listed_in(data["terms"], place, "terms"),
+            listed_in(data["coefficients"], place, "coefficients"),
         )
         if len(terms) != len(coefficients):
             raise InputError(f"{place}, coefficients", f"has {len(coefficients)} pieces, terms has {len(terms)}")
@@ -207,20 +207,9 @@ class MaxAffine:
         return cls(tuple(_affine(t, c, place, f"[{k}]") for k, (t, c) in enumerate(pairs)))
 
 
-FORMS: dict[str, type[Affine] | type[MaxAffine]] = {form.name: form for form in (Affine, MaxAffine)}
-
-
-def form_from_json(data: Mapping[str, Any], place: str) -> Form:
-    """Build the form that `data["form"]` names; raises InputError naming file and place."""
-    name = str(data["form"])
-    if name not in FORMS:
-        raise InputError(f"{place}, form", f"'{name}' is unknown", nearest(name, list(FORMS)))
-    return FORMS[name].from_json(data, place)
-
-
 def _affine(terms: Any, coefficients: Any, place: str, index: str) -> Affine:
-    texts = _list(terms, place, "terms" + index)
-    numbers = _list(coefficients, place, "coefficients" + index)
+    texts = listed_in(terms, place, "terms" + index)
+    numbers = listed_in(coefficients, place, "coefficients" + index)
     if len(texts) != len(numbers):
         fault = f"has {len(numbers)} entries for {len(texts)} terms"
         raise InputError(f"{place}, coefficients{index}", fault, "give one coefficient a term")
@@ -237,7 +226,8 @@ def _term(text: Any, place: str) -> Term:
     return Term.parse(text, place)
 
 
-def _list(value: Any, place: str, key: str) -> list[Any]:
+def listed_in(value: Any, place: str, key: str) -> list[Any]:
+    """`value` as a list with at least one entry; raises InputError at `place`."""
     if not isinstance(value, list) or not value:
         raise InputError(f"{place}, {key}", "is not a list with at least one entry")
     return value

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,13 @@ from qmodel.service.forms import Affine, Form, Levels
 from qmodel.service.terms import Array, Term, latex_name, level_text
 from qmodel.service.units import Unit, stem, unit_of
 
+if TYPE_CHECKING:
+    from qmodel.workload.distribution import Distribution
+
 Ratios = Mapping[str, Mapping[str, float]]
+
+NEGLIGIBLE_SCV = 1e-10
+"""Residual variance below which the service time is taken as constant."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,43 @@ class Residual:
     degrees_of_freedom: float = math.inf
     quantiles: tuple[float, ...] = ()
 
+    def law(self, mean: float) -> Distribution:
+        """Measured values where `mean` is predicted: lognormal, gamma, or the quantiles seen ("empirical").
+
+        An empirical law takes the quantiles' midpoints as equally likely and keeps mean and scv exactly.
+        """
+        from qmodel.workload.continuous import Gamma
+        from qmodel.workload.discrete import Deterministic, Empirical
+        from qmodel.workload.heavy_tailed import Lognormal
+
+        if self.scv <= NEGLIGIBLE_SCV:
+            return Deterministic(mean)
+        if self.distribution == "empirical" and len(self.quantiles) > 1:
+            values = mean * standardised(self.quantiles, self.scv)
+            return Empirical(values)
+        return Gamma(mean=mean, scv=self.scv) if self.distribution == "gamma" else Lognormal(mean=mean, scv=self.scv)
+
+
+def standardised(quantiles: Sequence[float], scv: float) -> Array:
+    """Midpoints between quantiles, shifted and stretched to mean 1 and variance `scv`, none at or below 0.
+
+    >>> x = standardised([0.9, 1.0, 1.2], 0.04)
+    >>> round(float(x.mean()), 9), round(float(x.var()), 9)
+    (1.0, 0.04)
+    """
+    edges = np.asarray(quantiles, float)
+    middle = (edges[1:] + edges[:-1]) / 2.0
+    spread = float(middle.std())
+    scaled = 1.0 + (middle - middle.mean()) * (math.sqrt(scv) / spread if spread > 0 else 0.0)
+    return scaled if np.all(scaled > 0) else middle / middle.mean()
+
 
 @dataclass(frozen=True)
 class ServiceModel:
     """Service time (or energy, or another response) as a function of factor levels.
 
-    prediction = form(levels) x ratio of each ratio factor's level. `reference` gives the level assumed for a
-    factor that `predict` is not told. `covariance` is that of the form's coefficients followed by the ratios that
+    prediction = form(levels) x ratio of each ratio factor's level, and never below `floor` where that is given:
+    what the hardware cannot beat. `reference` gives the level assumed for a factor that `predict` is not told. `covariance` is that of the form's coefficients followed by the ratios that
     are not 1 by definition; intervals use Student's t with `degrees_of_freedom`.
 
     >>> model = ServiceModel.affine({"1": 0.002, "steps": 0.0003}, domain={"steps": (5, 50)})
@@ -71,6 +107,7 @@ class ServiceModel:
     anova: Sequence[Mapping[str, Any]] = ()
     data_sha256: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    floor: Form | None = None
 
     @classmethod
     def affine(
@@ -115,7 +152,20 @@ class ServiceModel:
 
     @property
     def _used(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.form.factors, *self.ratios)))
+        below = self.floor.factors if self.floor is not None else ()
+        return tuple(dict.fromkeys((*self.form.factors, *self.ratios, *below)))
+
+    def _above_floor(self, value: Array, full: Levels) -> Array:
+        """`value`, or the floor where that is higher."""
+        return value if self.floor is None else np.asarray(np.maximum(value, self.floor.evaluate(full)))
+
+    def law(self, levels: Levels) -> Distribution:
+        """The service time at `levels` as a distribution: the prediction as its mean, the residual as its shape.
+
+        >>> round(ServiceModel.affine({"1": 0.002}, residual_scv=0.04).law({}).scv, 9)
+        0.04
+        """
+        return self.residual.law(float(np.asarray(self.predict(levels))))
 
     @property
     def unit(self) -> Unit:
@@ -135,7 +185,7 @@ class ServiceModel:
         ignored here and reported by `outside_domain`.
         """
         full = self._complete(levels)
-        value = self.form.evaluate(full) * self._ratio(full)
+        value = self._above_floor(self.form.evaluate(full) * self._ratio(full), full)
         shape = np.broadcast_shapes(*(np.shape(full[name]) for name in self._used))
         return float(value) if shape == () else np.broadcast_to(value, shape).copy()
 
@@ -148,7 +198,7 @@ class ServiceModel:
         variance = np.einsum("ij,jk,ik->i", gradient, self.covariance, gradient).reshape(value.shape)
         quantile = stdtrit(min(self.degrees_of_freedom, 1e9), 0.5 + confidence / 2)
         half = quantile * np.sqrt(np.maximum(variance, 0.0))
-        low, high = value - half, value + half
+        low, high = (self._above_floor(end, self._complete(levels)) for end in (value - half, value + half))
         return (float(low), float(high)) if value.shape == () else (low, high)
 
     def outside_domain(self, levels: Levels) -> list[str]:
@@ -165,6 +215,8 @@ class ServiceModel:
     def describe(self) -> str:
         """The formula on one line, with units."""
         line = f"{stem(self.response)} = {self.form.words(self.unit)}"
+        if self.floor is not None:
+            line += f"; never below {self.floor.words(self.unit)}"
         for name, level in self.free_ratios():
             line += f"; x {self.ratios[name][level]:.4g} if {name} = {level}"
         return line
@@ -199,7 +251,9 @@ class ServiceModel:
     def gradient(self, levels: Levels) -> Array:
         """Derivative by coefficients, then by free ratios; shape (points, parameters)."""
         levels = self._complete(levels)
-        base, ratio = np.broadcast_arrays(self.form.evaluate(levels), self._ratio(levels))
+        free = self.form.evaluate(levels) * self._ratio(levels)
+        above = np.asarray(self._above_floor(free, levels) == free, float)
+        base, ratio = np.broadcast_arrays(self.form.evaluate(levels), self._ratio(levels) * above)
         shape = np.broadcast_shapes(base.shape, *(np.shape(v) for v in levels.values()))
         value = np.broadcast_to(base * ratio, shape).ravel()
         scale = np.broadcast_to(ratio, shape).ravel()

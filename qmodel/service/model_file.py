@@ -13,15 +13,17 @@ import numpy as np
 from qmodel.errors import InputError, nearest
 from qmodel.files import write_atomically
 from qmodel.service.domain import Categorical, Domain, Numeric
-from qmodel.service.forms import finite, form_from_json
+from qmodel.service.form_registry import form_from_json
+from qmodel.service.forms import Form, finite
 from qmodel.service.model import Residual, ServiceModel
 from qmodel.service.terms import Array
 
 SCHEMA = "qmodel.model/1"
+LARGE = 32
 REQUIRED = ("schema", "response", "form", "terms", "coefficients", "covariance", "domain")
 OPTIONAL = (
     *("phase", "link", "residual", "ratios", "reference", "degrees_of_freedom", "out_of_memory"),
-    *("statistics", "anova", "data_sha256", "provenance"),
+    *("statistics", "anova", "data_sha256", "provenance", "floor"),
 )
 
 
@@ -52,7 +54,7 @@ def to_json(model: ServiceModel) -> dict[str, Any]:
             **model.form.to_json(),
             "ratios": model.ratios,
             "reference": model.reference,
-            "covariance": model.covariance.tolist(),
+            "covariance": _covariance_json(model.covariance),
             "degrees_of_freedom": _or_null(model.degrees_of_freedom),
             "link": "identity",
             "residual": {
@@ -69,15 +71,24 @@ def to_json(model: ServiceModel) -> dict[str, Any]:
             "anova": list(model.anova),
             "data_sha256": model.data_sha256,
             "provenance": model.provenance,
+            **({} if model.floor is None else {"floor": model.floor.to_json()}),
         }
     )
+
+
+def _covariance_json(covariance: Array) -> Any:
+    """The matrix, or its diagonal alone where there is nothing else and it is large, as a table's is."""
+    diagonal = np.diag(covariance)
+    if len(diagonal) > LARGE and np.count_nonzero(covariance) == np.count_nonzero(diagonal):
+        return {"diagonal": diagonal.tolist()}
+    return covariance.tolist()
 
 
 def from_json(data: Any, place: str = "model") -> ServiceModel:
     """Check plain JSON values and build the model; raises InputError naming the place of the first fault."""
     _check_keys(data, place)
-    form = form_from_json(data, place)
-    domain = _domain(data, form.factors, place)
+    form, floor = form_from_json(data, place), _floor(data, place)
+    domain = _domain(data, (*form.factors, *(floor.factors if floor else ())), place)
     reference, ratios = _mapping(data, "reference", place), _ratios(data, place)
     free = sum(len(by_level) - 1 for by_level in ratios.values())
     for name, by_level in ratios.items():
@@ -96,7 +107,17 @@ def from_json(data: Any, place: str = "model") -> ServiceModel:
         anova=_records(data.get("anova", []), f"{place}, anova"),
         data_sha256=_text(data.get("data_sha256", ""), f"{place}, data_sha256"),
         provenance=_mapping(data, "provenance", place),
+        floor=floor,
     )
+
+
+def _floor(data: Mapping[str, Any], place: str) -> Form | None:
+    if data.get("floor") is None:
+        return None
+    entry = _mapping(data, "floor", place)
+    if not {"form", "terms", "coefficients"} <= entry.keys():
+        raise InputError(f"{place}, floor", "is no form", "give form, terms and coefficients")
+    return form_from_json(entry, f"{place}, floor")
 
 
 def _parsed(text: str, place: str) -> Any:
@@ -188,6 +209,11 @@ def _check_ratio(
 
 def _covariance(value: Any, size: int, place: str) -> Array:
     where = f"{place}, covariance"
+    if isinstance(value, dict) and isinstance(value.get("diagonal"), list) and len(value["diagonal"]) == size:
+        diagonal = [finite(x, f"{where}.diagonal[{k}]") for k, x in enumerate(value["diagonal"])]
+        if min(diagonal, default=0.0) < 0:
+            raise InputError(where, "is not a covariance matrix", "it must have no negative variance")
+        return np.diag(diagonal)
     rows = value if isinstance(value, list) else []
     if len(rows) != size or any(not isinstance(row, list) or len(row) != size for row in rows):
         raise InputError(where, f"is not a {size} x {size} matrix", "fit the model again")
