@@ -91,6 +91,8 @@ class Scenario:
         if len({transform.when for transform in self.transforms if transform.when}) > 1:
             raise InputError("transform", "two different queue conditions", "use one above_queue and below_queue")
         self._check_stations()
+        if self.policy.binds:
+            object.__setattr__(self, "policy", self.policy.bound(self.served))
 
     def _check_stations(self) -> None:
         names = [station.name for station in self.stations]

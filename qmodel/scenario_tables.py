@@ -61,7 +61,7 @@ def _system_table(system: System) -> dict[str, Any]:
 
 
 def _policy_table(policy: Policy) -> dict[str, Any]:
-    options = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(policy).items()}
+    options = {k: list(v) if isinstance(v, tuple) else v for k, v in policy.spelled_options.items()}
     return {"preset": policy.name or f"{type(policy).__module__}:{type(policy).__qualname__}", "options": options}
 
 

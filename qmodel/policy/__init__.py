@@ -1,6 +1,8 @@
 """Choices: who goes first. A policy is written once; theory reads it, the simulator and the live server call it."""
 
+from qmodel.policy.accumulating import AccumulatingPriority
 from qmodel.policy.base import Policy, Rank, Request
+from qmodel.policy.gittins import Gittins
 from qmodel.policy.presets import (
     DPS,
     EDF,
@@ -18,12 +20,11 @@ from qmodel.policy.presets import (
     SRPT,
     TRAIL,
     LCFSPreemptive,
-    NonPreemptivePriority,
-    PreemptivePriority,
     RandomOrder,
     RoundRobin,
     make_policy,
 )
+from qmodel.policy.priority import NonPreemptivePriority, PreemptivePriority
 
 __all__ = [
     "DPS",
@@ -41,6 +42,8 @@ __all__ = [
     "SPRPT",
     "SRPT",
     "TRAIL",
+    "AccumulatingPriority",
+    "Gittins",
     "LCFSPreemptive",
     "NonPreemptivePriority",
     "Policy",

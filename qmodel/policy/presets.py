@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from qmodel.errors import InputError, nearest
+from qmodel.policy.accumulating import AccumulatingPriority
 from qmodel.policy.base import Policy, Request
+from qmodel.policy.gittins import Gittins
+from qmodel.policy.priority import NonPreemptivePriority, PreemptivePriority
 from qmodel.workload.distribution import positive
 
 
@@ -61,33 +64,30 @@ class DPS(Policy):
 
 @dataclass(frozen=True)
 class RoundRobin(Policy):
-    """Turns of `quantum` seconds each, in cyclic order; PS as the quantum goes to 0."""
+    """Turns of `quantum` seconds each, in cyclic order; PS as the quantum goes to 0.
+
+    A newcomer joins behind all that wait. A turn ends when the service attained reaches a multiple of the quantum;
+    the request then joins again, behind those that arrived meanwhile.
+    """
 
     quantum: float = 0.01
     name = "round-robin"
     preemptive = True
-    depends_on = frozenset({"age"})
+    depends_on = frozenset({"turn"})
 
     def __post_init__(self) -> None:
         positive("round-robin", quantum=self.quantum)
 
+    def turns(self, attained: float) -> int:
+        """Whole turns in so much service.
+
+        >>> RoundRobin(quantum=0.1).turns(0.3)
+        3
+        """
+        return math.floor(attained / self.quantum + 1e-9)
+
     def rank(self, request: Request, attained: float) -> float:
-        return attained // self.quantum
-
-
-class NonPreemptivePriority(Policy):
-    """Lowest priority number first, FCFS inside a class, never interrupted."""
-
-    name, depends_on = "np-priority", frozenset({"class"})
-
-    def rank(self, request: Request, attained: float) -> float:
-        return float(request.priority)
-
-
-class PreemptivePriority(NonPreemptivePriority):
-    """Lowest priority number first, FCFS inside a class; interrupts lower classes, work is resumed."""
-
-    name, preemptive = "pr-priority", True
+        return request.joined
 
 
 class SJF(Policy):
@@ -195,7 +195,7 @@ class EDF(Policy):
 
 _CLASSES: tuple[Callable[..., Policy], ...] = (
     FCFS, LCFS, LCFSPreemptive, RandomOrder, PS, DPS, RoundRobin, NonPreemptivePriority, PreemptivePriority,
-    SJF, PSJF, SRPT, LAS, MLFQ, SPJF, PSPJF, SPRPT, TRAIL, EDF,
+    AccumulatingPriority, SJF, PSJF, SRPT, LAS, MLFQ, Gittins, SPJF, PSPJF, SPRPT, TRAIL, EDF,
 )  # fmt: skip
 PRESETS: dict[str, Callable[..., Policy]] = {made.name: made for made in _CLASSES}  # type: ignore[attr-defined]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ from qmodel.errors import InputError
 from qmodel.policy import PRESETS, SRPT, Policy, Request, make_policy
 
 NAMES = (
-    "fcfs lcfs lcfs-pr random ps dps round-robin np-priority pr-priority sjf psjf srpt las mlfq "
-    "spjf pspjf sprpt trail edf"
+    "fcfs lcfs lcfs-pr random ps dps round-robin np-priority pr-priority accumulating sjf psjf srpt las mlfq "
+    "gittins spjf pspjf sprpt trail edf"
 ).split()
 PREEMPTIVE = {"lcfs-pr", "ps", "dps", "round-robin", "pr-priority", "psjf", "srpt", "las", "mlfq", "pspjf"} | {
     "sprpt",
     "trail",
     "edf",
+    "gittins",
 }
 DEPENDS = {
     "fcfs": {"arrival"},
@@ -27,14 +29,16 @@ DEPENDS = {
     "random": {"random"},
     "ps": set(),
     "dps": {"class"},
-    "round-robin": {"age"},
+    "round-robin": {"turn"},
     "np-priority": {"class"},
     "pr-priority": {"class"},
+    "accumulating": {"class", "time"},
     "sjf": {"size"},
     "psjf": {"size"},
     "srpt": {"size", "age"},
     "las": {"age"},
     "mlfq": {"age"},
+    "gittins": {"class", "age"},
     "spjf": {"prediction"},
     "pspjf": {"prediction"},
     "sprpt": {"prediction", "age"},
@@ -81,7 +85,7 @@ def test_rank(name: str) -> None:
     assert make_policy(name).rank(REQUEST, 1.25) == RANKS[name]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"ps", "dps"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"ps", "dps", "gittins", "accumulating"}))
 def test_the_rank_reads_only_what_it_declares(name: str) -> None:
     """Changing a field that `depends_on` does not name must not move the rank."""
     policy = make_policy(name)
@@ -92,6 +96,7 @@ def test_the_rank_reads_only_what_it_declares(name: str) -> None:
         "class": {"priority": 9, "weight": 9.0, "class_name": "other"},
         "deadline": {"deadline_s": 99.0},
         "random": {"lottery": 0.875},
+        "turn": {"joined": 6.0},
     }
     fields = {field: getattr(REQUEST, field) for field in Request.__slots__}
     for read, change in changes.items():
@@ -104,7 +109,9 @@ def test_the_rank_reads_only_what_it_declares(name: str) -> None:
 class TestOptions:
     def test_round_robin_takes_turns(self) -> None:
         policy = make_policy("round-robin", quantum=0.5)
-        assert [policy.rank(REQUEST, attained) for attained in (0.0, 0.49, 0.5, 1.2)] == [0, 0, 1, 2]
+        assert [policy.turns(attained) for attained in (0.0, 0.49, 0.5, 1.2)] == [0, 0, 1, 2]
+        first, second = replace(REQUEST, joined=3.0), replace(REQUEST, arrival_s=1.0, joined=4.0)
+        assert policy.rank(first, 0.7) < policy.rank(second, 0.0)
 
     def test_mlfq_levels(self) -> None:
         policy = make_policy("mlfq", thresholds=(1.0, 3.0))
@@ -269,7 +276,7 @@ def test_unknown_names_get_the_nearest(name: str, nearest: str) -> None:
 
 
 def test_a_name_far_from_all_gets_the_list() -> None:
-    with pytest.raises(InputError, match="known: dps, edf, fcfs"):
+    with pytest.raises(InputError, match="known: accumulating, dps, edf, fcfs"):
         make_policy("quantum-annealing")
 
 
