@@ -1,15 +1,20 @@
-"""Several servers: M/M/k exactly, M/G/k by Kimura's interpolation, shared servers insensitively.
+"""Several servers with one queue: FCFS, priorities and sharing.
 
 With a = lambda E[S], load a/k and Erlang's C the probability of waiting in M/M/k:
 
-    M/M/k:  E[W] = C E[S] / (k - a), W exponential where positive; priorities as Cobham's with W_0 = C E[S] / k;
-    M/G/k:  E[W] ~ (1 + c^2) / (2 c^2 / W_M + (1 - c^2) / W_D), W_D = (W_M / 2) (1 + (1 - r)(k - 1)
-            (sqrt(4 + 5k) - 2) / (16 r k)), r = a/k, c^2 the squared coefficient of variation of S;
-    sharing (each request at speed min(1, k/n)):  E[T(x)] = x E[N] / a, E[N] that of M/M/k, for any law of size.
+    FCFS:        the wait of `m_g_k`, E[W] = C E[S] / (k - a) for exponential services;
+    priorities:  for one exponential law exactly, non-preemptive as Cobham's with W_0 = C E[S] / k; for other laws
+                 the wait of class i in M/G/1 with a server k times as fast, times the ratio of the waits under
+                 FCFS of M/G/k and of that M/G/1;
+    sharing:     each request at speed min(1, k/n):  E[T(x)] = x E[N] / a, E[N] that of M/M/k, for any law of size.
 
-Sources: Erlang (1917); Kella & Yechiali, *Oper. Res.* 33 (1985) (priorities); Cosmetatos, *Oper. Res. Q.* 27
-(1976) (M/D/k); Kimura, *Oper. Res.* 34 (1986) 757-763 (M/G/k, within a few per cent); Cohen, *Acta
-Informatica* 12 (1979) (sharing).
+The approximation of priorities against simulations of 4e6 requests (2 and 8 servers, loads 0.5 to 0.9, two classes
+with means 1 and 3, the mean response of each): preemptive within 6 %; non-preemptive within 5 % for exponential,
+10 % for constant and 17 % for hyperexponential (c^2 = 4) services.
+
+Sources: Erlang (1917); Kella & Yechiali, *Oper. Res.* 33 (1985) 1136-1144 and Buzen & Bondi, *Oper. Res.* 31
+(1983) 456-465 (priorities); Bondi & Buzen, *SIGMETRICS* (1984) 205-211 (their scaling); Cohen, *Acta Informatica*
+12 (1979) 245-284 (sharing).
 """
 
 from __future__ import annotations
@@ -17,70 +22,45 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
+from itertools import chain
 
 from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS, LCFS, PS, NonPreemptivePriority, Policy, PreemptivePriority, RandomOrder
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.inversion import Transform
-from qmodel.theory.m_g_1 import INDEPENDENT, POISSON, after_wait
+from qmodel.theory.m_g_1 import INDEPENDENT, POISSON, after_wait, mean_wait
+from qmodel.theory.m_g_k import Wait, erlang_c, exponential_wait, wait_of
+from qmodel.theory.np_priority import non_preemptive
+from qmodel.theory.np_priority import positive_wait as busy_wait
 from qmodel.theory.phases import exponential_phases
+from qmodel.theory.preemptive_priority import preemptive_resume
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.supply import delivery, levels, merged
 
-ERLANG_SOURCE = "Erlang 1917"
 ASSUMED = (POISSON, INDEPENDENT, "servers alike, none idle while a request waits")
-
-
-def erlang_c(servers: int, offered: float) -> float:
-    """Probability of waiting in M/M/k with offered load a < k, by Erlang's B recursion.
-
-    >>> round(erlang_c(2, 1.0), 12) == round(1 / 3, 12)
-    True
-    """
-    blocked = 1.0
-    for k in range(1, servers + 1):
-        blocked = offered * blocked / (k + offered * blocked)
-    return blocked / (1.0 - offered / servers * (1.0 - blocked))
-
-
-def exponential_wait(servers: int, rate: float, mean: float) -> float:
-    """E[W] of M/M/k."""
-    return erlang_c(servers, rate * mean) * mean / (servers - rate * mean)
-
-
-def approximate_wait(servers: int, rate: float, mean: float, scv: float) -> float:
-    """E[W] of M/G/k by Kimura's interpolation between M/M/k and M/D/k; infinite with infinite scv.
-
-    >>> round(approximate_wait(1, 0.5, 1.0, 4.0), 12)
-    2.5
-    """
-    if math.isinf(scv):
-        return math.inf
-    load = rate * mean / servers
-    memoryless = exponential_wait(servers, rate, mean)
-    bend = (1 - load) * (servers - 1) * (math.sqrt(4 + 5 * servers) - 2) / (16 * load * servers)
-    constant = 0.5 * memoryless * (1 + bend)
-    if scv > 1:  # beyond the exponential the interpolation is the classical (1 + c^2)/2
-        return 0.5 * (1 + scv) * memoryless
-    return (1 + scv) / (2 * scv / memoryless + (1 - scv) / constant)
+STATED_PRIORITY = {
+    True: "stated error: mean response of each class 6 % (2 to 8 servers, scv up to 4)",
+    False: "stated error: mean response of each class 10 %, 17 % where the scv is 4 (2 to 8 servers)",
+}
+"""By whether it preempts."""
 
 
 def several_servers(policy: Policy, classes: Sequence[ServedClass], servers: int) -> Result | NotAnalysable:
     """Means and laws where theory has them."""
     if type(policy) is PS:
         return _shared(classes, servers)
-    alike = _common_mean(classes)
     if type(policy) in (FCFS, LCFS, RandomOrder):
-        found = _in_turn(classes, servers, alike)
+        found = in_turn(classes, wait_of(servers, *merged(classes)))
         return found if type(policy) is FCFS else _means_only(found, policy)
-    if type(policy) in (NonPreemptivePriority, PreemptivePriority) and alike is not None:
-        return (_interrupting if policy.preemptive else _waiting_in_line)(classes, servers, alike)
-    if type(policy) in (NonPreemptivePriority, PreemptivePriority):
-        return NotAnalysable("several servers with priorities need one exponential service law", "fcfs")
-    return NotAnalysable(f"no result for policy '{policy.name}' with several servers", "fcfs, or one server")
+    if type(policy) not in (NonPreemptivePriority, PreemptivePriority):
+        return NotAnalysable(f"no result for policy '{policy.name}' with several servers", "fcfs, or one server")
+    if policy.preemptive and any(served.service.delivered_at is not None for served in classes):
+        return NotAnalysable("results leave before their service ends", "the same early exit with delivery 'stop'")
+    alike = _common_mean(classes)
+    if alike is None:
+        return _scaled_priority(classes, servers, policy.preemptive)
+    return (_interrupting if policy.preemptive else _waiting_in_line)(classes, servers, alike)
 
 
 def _common_mean(classes: Sequence[ServedClass]) -> float | None:
@@ -91,33 +71,14 @@ def _common_mean(classes: Sequence[ServedClass]) -> float | None:
     return means.pop() if len(means) == 1 and not math.isnan(next(iter(means))) else None
 
 
-def _in_turn(classes: Sequence[ServedClass], servers: int, alike: float | None) -> Result:
-    rate, size = merged(classes)
-    waiting = erlang_c(servers, rate * size.mean)
-    wait = approximate_wait(servers, rate, size.mean, size.scv)
-    if alike is not None:
-        wait = exponential_wait(servers, rate, alike)
-    positive = _exponential_part(waiting, wait)
-    results = [after_wait(served, wait, positive, waiting) for served in classes]
-    if math.isinf(wait):
-        results = [replace(part, law=None) for part in results]
-    if alike is not None:
-        return Result(tuple(results), f"M/M/{servers} FCFS: Erlang C", ERLANG_SOURCE, ASSUMED)
-    return Result(
-        classes=tuple(results),
-        name=f"M/G/{servers} FCFS: Kimura's interpolation",
-        source="Kimura 1986; Cosmetatos 1976",
-        assumptions=(*ASSUMED, "the positive wait is exponential"),
-        method="approximation",
-        notes=("means within a few per cent for scv up to 4; farther out for very variable sizes and light loads",),
-    )
-
-
-def _exponential_part(mass: float, wait: float) -> Transform:
-    def positive(s: np.ndarray) -> np.ndarray:
-        return mass / (1.0 + s * (wait / mass))
-
-    return positive
+def in_turn(classes: Sequence[ServedClass], wait: Wait) -> Result:
+    """T = W + D for each class, the wait the same for all and independent of the size."""
+    if wait.positive is None:
+        results = [_delayed(served, wait.mean) for served in classes]
+    else:
+        results = [after_wait(served, wait.mean, wait.positive, wait.delayed) for served in classes]
+    assumptions = ASSUMED if wait.method == "exact" else (*ASSUMED, "the wait's law is that of a like service law")
+    return Result(tuple(results), wait.name, wait.source, assumptions, wait.method, notes=wait.notes)
 
 
 def _means_only(result: Result, policy: Policy) -> Result:
@@ -126,31 +87,38 @@ def _means_only(result: Result, policy: Policy) -> Result:
 
 
 def _waiting_in_line(classes: Sequence[ServedClass], servers: int, mean: float) -> Result:
+    """While all servers are busy they are one server k times as fast: its waits, with Erlang's C for its load."""
+    fast = [_faster(served, servers) for served in classes]
     rate = math.fsum(served.rate for served in classes)
-    residual = erlang_c(servers, rate * mean) * mean / servers
-    waits: dict[str, float] = {}
+    load, chance = rate * mean / servers, erlang_c(servers, rate * mean)
+    ordered = levels(fast)
+    found: dict[str, tuple[float, Transform]] = {}
     above = 0.0
-    for own in levels(classes):
-        upto = above + math.fsum(served.rate for served in own) * mean / servers
-        waits |= {served.name: formulas.COBHAM(residual, above, upto) for served in own}
+    for i, own in enumerate(ordered):
+        upto = above + math.fsum(served.load for served in own)
+        wait = formulas.COBHAM(chance * mean / servers, above, upto)
+        positive = busy_wait(list(chain(*ordered[:i])), own, list(chain(*ordered[i + 1 :])))
+        found |= {served.name: (wait, _times(chance / load, positive)) for served in own}
         above = upto
     return Result(
-        classes=tuple(_waited(served, waits[served.name]) for served in classes),
+        classes=tuple(after_wait(served, *found[served.name], chance) for served in classes),
         name=f"M/M/{servers} non-preemptive priority",
         source="Kella & Yechiali 1985",
         assumptions=ASSUMED,
     )
 
 
-def _waited(served: ServedClass, wait: float) -> ClassResult:
-    given = delivery(served.service)
-    return ClassResult(served, given.mean, wait + given.mean)
+def _faster(served: ServedClass, servers: int) -> ServedClass:
+    """The class at a server so many times as fast."""
+    return replace(served, service=replace(served.service, occupancy=served.size.scaled(1.0 / servers)))
 
 
-def _interrupting(classes: Sequence[ServedClass], servers: int, mean: float) -> Result | NotAnalysable:
+def _times(factor: float, transform: Transform) -> Transform:
+    return lambda s: factor * transform(s)
+
+
+def _interrupting(classes: Sequence[ServedClass], servers: int, mean: float) -> Result:
     """The classes up to each level are an M/M/k of their own: the number of one level is a difference."""
-    if any(served.service.delivered_at is not None for served in classes):
-        return NotAnalysable("results leave before their service ends", "the same early exit with delivery 'stop'")
     times: dict[str, float] = {}
     rate = before = 0.0
     for own in levels(classes):
@@ -165,6 +133,39 @@ def _interrupting(classes: Sequence[ServedClass], servers: int, mean: float) -> 
         source="Buzen & Bondi 1983",
         assumptions=(*ASSUMED, "interrupted work is kept, switching is free"),
     )
+
+
+def _scaled_priority(classes: Sequence[ServedClass], servers: int, preemptive: bool) -> Result:
+    """Waits of one server k times as fast, scaled by the ratio of the waits under FCFS."""
+    fast = {served.name: _faster(served, servers) for served in classes}
+    one = (preemptive_resume if preemptive else non_preemptive)(list(fast.values()))
+    alone = {part.served.name: part.mean_response - part.mean_service for part in one.classes}  # type: ignore[operator]
+    parts: dict[str, ClassResult] = {}
+    seen: list[ServedClass] = [] if preemptive else list(classes)
+    for own in levels(classes):
+        seen += own if preemptive else []
+        ratio = _ratio(seen, servers)
+        parts |= {served.name: _delayed(served, alone[served.name] * ratio) for served in own}
+    return Result(
+        classes=tuple(parts[served.name] for served in classes),
+        name=f"M/G/{servers} {'' if preemptive else 'non-'}preemptive priority: scaled from one fast server",
+        source="Bondi & Buzen 1984",
+        assumptions=ASSUMED,
+        method="approximation",
+        notes=(STATED_PRIORITY[preemptive],),
+    )
+
+
+def _ratio(classes: Sequence[ServedClass], servers: int) -> float:
+    """E[W] under FCFS of M/G/k over that of one server k times as fast; 1 where both are infinite."""
+    rate, size = merged(classes)
+    single = mean_wait(rate, size.scaled(1.0 / servers))
+    return wait_of(servers, rate, size).mean / single if math.isfinite(single) else 1.0
+
+
+def _delayed(served: ServedClass, wait: float) -> ClassResult:
+    given = delivery(served.service)
+    return ClassResult(served, given.mean, wait + given.mean)
 
 
 def _shared(classes: Sequence[ServedClass], servers: int) -> Result:
