@@ -17,7 +17,8 @@ from qmodel.service.iteration_time import IterationTime
 class AloneTime:
     """An iteration time in the shape of a fitted model with factors input_tokens and output_tokens.
 
-    >>> AloneTime(IterationTime(base=0.01, per_prefill_token=1e-4)).predict({"input_tokens": 50, "output_tokens": 3})
+    >>> alone = AloneTime(IterationTime(base=0.01, per_prefill_token=1e-4))
+    >>> round(alone.predict({"input_tokens": 50, "output_tokens": 3}), 12)
     0.035
     """
 

@@ -54,7 +54,7 @@ class Room:
         return found
 
 
-ROOMS: tuple[Room, ...] = ()
+ROOMS: tuple[Room, ...] = (Room(frozenset({"dynamic", "static-batching", "bins"}), "batching:dynamic_batching"),)
 ORDINARY: dict[str, frozenset[str]] = {}
 """By preset, features that the ordinary one-server and several-server results handle too."""
 
