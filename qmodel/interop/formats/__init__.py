@@ -1,0 +1,1 @@
+"""One module a tool; each reader is one line in `qmodel.interop.registry`."""
