@@ -203,7 +203,7 @@ class TestMultiBin:
         assert 0.99 * simulated < answer["all"].mean_response_s < 1.08 * simulated
 
     def test_one_bin_is_static_batching(self):
-        bins, plain = (batched([tokens()], max_batch=8, min_batch=8, bins=k) for k in (1, None))
+        bins, plain = (batched([tokens(0.8)], max_batch=8, min_batch=8, bins=k) for k in (1, None))
         assert (
             analyse(bins, percentiles=())["all"].mean_response_s
             == analyse(plain, percentiles=())["all"].mean_response_s
