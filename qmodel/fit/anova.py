@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from statsmodels.formula.api import ols, wls
+from statsmodels.formula.api import ols
 
 from qmodel.errors import InputError
 from qmodel.fit.assumptions import Check, check_residuals
@@ -76,6 +76,18 @@ class Anova:
         """The table as rows of plain values, for the model file."""
         return [{"effect": str(name), **{str(k): v for k, v in row.items()}} for name, row in self.table.iterrows()]
 
+    def p_values(self) -> pd.DataFrame:
+        """PR(>F) of every effect as analysed and by each remedy, side by side; largest share first."""
+        rows = self.effects().index
+        methods = {f"as analysed ({self.transform})": self.table, **self.remedies}
+        return pd.DataFrame({name: table["PR(>F)"].reindex(rows) for name, table in methods.items()}, index=rows)
+
+    def effect_sizes(self, confidence: float = 0.95) -> pd.DataFrame:
+        """Partial eta squared with its interval and omega squared, largest effect first (`effect_sizes` module)."""
+        from qmodel.fit.effect_sizes import effect_sizes
+
+        return effect_sizes(self.table, confidence).reindex(self.effects().index)
+
     def conclusion(self) -> str:
         """What the remedies change."""
         if self.sound:
@@ -83,7 +95,7 @@ class Anova:
         failed = ", ".join(check.name for check in self.checks if check.passed is False)
         if not self.remedies:
             return f"Failed: {failed}. No remedy could be computed."
-        changes = {name: _changed(self, table) for name, table in self.remedies.items()}
+        changes = {name: changed(self, table) for name, table in self.remedies.items()}
         same = [name for name, changed in changes.items() if not changed]
         stories = [f"by {name} it differs on {', '.join(changed)}" for name, changed in changes.items() if changed]
         if same:
@@ -108,11 +120,11 @@ def analyse(
         raise InputError("ANOVA type", f"{type} is unknown", "known: 1, 2, 3")
     data, names, notes = _prepared(measurements, transform)
     effects = _estimable(data, names, order, notes)
-    formula = "y ~ " + " + ".join(_code(effect) for effect in effects)
+    formula = "y ~ " + " + ".join(effect_code(effect) for effect in effects)
     fitted = ols(formula, data).fit()
     if fitted.df_resid < 1:
         raise InputError("ANOVA", "leaves no degree of freedom for the residual", "measure replicates")
-    table = _named(_anova(fitted, type), names, data["y"])
+    table = named(anova_table(fitted, type), names, data["y"])
     data = data.assign(residual=np.asarray(fitted.resid), fitted=np.asarray(fitted.fittedvalues))
     checks = check_residuals(data, [f for f in names if f != BLOCK], transform)
     levels = {name: _level_words(measurements.frame[name]) for code, name in names.items() if code != BLOCK}
@@ -121,7 +133,9 @@ def analyse(
     )
     if result.sound or not remedies:
         return result
-    return _with_remedies(result, measurements, formula, effects, names, order)
+    from qmodel.fit.remedies import with_remedies
+
+    return with_remedies(result, measurements, formula, names, order)
 
 
 def _prepared(measurements: Measurements, transform: Transform) -> tuple[pd.DataFrame, dict[str, str], list[str]]:
@@ -223,15 +237,17 @@ def _independent(
     return kept
 
 
-def _code(effect: tuple[str, ...]) -> str:
+def effect_code(effect: tuple[str, ...]) -> str:
+    """An effect in the formula: `C(f0, Sum):C(f1, Sum)`."""
     return ":".join(f"C({name}, Sum)" for name in effect)
 
 
-def _anova(fitted: Any, type: int, robust: str | None = None) -> pd.DataFrame:
+def anova_table(fitted: Any, type: int, robust: str | None = None) -> pd.DataFrame:
+    """statsmodels' table of this type."""
     return pd.DataFrame(sm.stats.anova_lm(fitted, typ=type, robust=robust))
 
 
-def _named(table: pd.DataFrame, names: Mapping[str, str], y: pd.Series) -> pd.DataFrame:
+def named(table: pd.DataFrame, names: Mapping[str, str], y: pd.Series) -> pd.DataFrame:
     """Effects under their own names, with the share of the total sum of squares."""
     total = float(((y - y.mean()) ** 2).sum())
     out = table[["sum_sq", "df", "F", "PR(>F)"]].copy()
@@ -250,63 +266,7 @@ def effect_name(label: str, names: Mapping[str, str]) -> str:
     return ":".join(names.get(part, part) for part in parts)
 
 
-def _with_remedies(
-    result: Anova,
-    measurements: Measurements,
-    formula: str,
-    effects: Sequence[tuple[str, ...]],
-    names: Mapping[str, str],
-    order: int | None,
-) -> Anova:
-    """The same question asked with fewer assumptions."""
-    from dataclasses import replace
-
-    data, remedies = result.data, {}
-    if result.transform == "none":
-        remedies["log"] = analyse(measurements, type=result.type, order=order, remedies=False).table
-    weights = _cell_weights(data, [f for f in names if f != BLOCK])
-    if weights is not None:
-        remedies["weighted"] = _named(
-            _anova(wls(formula, data, weights=weights).fit(), result.type), names, data["y"]
-        )
-    plain = ols(formula, data).fit()
-    if result.type != 1 and np.max(plain.get_influence().hat_matrix_diag) < 1 - 1e-9:
-        remedies["robust (HC3)"] = _named(_anova(plain, result.type, "hc3"), names, data["y"])
-    remedies["aligned ranks"] = aligned_ranks(data, formula, effects, names, result.type)
-    return replace(result, remedies=remedies)
-
-
-def _cell_weights(data: pd.DataFrame, factors: Sequence[str]) -> Array | None:
-    """1 / variance of each row's cell; None unless every cell has four replicates that differ."""
-    groups = data.groupby(list(factors))["residual"]
-    if groups.size().min() < 4:
-        return None
-    variance = groups.transform("var").to_numpy(float)
-    return None if np.any(variance <= 0) else 1.0 / variance
-
-
-def aligned_ranks(
-    data: pd.DataFrame, formula: str, effects: Sequence[tuple[str, ...]], names: Mapping[str, str], type: int
-) -> pd.DataFrame:
-    """Aligned rank transform (Wobbrock et al. 2011): for each effect, rank the residual plus that effect alone.
-
-    Free of normality; each row of the table comes from the analysis of its own ranks.
-    """
-    blocks = [sum_coded(data, effect) for effect in effects]
-    design = np.hstack([np.ones((len(data), 1)), *blocks])
-    coefficients = np.linalg.lstsq(design, data["y"].to_numpy(float), rcond=None)[0]
-    parts = np.split(coefficients[1:], np.cumsum([block.shape[1] for block in blocks])[:-1])
-    residual = data["y"].to_numpy(float) - design @ coefficients
-    rows = []
-    for effect, block, part in zip(effects, blocks, parts, strict=True):
-        aligned = residual + block @ part
-        ranked = data.assign(y=pd.Series(aligned).round(12).rank().to_numpy())
-        table = _named(_anova(ols(formula, ranked).fit(), type), names, ranked["y"])
-        rows.append(table.loc[[effect_name(_code(effect), names)]])
-    return pd.concat([*rows, table.loc[["Residual"]]])
-
-
-def _changed(result: Anova, table: pd.DataFrame) -> list[str]:
+def changed(result: Anova, table: pd.DataFrame) -> list[str]:
     """Effects whose significance at the 5 % level another analysis turns over."""
     mine = result.table["PR(>F)"].drop(index=[BLOCK, "Residual", "Intercept"], errors="ignore") < 0.05
     other = table["PR(>F)"].reindex(mine.index)

@@ -1,4 +1,4 @@
-"""Candidates that are power laws with an offset, fitted by relative least squares over offset, scale and exponents."""
+"""Candidates that are power laws with an offset: relative least squares over offset, scale and exponents."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class PowerLawCandidate:
         if best is None:
             return None
         offset, height, exponents = best[0], best[1], best[2:]
-        return PowerLaw(self.inputs, (float(offset), float(height / np.exp(middle @ exponents)), *exponents.tolist()))
+        scale_at_one = float(height / np.exp(middle @ exponents))
+        return PowerLaw(self.inputs, (float(offset), scale_at_one, *exponents.tolist()))
 
 
 def power_law_candidates(cells: Cells, numeric: Sequence[str]) -> list[PowerLawCandidate]:
@@ -102,7 +103,8 @@ def _descend(start: Array, logs: Array, y: Array, scale: Array, how: Fitting) ->
     low[1] = 0.0
     robust = {"loss": "huber", "f_scale": _spread(residual(start / size))} if how.loss == "huber" else {}
     inside = np.clip(start / size, np.where(np.isfinite(low), low + 1e-9, low), high - 1e-9)
-    end = least_squares(residual, inside, jacobian, bounds=(low, high), x_scale="jac", xtol=1e-12, ftol=1e-12, **robust)
+    exact = {"x_scale": "jac", "xtol": 1e-12, "ftol": 1e-12}
+    end = least_squares(residual, inside, jacobian, bounds=(low, high), **exact, **robust)
     found = np.where(np.abs(end.x) < 1e-8, 0.0, end.x)
     return found * size, float(end.cost)
 

@@ -10,6 +10,8 @@ import pandas as pd
 
 from qmodel.fit.anova import Anova
 from qmodel.fit.cells import Cells
+from qmodel.fit.factorial import TwoLevel
+from qmodel.fit.random_blocks import RandomBlocks
 from qmodel.fit.search import Search
 from qmodel.fit.table import Measurements
 from qmodel.fit.uncertainty import Uncertainty
@@ -32,7 +34,8 @@ class FitResult:
     """`model` and what speaks for and against it.
 
     `anova`: the analysis of variance. `search`: what was tried. `uncertainty`: covariance, lack of fit.
-    `visits`: whether repetitions of one visit are alike.
+    `visits`: whether repetitions of one visit are alike. `two_level`: effects and confounding of a 2^k or 2^(k-p)
+    design. `blocks`: the analysis with blocks as a random effect.
     `diagnostics`: figures by name. `warnings`: one sentence each, what an expert would frown at.
     """
 
@@ -43,6 +46,8 @@ class FitResult:
     search: Search
     uncertainty: Uncertainty
     visits: Visits | None = None
+    two_level: TwoLevel | None = None
+    blocks: RandomBlocks | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -113,6 +118,11 @@ class FitResult:
         if self.anova is not None:
             response = "log response" if self.anova.transform == "log" else "response"
             tables[f"Analysis of variance (type {self.anova.type}, {response})"] = anova_table(self.anova)
+            tables["Effect sizes with 95 % intervals"] = effect_table(self.anova)
+            if self.anova.remedies:
+                tables["PR(>F) as analysed and by each remedy"] = remedy_table(self.anova)
+        if self.two_level is not None:
+            tables["Two-level effects (q) and allocation of variation"] = two_level_table(self.two_level)
         return tables
 
     def coefficient_table(self) -> pd.DataFrame:
@@ -171,7 +181,9 @@ class FitResult:
         if self.anova is None:
             return ["No analysis of variance was asked for."]
         notes = [f"ANOVA: {note}." for note in self.anova.notes]
-        return [*(check.verdict for check in self.anova.checks), self.anova.conclusion(), *notes]
+        blocks = [self.blocks.sentence()] if self.blocks is not None else []
+        coded = self.two_level.sentences() if self.two_level is not None else []
+        return [*(check.verdict for check in self.anova.checks), self.anova.conclusion(), *notes, *blocks, *coded]
 
 
 def anova_table(anova: Anova) -> pd.DataFrame:
@@ -189,6 +201,40 @@ def anova_table(anova: Anova) -> pd.DataFrame:
             "share": [percent(x) if x >= 0.0005 or x == 0 else "< 0.1 %" for x in rows["share"]],
         }
     )
+
+
+def effect_table(anova: Anova) -> pd.DataFrame:
+    """Partial eta squared and omega squared."""
+    sizes = anova.effect_sizes()
+    return pd.DataFrame(
+        {
+            "effect": sizes.index,
+            "partial eta2": [f"{x:.3f}" for x in sizes["partial_eta_sq"]],
+            "95 % interval": [f"{a:.3f} to {b:.3f}" for a, b in zip(sizes["low"], sizes["high"], strict=True)],
+            "partial omega2": [f"{x:.3f}" for x in sizes["omega_sq"]],
+        }
+    )
+
+
+def remedy_table(anova: Anova) -> pd.DataFrame:
+    """p of every effect, one column a method."""
+    p = anova.p_values()
+    short = {"robust (HC3)": "HC3", "robust (Huber)": "Huber", "aligned ranks": "ranks", "log": "logs"}
+    columns = {f"as analysed ({anova.transform})": "as analysed"} | short
+    shown = {columns.get(str(name), str(name)): [p_value(x) for x in p[name]] for name in p}
+    return pd.DataFrame({"effect": p.index} | shown)
+
+
+def two_level_table(design: TwoLevel) -> pd.DataFrame:
+    """Effects by share with their intervals, and their aliases."""
+    t = design.table.head(15)
+    out = {
+        "effect": t.index,
+        "q": [number(x) for x in t["effect"]],
+        "95 % interval": [f"{number(a, 3)} to {number(b, 3)}" for a, b in zip(t["low"], t["high"], strict=True)],
+        "variation": [percent(x) if x >= 0.0005 or x == 0 else "< 0.1 %" for x in t["share"]],
+    }
+    return pd.DataFrame(out | ({"aliases": t["aliases"]} if design.generators else {})).reset_index(drop=True)
 
 
 PLAIN = ("ratio ", "exponent of ")

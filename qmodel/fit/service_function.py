@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,11 @@ from qmodel.fit.anova import Anova, Transform, analyse
 from qmodel.fit.assembly import completed, initial_model, scatter, thinned
 from qmodel.fit.cells import Cells
 from qmodel.fit.diagnostics import diagnose
+from qmodel.fit.factorial import two_level
 from qmodel.fit.least_squares import Fitting, Loss
 from qmodel.fit.pruning import weakest_term, without
+from qmodel.fit.random_blocks import MOST_ROWS as MOST_MIXED_ROWS
+from qmodel.fit.random_blocks import random_blocks
 from qmodel.fit.result import FitResult
 from qmodel.fit.search import EVERY_FORM, FORMS, Search, Wish, search
 from qmodel.fit.table import Level, Measurements
@@ -47,10 +52,10 @@ def fit_measurements(
     """Choose and fit the service-time function of `measurements`.
 
     Candidates are sums of products of the factors (of up to `order`) with non-negative coefficients and, where
-    those leave more than noise, functions with breaks and tile steps ("piecewise") and maxima of two or three
-    pieces ("max-affine") and power laws with an offset ("power-law"); `forms` limits the families, and "table" may be
-    asked for: cell means, interpolated. The choice goes by the relative error at left-out factor
-    levels, the simpler of equals first. `terms` (in the grammar of
+    those leave more than noise, functions with breaks and tile steps ("piecewise"), maxima of two or three
+    pieces ("max-affine") and power laws with an offset ("power-law"); `forms` limits the families, and "table" may
+    be asked for: cell means, interpolated. The choice goes by the relative error at left-out factor levels, the
+    simpler of equals first. `terms` (in the grammar of
     `qmodel.service.terms`) fixes the function instead. A factor with named levels either scales the time (one
     ratio a level; always so for `pacing`), changes every coefficient, or does nothing, whichever predicts best;
     `reference` names the level that predictions assume. `loss` is relative, huber or absolute. Without `analysis`
@@ -76,7 +81,8 @@ def fit_measurements(
         model, spread = _estimated(m, cells, found, references, how)
     anova = _analysis(m, stays, anova_type, transform) if analysis else None
     model = completed(model, m, cells, spread, found, anova)
-    return diagnose(FitResult(model, m, cells, anova, found, spread, stays))
+    further = _further_analyses(m, transform) if analysis else {}
+    return diagnose(FitResult(model, m, cells, anova, found, spread, stays, **further))
 
 
 def _estimated(
@@ -101,6 +107,18 @@ def _analysis(m: Measurements, stays: Visits | None, kind: int, transform: Trans
     note = f"on the means of {len(means.frame)} visits, since repetitions within a visit are alike"
     anova = analyse(means, type=kind, transform=transform)
     return replace(anova, notes=(note, *anova.notes))
+
+
+def _further_analyses(m: Measurements, transform: Transform) -> dict[str, Any]:
+    """Two-level effects where every factor has two levels, and blocks as a random effect where there are some."""
+    found: dict[str, Any] = {}
+    if len(m.factors) > 1 and all(m.frame[name].nunique() == 2 for name in m.factors):
+        with suppress(InputError):
+            found["two_level"] = two_level(m, transform)
+    if "block" in m.frame and m.frame["block"].nunique() > 1 and len(m.frame) <= MOST_MIXED_ROWS:
+        with suppress(InputError, np.linalg.LinAlgError):
+            found["blocks"] = random_blocks(analyse(m, transform=transform, remedies=False))
+    return found
 
 
 def _with_categories(m: Measurements, categorical: Sequence[str]) -> Measurements:

@@ -60,7 +60,9 @@ class Residual:
         if self.distribution == "empirical" and len(self.quantiles) > 1:
             values = mean * standardised(self.quantiles, self.scv)
             return Empirical(values)
-        return Gamma(mean=mean, scv=self.scv) if self.distribution == "gamma" else Lognormal(mean=mean, scv=self.scv)
+        return (
+            Gamma(mean=mean, scv=self.scv) if self.distribution == "gamma" else Lognormal(mean=mean, scv=self.scv)
+        )
 
 
 def standardised(quantiles: Sequence[float], scv: float) -> Array:
@@ -82,8 +84,9 @@ class ServiceModel:
     """Service time (or energy, or another response) as a function of factor levels.
 
     prediction = form(levels) x ratio of each ratio factor's level, and never below `floor` where that is given:
-    what the hardware cannot beat. `reference` gives the level assumed for a factor that `predict` is not told. `covariance` is that of the form's coefficients followed by the ratios that
-    are not 1 by definition; intervals use Student's t with `degrees_of_freedom`.
+    what the hardware cannot beat. `reference` gives the level assumed for a factor that `predict` is not told.
+    `covariance` is that of the form's coefficients followed by the ratios that are not 1 by definition; intervals use
+    Student's t with `degrees_of_freedom`.
 
     >>> model = ServiceModel.affine({"1": 0.002, "steps": 0.0003}, domain={"steps": (5, 50)})
     >>> model.predict({"steps": 20})

@@ -97,5 +97,7 @@ class PowerLaw:
     def _input(self, levels: Levels, name: str) -> Array:
         x = np.asarray(levels[name], dtype=float)
         if np.any(x <= 0):
-            raise InputError(f"factor '{name}'", "is not above 0, where a power law has no value", "keep it above 0")
+            raise InputError(
+                f"factor '{name}'", "is not above 0, where a power law has no value", "keep it above 0"
+            )
         return x

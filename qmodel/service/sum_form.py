@@ -1,4 +1,4 @@
-"""A sum of components fitted apart, such as dense layers + attention + what each sequence adds, for mixed batches."""
+"""A sum of components fitted apart, such as dense layers + attention + a share a sequence, for mixed batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qmodel.service.units import Unit
 
 @dataclass(frozen=True)
 class Component:
-    """`times` x `form`, each input of which is the sum of the model's factors that `inputs` names (default: itself).
+    """`times` x `form`; each of its inputs is the sum of the model's factors that `inputs` names (default: itself).
 
     Where `when` names factors, the component counts only where their sum is above zero: no attention of a prefill
     chunk without a chunk.
@@ -150,7 +150,9 @@ class Sum:
         terms = listed_in(data["terms"], place, "terms")
         coefficients = listed_in(data["coefficients"], place, "coefficients")
         if len(terms) != len(coefficients):
-            raise InputError(f"{place}, coefficients", f"has {len(coefficients)} entries for {len(terms)} components")
+            raise InputError(
+                f"{place}, coefficients", f"has {len(coefficients)} entries for {len(terms)} components"
+            )
         pairs = zip(terms, coefficients, strict=True)
         return cls(tuple(_component(t, c, f"{place}, terms[{k}]") for k, (t, c) in enumerate(pairs)))
 

@@ -86,7 +86,9 @@ class Table:
         """`table of 12 values over tokens (1 to 4096), 0.1 ms to 2 ms`."""
         spans = ", ".join(f"{name} ({knots[0]:g} to {knots[-1]:g})" for name, knots in self.axes)
         low, high = unit.words(min(self.values)), unit.words(max(self.values))
-        steps = ", ".join(f"{tile:g} of {name}" for (name, _), tile in zip(self.axes, self._tiles(), strict=True) if tile)
+        steps = ", ".join(
+            f"{tile:g} of {name}" for (name, _), tile in zip(self.axes, self._tiles(), strict=True) if tile
+        )
         stepping = f", stepping at multiples of {steps}" if steps else ""
         return f"table of {len(self.values)} values over {spans}: {low} to {high}{stepping}"
 
@@ -111,7 +113,9 @@ class Table:
         numbers = listed_in(data["coefficients"], place, "coefficients")
         size = int(np.prod([len(knots) for _, knots in axes]))
         if len(numbers) != size:
-            raise InputError(f"{place}, coefficients", f"has {len(numbers)} values for {size} cells", "fit it again")
+            raise InputError(
+                f"{place}, coefficients", f"has {len(numbers)} values for {size} cells", "fit it again"
+            )
         values = tuple(finite(x, f"{place}, coefficients[{k}]") for k, x in enumerate(numbers))
         return cls(axes, values, tiles if any(tiles) else ())
 
@@ -123,7 +127,9 @@ class Table:
         outside = x[(x < knots[0]) | (x > knots[-1]) | np.isnan(x)]
         if outside.size:
             fault = f"{outside.flat[0]:g} is outside the table's {knots[0]:g} to {knots[-1]:g}"
-            raise InputError(f"factor '{name}'", fault, "a table does not extrapolate: fit a form, or measure there")
+            raise InputError(
+                f"factor '{name}'", fault, "a table does not extrapolate: fit a form, or measure there"
+            )
 
     def _corners(self, levels: Levels) -> tuple[Any, Array, tuple[int, ...]]:
         """Positions of the corners around each point and their weights, shape (corners, points)."""

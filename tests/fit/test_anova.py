@@ -135,7 +135,7 @@ def test_heavy_tails_call_for_remedies():
     m.frame["latency_s"] *= spikes
     result = analyse(m)
     assert not result.sound
-    assert set(result.remedies) == {"weighted", "robust (HC3)", "aligned ranks"}
+    assert set(result.remedies) == {"weighted", "robust (HC3)", "robust (Huber)", "aligned ranks"}
     assert result.conclusion().startswith("Failed: normality")
     assert "long right tail" in result.checks[0].verdict
     for table in result.remedies.values():
