@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SAME = 1e-10
 """Relative difference of neighbouring ranks below which they are one: that of an exponential must not flicker."""
+SMOOTH = 1e-7
+"""Relative step between two pieces that is none: the hazard is looked at a little before and after an age."""
 PARTS_OF_GAP = 24
 """Pieces of a stretch of ages at which nothing ends, at least, in a law of few point masses."""
 MANY_ATOMS = 16
@@ -40,7 +42,9 @@ WIDEST = 1.35
 
 @dataclass(frozen=True)
 class RankTable:
-    """Pieces from age `start` to age `end` on which the rank goes straight from `first` to `last`; constant after.
+    """Pieces from age `start` to age `end` on which the rank goes straight from `first` to `last`.
+
+    After the last piece a rank that rises goes on as it did, any other stays.
 
     >>> from qmodel.workload import Deterministic
     >>> gittins_table(Deterministic(2.0)).at(0.5)
@@ -56,8 +60,8 @@ class RankTable:
         """The rank at this age."""
         starts, ends, firsts, lasts = self._lists
         i = bisect_right(starts, age) - 1
-        part = (age - starts[i]) / (ends[i] - starts[i])
-        return lasts[i] if part >= 1.0 else firsts[i] + part * (lasts[i] - firsts[i])
+        part, rise = (age - starts[i]) / (ends[i] - starts[i]), lasts[i] - firsts[i]
+        return lasts[i] if part >= 1.0 and rise <= 0.0 else firsts[i] + part * rise
 
     def divided(self, weight: float) -> RankTable:
         """The table of a request whose completion is worth `weight`."""
@@ -102,6 +106,8 @@ def gittins_table(law: Distribution) -> RankTable:
         last[i] = min(_slope(hull), before[i])
         hull = _joined(hull, float(served[i]), float(ended[i]))
         first[i] = min(_slope(hull), after[i])
+    smooth = np.abs(last[:-1] - first[1:]) <= SMOOTH * first[1:]
+    last[:-1] = np.where(smooth, first[1:], last[:-1])
     return _level_where_same(ages[:-1], ages[1:], first, last)
 
 

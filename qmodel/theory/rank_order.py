@@ -11,6 +11,7 @@ import numpy as np
 from qmodel.answer import NotAnalysable
 from qmodel.policy import Policy, Request
 from qmodel.scenario import ServedClass
+from qmodel.theory.blind_order import blind_means
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
 from qmodel.theory.np_priority import non_preemptive
 from qmodel.theory.predictions import error_law
@@ -130,30 +131,9 @@ def _path(policy: Policy, request: Request, ages: np.ndarray) -> Path:
 
 def _blind(policy: Policy, classes: Sequence[ServedClass]) -> dict[str, float]:
     """A rank of class and age: one path a class, sizes integrated exactly."""
-    grid = SizeGrid(*merged(classes))
-    ages = np.concatenate(([0.0], grid.panels.edges))
-    kinds = {}
-    for served in classes:
-        path = _path(policy, _request(served, math.nan, math.nan), ages)
-        kinds[served.name] = Kind(served.rate, _endless(path), served.size)
-    relevance = Relevance(list(kinds.values()))
-    falling = [kind.path for kind in kinds.values() if (kind.path.last < kind.path.first).any()]
-    seen = np.concatenate([path.at(grid.nodes) for path in falling]) if falling else np.empty(0)
-    newcomers = Newcomers.of(list(kinds.values()), relevance, np.unique(seen))
-    means = {}
-    for served in classes:
-        weights = grid.weights(served.size)
-        held = weights * np.maximum(grid.sizes / served.size.mean, 1.0) > 1e-13
-        times = [mean_response(kinds[served.name], float(x), relevance, newcomers) for x in grid.sizes[held]]
-        means[served.name] = float(weights[held] @ np.array(times))
-    return means
-
-
-def _endless(path: Path) -> Path:
-    """The path with its last piece, if the rank stays there, going on for ever."""
-    if path.first[-1] != path.last[-1]:
-        return path
-    return replace(path, end=np.append(path.end[:-1], math.inf))
+    ages = np.concatenate(([0.0], SizeGrid(*merged(classes)).panels.edges))
+    paths = {each.name: _path(policy, _request(each, math.nan, math.nan), ages) for each in classes}
+    return blind_means(paths, classes)
 
 
 def _knowing(policy: Policy, classes: Sequence[ServedClass], predicts: bool, part: float) -> dict[str, float]:

@@ -116,7 +116,8 @@ NAMES = {
 def size_based(policy: Policy, classes: Sequence[ServedClass]) -> Result:
     """Every class's mean response under an order by size or age."""
     rate, law = merged(classes)
-    grid = SizeGrid(rate, law, tuple(_parts_of_service(classes)))
+    jumps = policy.thresholds if isinstance(policy, MLFQ) else ()
+    grid = SizeGrid(rate, law, tuple(_parts_of_service(classes)), turns=jumps)
     delay, stay = conditional_of(policy)(grid)
     name, formula = NAMES[policy.name]
     return Result(

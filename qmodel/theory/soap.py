@@ -56,6 +56,17 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Background:
+    """Requests outside the order that always go first, per second: their load, and half their E[S^2].
+
+    Preempting classes of higher priority, say: every age of theirs outranks every age of the others.
+    """
+
+    load: float = 0.0
+    residual: float = 0.0
+
+
+@dataclass(frozen=True)
 class Level:
     """What is relevant at a level of rank, per second: E[sum X_i^2]/2 and E[X_0] of old work, E[X'] of new work."""
 
@@ -67,9 +78,10 @@ class Level:
 class Relevance:
     """Relevant work at any level of rank, over all kinds of requests."""
 
-    def __init__(self, kinds: Sequence[Kind], accidental: int = 1) -> None:
+    def __init__(self, kinds: Sequence[Kind], accidental: int = 1, background: Background | None = None) -> None:
         """`accidental`: up to so many sampled kinds may begin at one rank by the way they were sampled."""
         self._kinds, self._accidental = kinds, accidental
+        self.background = background or Background()
         self._known: dict[tuple[float, bool], Level] = {}
         self._owner = np.repeat(np.arange(len(kinds)), [len(kind.path.start) for kind in kinds])
         paths = [kind.path for kind in kinds]
@@ -94,12 +106,16 @@ class Relevance:
 
     def _exact(self, level: float) -> Level:
         squares, first = self._sums(level, strict=False)
-        return Level(squares / 2.0, first, self._sums(level, strict=True)[1])
+        return self._with_background(squares / 2.0, first, self._sums(level, strict=True)[1])
+
+    def _with_background(self, residual: float, old: float, new: float) -> Level:
+        more = self.background
+        return Level(residual + more.residual, old + more.load, new + more.load)
 
     def _averaged(self, level: float) -> Level:
         with_ties, without = (self._sums(level, strict) for strict in (False, True))
         load = (with_ties[1] + without[1]) / 2.0
-        return Level((with_ties[0] + without[0]) / 4.0, load, load)
+        return self._with_background((with_ties[0] + without[0]) / 4.0, load, load)
 
     def _sums(self, level: float, strict: bool) -> tuple[float, float]:
         """Per second, E of the squared lengths of all relevant intervals, and of the length of the one at age 0."""
@@ -119,7 +135,7 @@ class Relevance:
         return squares, first
 
     def _intervals(self, level: float, strict: bool) -> tuple[NDArray[np.int_], Floats, Floats]:
-        """Relevant intervals of age, those that touch made one: whose, from, to."""
+        """Relevant intervals of age, those that touch at a relevant age made one: whose, from, to."""
         start, end, first, last = self._start, self._end, self._first, self._last
         below = (lambda rank: rank < level) if strict else (lambda rank: rank <= level)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -127,20 +143,22 @@ class Relevance:
         low = np.where(below(first), start, np.where(below(last), crossing, end))
         high = np.where(below(last), end, np.where(below(first), crossing, start))
         kept = high > low
-        owner, low, high = self._owner[kept], low[kept], high[kept]
+        owner, low, high, starts_in = self._owner[kept], low[kept], high[kept], below(first)[kept]
         if not len(owner):
             return owner, low, high
-        opens = np.append(True, (owner[1:] != owner[:-1]) | (low[1:] != high[:-1]))
+        apart = (owner[1:] != owner[:-1]) | (low[1:] != high[:-1]) | ~starts_in[1:]
+        opens = np.append(True, apart)
         closes = np.append(opens[1:], True)
         return owner[opens], low[opens], high[closes]
 
 
 @dataclass(frozen=True)
 class Newcomers:
-    """Load of newcomers below a rank, at ranks that may occur; straight in between."""
+    """Load of newcomers below a rank, at ranks that may occur; straight in between. `always` goes before any."""
 
     levels: Floats
     loads: Floats
+    always: float = 0.0
 
     @classmethod
     def of(cls, kinds: Sequence[Kind], relevance: Relevance, more: Floats) -> Newcomers:
@@ -150,12 +168,12 @@ class Newcomers:
         ends = {float(end) for path in blind for end in (*path.first, *path.last)}
         levels = sorted(level for level in {*sampled, *ends, *more.tolist()} if math.isfinite(level))
         loads = [relevance.at(level, sampled.get(level, False)).new for level in levels]
-        return cls(np.array(levels), np.array(loads))
+        return cls(np.array(levels), np.array(loads), relevance.background.load)
 
     def below(self, ranks: Floats) -> Floats:
-        """Load of newcomers that outrank each rank; none outranks minus infinity."""
+        """Load of newcomers that outrank each rank; only the background outranks minus infinity."""
         found = np.interp(np.maximum(ranks, self.levels[0]), self.levels, self.loads)
-        return np.where(ranks == -math.inf, 0.0, found)
+        return np.where(ranks == -math.inf, self.always, found)
 
 
 def mean_response(kind: Kind, size: float, relevance: Relevance, newcomers: Newcomers) -> float:

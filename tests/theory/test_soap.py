@@ -59,6 +59,14 @@ def test_blind_orders_are_reproduced(law, policy):
     assert soap_means(policy, scenario) == pytest.approx(means(scenario), rel=1e-9)
 
 
+@pytest.mark.parametrize("thresholds", [(0.5, 1.0, 3.0), (0.1, 7.3), (2.0,)])
+def test_any_levels_of_exponential_sizes_have_the_mean_of_fcfs(thresholds):
+    """Nobody who does not know sizes can do better or worse with memoryless ones; the response jumps at a level."""
+    scenario = one(0.8, Exponential(1.0), MLFQ(thresholds))
+    assert means(scenario) == pytest.approx([5.0], rel=1e-9)
+    assert soap_means(scenario.policy, scenario) == pytest.approx([5.0], rel=1e-9)
+
+
 @pytest.mark.parametrize("policy", [NonPreemptivePriority(), PreemptivePriority()], ids=lambda p: p.name)
 def test_priorities_are_reproduced(policy):
     scenario = several([(0.3, Exponential(1.0)), (0.5, Hyperexponential(1.0, 4.0))], policy)

@@ -1,0 +1,93 @@
+"""Orders that know a request's class and age but not its size: one rank path a class, by SOAP.
+
+Sizes are integrated exactly. The conditional mean response bends at the ages where the worst rank so far starts or
+stops to grow, and where it passes a rank at which some path turns; panels end there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmodel.scenario import ServedClass
+from qmodel.theory.rank_path import Path
+from qmodel.theory.sizes import SizeGrid
+from qmodel.theory.soap import Background, Kind, Newcomers, Relevance, mean_response
+from qmodel.theory.supply import merged
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+UNSEEN = 1e-13
+"""Share of the requests, or of their work, below which a size is left out."""
+MOST_TURNS = 48
+"""Ages at which panels end beyond those of the laws; of more, none: steps so small need no care."""
+
+
+def blind_means(
+    paths: Mapping[str, Path], classes: Sequence[ServedClass], background: Background | None = None
+) -> dict[str, float]:
+    """Mean response of each class, whose rank by age is its path."""
+    kinds = {each.name: Kind(each.rate, _endless(paths[each.name]), each.size) for each in classes}
+    grid = SizeGrid(*merged(classes), turns=turning_ages([kind.path for kind in kinds.values()]))
+    relevance = Relevance(list(kinds.values()), background=background)
+    falling = [kind.path for kind in kinds.values() if (kind.path.last < kind.path.first).any()]
+    seen = np.concatenate([path.at(grid.nodes) for path in falling]) if falling else np.empty(0)
+    newcomers = Newcomers.of(list(kinds.values()), relevance, np.unique(seen))
+    means = {}
+    for served in classes:
+        weights = grid.weights(served.size)
+        held = weights * np.maximum(grid.sizes / served.size.mean, 1.0) > UNSEEN
+        times = [mean_response(kinds[served.name], float(x), relevance, newcomers) for x in grid.sizes[held]]
+        means[served.name] = float(weights[held] @ np.array(times))
+    return means
+
+
+def _endless(path: Path) -> Path:
+    """The path with its last piece, if the rank stays there, going on for ever."""
+    if path.first[-1] != path.last[-1]:
+        return path
+    return replace(path, end=np.append(path.end[:-1], math.inf))
+
+
+def turning_ages(paths: Sequence[Path]) -> tuple[float, ...]:
+    """Ages where the worst rank so far starts or stops to grow on a path, or passes a rank where some path turns."""
+    levels = np.unique(np.concatenate([_turning_ranks(path) for path in paths]))
+    if len(levels) > MOST_TURNS:
+        return ()
+    found: set[float] = set()
+    for path in paths:
+        top = np.maximum.accumulate(np.maximum(path.first, path.last))
+        before = np.concatenate(([path.first[0]], top[:-1]))
+        growing = top > before
+        found |= set(path.start[1:][growing[1:] != growing[:-1]].tolist())
+        for level in levels:
+            found |= _passing(path, before, top, float(level))
+    return tuple(sorted(age for age in found if age > 0))
+
+
+def _turning_ranks(path: Path) -> Floats:
+    """Ranks at birth, at jumps, and where the path turns."""
+    slope = np.sign(np.nan_to_num(path.last) - np.nan_to_num(path.first))
+    jumps = np.append(False, path.first[1:] != path.last[:-1])
+    turns = np.append(True, slope[1:] != slope[:-1]) | jumps
+    ranks = np.concatenate((path.first[turns], path.last[:-1][turns[1:]]))
+    return np.asarray(ranks[np.isfinite(ranks)])
+
+
+def _passing(path: Path, before: Floats, top: Floats, level: float) -> set[float]:
+    """Where the worst rank so far first reaches a level: inside a piece, or at its start by a jump."""
+    reached = np.flatnonzero((before < level) & (level <= top))
+    if not len(reached):
+        return set()
+    i = reached[0]
+    first, last = path.first[i], path.last[i]
+    if first >= level or not np.isfinite(first):
+        return {float(path.start[i])}
+    return {float(path.start[i] + (level - first) / (last - first) * (path.end[i] - path.start[i]))}
