@@ -11,6 +11,7 @@ from qmodel import __version__
 from qmodel.fit.anova import Anova
 from qmodel.fit.cells import Array, Cells
 from qmodel.fit.least_squares import residual_summary
+from qmodel.fit.residual_law import residual_law, shape_rows
 from qmodel.fit.search import Search
 from qmodel.fit.table import Measurements
 from qmodel.fit.uncertainty import Uncertainty
@@ -113,7 +114,9 @@ def _residual(y: Array, predicted: Array, cells: Cells) -> Residual:
     scv = cells.noise.scv if replicated else float(np.var(ratio))
     freedom = float(cells.noise.degrees_of_freedom if replicated else max(len(y) - 1, 1))
     quantiles = tuple(float(q) for q in np.quantile(ratio, np.linspace(0.0, 1.0, 101))) if len(ratio) >= 50 else ()
-    return Residual(scv, "lognormal", "replicates" if replicated else "residuals", freedom, quantiles)
+    shaped = ratio[shape_rows(cells)[cells.count[cells.row_cell] > 1]] if replicated else ratio
+    law = residual_law(shaped).distribution
+    return Residual(scv, law, "replicates" if replicated else "residuals", freedom, quantiles)
 
 
 def _r_squared(y: Array, predicted: Array) -> float:

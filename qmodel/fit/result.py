@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -28,6 +28,9 @@ from qmodel.fit.wording import (
 )
 from qmodel.service.model import ServiceModel
 
+if TYPE_CHECKING:
+    from qmodel.fit.hardware import HardwareReading
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -48,6 +51,7 @@ class FitResult:
     visits: Visits | None = None
     two_level: TwoLevel | None = None
     blocks: RandomBlocks | None = None
+    hardware: HardwareReading | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -69,6 +73,8 @@ class FitResult:
             parts += [heading, "-" * len(heading), plain_table(frame), ""]
         parts += [wrapped(self.quality()), "", "Assumptions", "-----------"]
         parts += [wrapped(f"- {sentence}", "") for sentence in self.assumptions()]
+        if self.hardware is not None:
+            parts += ["", "Hardware", "--------", *(wrapped(f"- {text}", "") for text in self.physics())]
         if self.warnings:
             parts += ["", "Warnings", "--------", *(wrapped(f"- {text}", "") for text in self.warnings)]
         return "\n".join([*parts, "", "In words", "--------", wrapped(self.paragraph())])
@@ -79,6 +85,8 @@ class FitResult:
         for heading, frame in self.tables().items():
             parts += [f"### {heading}", markdown_table(frame)]
         parts += [self.quality(), "### Assumptions", "\n".join(f"- {text}" for text in self.assumptions())]
+        if self.hardware is not None:
+            parts += ["### Hardware", "\n".join(f"- {text}" for text in self.physics())]
         if self.warnings:
             parts += ["### Warnings", "\n".join(f"- {text}" for text in self.warnings)]
         return "\n\n".join([*parts, "### In words", self.paragraph()]) + "\n"
@@ -90,6 +98,8 @@ class FitResult:
         for heading, frame in self.tables().items():
             parts += [rf"\paragraph{{{latex_text(heading)}}}", latex_table(frame)]
         parts += [latex_text(self.quality()), _items(self.assumptions())]
+        if self.hardware is not None:
+            parts += [r"\paragraph{Hardware}", _items(self.physics())]
         if self.warnings:
             parts += [r"\paragraph{Warnings}", _items(self.warnings)]
         return "\n\n".join([*parts, latex_text(self.paragraph())]) + "\n"
@@ -123,6 +133,9 @@ class FitResult:
                 tables["PR(>F) as analysed and by each remedy"] = remedy_table(self.anova)
         if self.two_level is not None:
             tables["Two-level effects (q) and allocation of variation"] = two_level_table(self.two_level)
+        if self.hardware is not None:
+            name = self.hardware.device.name
+            tables[f"What each coefficient has time for on {name}"] = self.hardware.formatted()
         return tables
 
     def coefficient_table(self) -> pd.DataFrame:
@@ -184,6 +197,10 @@ class FitResult:
         blocks = [self.blocks.sentence()] if self.blocks is not None else []
         coded = self.two_level.sentences() if self.two_level is not None else []
         return [*(check.verdict for check in self.anova.checks), self.anova.conclusion(), *notes, *blocks, *coded]
+
+    def physics(self) -> list[str]:
+        """The time read against a data sheet, sentence by sentence; empty where no device was named."""
+        return self.hardware.sentences() if self.hardware is not None else []
 
 
 def anova_table(anova: Anova) -> pd.DataFrame:

@@ -85,8 +85,8 @@ class ServiceModel:
 
     prediction = form(levels) x ratio of each ratio factor's level, and never below `floor` where that is given:
     what the hardware cannot beat. `reference` gives the level assumed for a factor that `predict` is not told.
-    `covariance` is that of the form's coefficients followed by the ratios that are not 1 by definition; intervals use
-    Student's t with `degrees_of_freedom`.
+    `covariance` is that of the form's coefficients followed by the ratios that are not 1 by definition; intervals
+    use Student's t with `degrees_of_freedom`.
 
     >>> model = ServiceModel.affine({"1": 0.002, "steps": 0.0003}, domain={"steps": (5, 50)})
     >>> model.predict({"steps": 20})
