@@ -16,6 +16,7 @@ from qmodel.scenario_schema import (
     ClassTable,
     EnvironmentTable,
     PauseTable,
+    PredictedSizeTable,
     ScenarioTables,
     StationTable,
     SystemTable,
@@ -29,6 +30,7 @@ from qmodel.service.transform import REQUIRED, TRANSFORMS, QueueCondition, Trans
 from qmodel.validation import parse_value, read_toml, set_field, validated
 from qmodel.workload import Distribution, Pause, PredictedSize, RequestClass
 from qmodel.workload.grammar import arrivals_from_table, service_from_table
+from qmodel.workload.predicted_size import ERRORS
 
 CONDITION = ("above_queue", "below_queue", "swap_time_s")
 
@@ -126,13 +128,33 @@ def _class(table: ClassTable, folder: Path) -> RequestClass:
         factors=factors,
         priority=table.priority,
         weight=table.weight,
-        predicted_size=PredictedSize(table.predicted_size.error, table.predicted_size.scv),
+        predicted_size=_predicted_size(table.predicted_size, f"{place}.predicted_size", folder),
         slo=table.slo,
         patience=_law(table.patience, f"{place}.patience", folder),
         pause=_pause(table.pause, place, folder),
         prefix_hit=table.prefix_hit,
         services={n: service_from_table(law, f"{place}.services.{n}", folder) for n, law in table.services.items()},
     )
+
+
+def _predicted_size(table: PredictedSizeTable, place: str, folder: Path) -> PredictedSize:
+    """The prediction a table spells. Raises InputError for keys that its kind lacks or needs."""
+    given = {k: v for k, v in table.model_dump(exclude={"error", "scv"}).items() if v is not None}
+    file = given.pop("file", None)
+    names = [name for name in ERRORS[table.error] if name != "scv"]
+    known = [*names, *(["file"] if table.error == "file" else [])]
+    unknown = next((name for name in (*given, *(["file"] if file else [])) if name not in known), None)
+    if unknown is not None:
+        remedy = "it has " + ", ".join(known) if known else "leave it out"
+        raise InputError(f"{place}.{unknown}", f"does not belong to '{table.error}'", remedy)
+    if file is not None:
+        return PredictedSize.from_csv(folder / file)
+    missing = next((name for name in names if name not in given), None)
+    if missing is not None:
+        what = "file" if table.error == "file" else missing
+        raise InputError(f"{place}.{what}", "is missing", f"'{table.error}' needs it")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return PredictedSize(table.error, scv=table.scv, **values)
 
 
 def _pause(table: PauseTable | None, place: str, folder: Path) -> Pause | None:

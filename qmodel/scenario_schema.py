@@ -56,8 +56,14 @@ class PolicyTable(Table):
 class PredictedSizeTable(Table):
     """class.predicted_size."""
 
-    error: Literal["none", "exact", "exponential", "lognormal"] = "exact"
+    error: Literal["none", "exact", "exponential", "lognormal", "correlated", "one-bit", "file"] = "exact"
     scv: float = 0.0
+    correlation: float | None = None
+    threshold: float | None = None
+    accuracy: float | None = None
+    file: str | None = None
+    sizes_s: list[float] | None = None
+    predictions_s: list[float] | None = None
 
 
 class PauseTable(Table):

@@ -71,7 +71,7 @@ def _class_table(request_class: RequestClass) -> dict[str, Any]:
         "arrivals": arrivals_to_table(request_class.arrivals),
         "priority": request_class.priority,
         "weight": request_class.weight,
-        "predicted_size": dict(vars(request_class.predicted_size)),
+        "predicted_size": request_class.predicted_size.to_table(),
         "slo": dict(request_class.slo),
         "factors": {name: law_to_table(law) for name, law in request_class.factors.items()},
     }

@@ -19,7 +19,7 @@ from qmodel.errors import InputError
 from qmodel.scenario import Scenario
 from qmodel.service.token_service import TokenService
 from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, Transform
-from qmodel.workload import PredictedSize, RequestClass
+from qmodel.workload import RequestClass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ def _class_rows(scenario: Scenario, request_class: RequestClass, horizon_s: floa
     columns["work_s"] = columns["size_s"] * settings.residual
     if scenario.condition is not None:
         columns["work_s" + LONG] = columns["size_s" + LONG] * settings.residual
-    columns["predicted_size_s"] = columns["size_s"] * prediction_factor(request_class.predicted_size, draw, n)
+    columns["predicted_size_s"] = predictions(scenario, request_class, columns["size_s"], draw.stream("prediction"))
     columns |= {"priority": request_class.priority, "weight": request_class.weight}
     columns["deadline_s"] = times + response_limit_s(request_class.slo)
     columns["lottery"] = draw.uniform("lottery", n)
@@ -195,14 +195,10 @@ class Settings:
         return self._draw.stream("residual").gamma(1.0 / scv, scv, self._n)
 
 
-def prediction_factor(law: PredictedSize, draw: Draws, n: int) -> Array:
-    """Predicted over true size; NaN where no prediction is made."""
-    if law.error == "exponential":
-        return draw.stream("prediction").exponential(1.0, n)
-    if law.error == "lognormal":
-        variance = math.log1p(law.scv)
-        return draw.stream("prediction").lognormal(-0.5 * variance, math.sqrt(variance), n)
-    return np.full(n, math.nan if law.error == "none" else 1.0)
+def predictions(scenario: Scenario, request_class: RequestClass, sizes: Array, rng: np.random.Generator) -> Array:
+    """Predicted sizes of requests of these sizes; NaN where none is made."""
+    law = next(served.size for served in scenario.served if served.name == request_class.name)
+    return request_class.predicted_size.draw(sizes, law, rng)
 
 
 def _whole(levels: Array) -> Array:

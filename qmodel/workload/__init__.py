@@ -8,7 +8,8 @@ from qmodel.workload.heavy_tailed import BoundedPareto, Lognormal, Pareto, Weibu
 from qmodel.workload.markov_arrivals import Map, Mmpp
 from qmodel.workload.nonstationary import Closed, Piecewise
 from qmodel.workload.pause import Pause
-from qmodel.workload.request_class import PredictedSize, RequestClass
+from qmodel.workload.predicted_size import PredictedSize
+from qmodel.workload.request_class import RequestClass
 
 __all__ = [
     "ArrivalProcess",

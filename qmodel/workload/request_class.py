@@ -10,26 +10,7 @@ from qmodel.errors import InputError, nearest
 from qmodel.workload.arrivals import ArrivalProcess
 from qmodel.workload.distribution import Distribution, positive
 from qmodel.workload.pause import Pause
-
-
-@dataclass(frozen=True)
-class PredictedSize:
-    """Law of the predicted size given the true one.
-
-    `error`: "none" (no prediction is made), "exact", "exponential" (a draw with the true size as its mean;
-    Mitzenmacher, ITCS 2020) or "lognormal" (the true size times a lognormal of mean 1 and this `scv`).
-    """
-
-    error: str = "exact"
-    scv: float = 0.0
-
-    def __post_init__(self) -> None:
-        known = ("none", "exact", "exponential", "lognormal")
-        if self.error not in known:
-            raise InputError("predicted_size, error", f"{self.error!r} is unknown", "known: " + ", ".join(known))
-        if self.error == "lognormal":
-            positive("predicted_size", scv=self.scv)
-
+from qmodel.workload.predicted_size import PredictedSize
 
 SLO_NAME = re.compile(r"(?P<quantity>response|ttft|tpot)(_p(?P<percent>\d{1,2}(\.\d+)?))?_s")
 COMMON_SLOS = [f"{quantity}{of}_s" for quantity in ("response", "ttft", "tpot") for of in ("_p99", "_p95", "")]
@@ -54,7 +35,7 @@ class RequestClass:
     factors: Mapping[str, Distribution] = field(default_factory=dict)
     priority: int = 0
     weight: float = 1.0
-    predicted_size: PredictedSize = PredictedSize()
+    predicted_size: PredictedSize = field(default_factory=PredictedSize)
     slo: Mapping[str, float] = field(default_factory=dict)
     patience: Distribution | None = None
     pause: Pause | None = None
