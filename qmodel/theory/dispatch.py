@@ -54,7 +54,12 @@ class Room:
         return found
 
 
-ROOMS: tuple[Room, ...] = (Room(frozenset({"dynamic", "static-batching", "bins"}), "batching:dynamic_batching"),)
+ONE_SERVER = frozenset({"preemption-cost", "grain", "setup", "vacation", "environment", "patience"})
+BATCHED = frozenset({"dynamic", "static-batching", "bins"})
+ROOMS: tuple[Room, ...] = (
+    Room(BATCHED, "batching:dynamic_batching"),
+    Room(frozenset({"routing", "continuous"}) | ONE_SERVER | BATCHED, "routing:routed"),
+)
 ORDINARY: dict[str, frozenset[str]] = {}
 """By preset, features that the ordinary one-server and several-server results handle too."""
 
@@ -62,14 +67,15 @@ ORDINARY: dict[str, frozenset[str]] = {}
 def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> PolicyAnswer | NotAnalysable:
     """See `qmodel.theory.analyse`."""
     scenario = processor_sharing(scenario)
-    found = _found(scenario)
+    found = result_of(scenario)
     if isinstance(found, Unstable):
         rates = {served.name: served.rate for served in scenario.served}
         return unstable(scenario.policy.name, scenario.rate, found.utilisation, rates)
     return found if isinstance(found, NotAnalysable) else answer_of(scenario, found, percentiles)
 
 
-def _found(scenario: Scenario) -> Found:
+def result_of(scenario: Scenario) -> Found:
+    """The strongest result, before it is made an answer."""
     asked = features(scenario)
     if asked <= ORDINARY.get(scenario.policy.name, frozenset()):
         load = long_run_load(scenario)

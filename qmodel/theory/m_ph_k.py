@@ -137,7 +137,7 @@ class PhaseServers:
             step = np.linalg.solve(stay.T, (self.rate * self._start(n - 1)).T).T
             after = step @ leaving
             ladder.append(step)
-        law = np.ones(1)
+        law: Matrix = np.ones(1)
         total = 1.0
         for n, step in enumerate(reversed(ladder), 1):
             law = law @ step
