@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 from typing import Any
 
 import typer
@@ -10,6 +11,7 @@ from typer.core import TyperGroup
 
 COMMANDS = {
     "profile": "time real inference over a designed grid",
+    "import": "other tools' results and traces, translated and checked",
     "fit": "ANOVA and the service-time function from measurements",
     "predict": "what-if table, per class and policy",
     "simulate": "predict by simulation",
@@ -29,7 +31,8 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"qmodel.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = importlib.import_module(f"qmodel.cli.{module}").command
         one = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         one.command(name=cmd_name, help=None)(command)
         return typer.main.get_command(one)

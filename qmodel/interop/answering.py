@@ -1,9 +1,9 @@
 """From an imported request log to an Answer: what its requests were seen to get, measured elsewhere.
 
 Requests of the first part (a stated share of the arrivals' span) are dropped as warm-up; intervals are from batch
-means in order of arrival. Failed requests count in percentiles as infinite. Nothing is assumed of the server: service
-times are not in such logs, so utilisation and mean service time are None, and the wait is known only where the tool
-says when service began.
+means in order of arrival. Failed requests count in percentiles as infinite. Nothing is assumed of the server:
+service times are not in such logs, so utilisation and mean service time are None, and the wait is known only where
+the tool says when service began.
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def _notes(log: Imported, kept: pd.DataFrame, realised: float, scenario: Scenari
         growth = response[-third:].mean() / response[:third].mean()
         if growth > GROWTH:
             notes.append(
-                f"responses of the last third are {growth:.1f} times those of the first: the queue grew through the "
-                "run, these figures belong to this horizon and there is no steady state"
+                f"responses of the last third are {growth:.1f} times those of the first: the queue grew through "
+                "the run, these figures belong to this horizon and there is no steady state"
             )
     return notes
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.fit.hygiene import Finding, finding
+from qmodel.fit.lengths import heaps
 from qmodel.interop.imported import LOG_COLUMNS, OK
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 TIMES = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "done_s", "started_s")
 CLOCK = 1e-3
 """Two clocks of one machine may differ so much, in seconds."""
-ATOM, DISTINCT = 0.02, 20
-"""Least share of all requests at an atom, and least number of different lengths for there to be any."""
 CAP = 0.995
 """A heap from this share of the largest length on is a cap."""
 LATENCY_COLUMNS = (
@@ -147,27 +146,3 @@ def atoms(frame: pd.DataFrame) -> list[Finding]:
             sentence = f"{share:.1f} % of {name} are {place}, {kind}"
             found.append(finding("atom", [int(k) for k in frame.index[at]], sentence))
     return found
-
-
-def heaps(lengths: Floats) -> list[tuple[float, float, int]]:
-    """(lowest, highest, number) of the heaps of a sample of lengths, the largest three.
-
-    A heap is a length that `ATOM` of all have, ten times as many as have the typical one of the 40 lengths around
-    it; neighbours within 1 % make one heap (two tokenizers count one cap a little differently).
-    """
-    levels, counts = np.unique(lengths, return_counts=True)
-    if lengths.size < 50 or levels.size < DISTINCT:
-        return []
-    width = min(20, levels.size // 4)
-    typical = np.array([np.median(counts[max(0, k - width) : k + width + 1]) for k in range(levels.size)])
-    found: list[tuple[float, float, int]] = []
-    for level, count in zip(levels, counts, strict=True):
-        near = bool(found) and level - found[-1][1] <= 0.01 * level
-        index = int(np.searchsorted(levels, level))
-        high = count > 10.0 * typical[index]
-        if high and near:
-            found[-1] = (found[-1][0], float(level), found[-1][2] + int(count))
-        elif high:
-            found.append((float(level), float(level), int(count)))
-    large = [heap for heap in found if heap[2] >= ATOM * lengths.size]
-    return sorted(large, key=lambda heap: -heap[2])[:3]

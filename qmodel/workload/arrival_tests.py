@@ -209,6 +209,20 @@ def _grid(times: NDArray[np.float64], rate: float) -> float | None:
     return None
 
 
+def spread_over_grid(times_s: NDArray[np.float64]) -> tuple[NDArray[np.float64], float | None]:
+    """Increasing stamps, each moved to a place drawn evenly in its cell of the grid they lie on; and that grid.
+
+    Stamps on no coarse grid come back as they are, with None. A Poisson process stays one.
+
+    >>> moved, grid = spread_over_grid(np.repeat(np.arange(0.0, 60.0, 3.0), 5))
+    >>> grid, bool((np.diff(moved) > 0).all())
+    (3.0, True)
+    """
+    span = float(times_s[-1] - times_s[0]) if times_s.size else 0.0
+    grid = _grid(times_s, (times_s.size - 1) / span) if span > 0 else None
+    return _spread(times_s, grid, None), grid
+
+
 def _on_grid(offsets: NDArray[np.float64], grid: float) -> bool:
     cells = offsets / grid
     return bool(np.all(np.abs(cells - np.rint(cells)) < _OFF_GRID))
