@@ -42,11 +42,12 @@ class Room:
     """Results for scenarios out of the ordinary: the features they handle, and where the function stands.
 
     `answer` is "module:function" in this package, taking the scenario and judging stability itself. A scenario goes
-    to the first room that handles all its features.
+    to the first room that handles all its features, of which `needs` are among them.
     """
 
     handles: frozenset[str]
     answer: str
+    needs: frozenset[str] = frozenset()
 
     def __call__(self, scenario: Scenario) -> Found:
         module, _, name = self.answer.partition(":")
@@ -55,10 +56,17 @@ class Room:
 
 
 ONE_SERVER = frozenset({"preemption-cost", "grain", "setup", "vacation", "environment", "patience"})
+ROUTING = frozenset({"routing"})
 BATCHED = frozenset({"dynamic", "static-batching", "bins"})
 ROOMS: tuple[Room, ...] = (
+    Room(frozenset({"not-poisson"}), "bursty:bursty"),
+    Room(frozenset({"environment", "not-poisson"}), "random_environment:in_environment"),
+    Room(frozenset({"vacation"}), "away:vacations"),
+    Room(frozenset({"setup"}), "away:setups"),
+    Room(frozenset({"patience"}), "impatience:impatience"),
+    Room(frozenset({"buffer"}), "finite_buffer:finite_buffer"),
     Room(BATCHED, "batching:dynamic_batching"),
-    Room(frozenset({"routing", "continuous"}) | ONE_SERVER | BATCHED, "routing:routed"),
+    Room(ROUTING | ONE_SERVER | BATCHED | {"continuous"}, "routing:routed", ROUTING),
 )
 ORDINARY: dict[str, frozenset[str]] = {}
 """By preset, features that the ordinary one-server and several-server results handle too."""
@@ -80,7 +88,7 @@ def result_of(scenario: Scenario) -> Found:
     if asked <= ORDINARY.get(scenario.policy.name, frozenset()):
         load = long_run_load(scenario)
         return Unstable(load) if load >= 1.0 else _result(scenario)
-    room = next((room for room in ROOMS if asked <= room.handles), None)
+    room = next((room for room in ROOMS if room.needs <= asked <= room.handles), None)
     return _refusal(scenario, asked) if room is None else room(scenario)
 
 

@@ -12,8 +12,8 @@ Mean field. With k -> infinity and d fixed a share s_n of the servers has n or m
 
 For finite k E[T] is taken as that plus a / k + b / k^2, with a and b such that it holds for two small systems (k =
 3 and 4 for d = 2), and the law of the number found as a mixture of the mean field's and the larger one's. Stated
-error of E[T], against simulations with k = 8 to 64 at loads 0.5 to 0.95: 1.2 % for d = 2 and 3.2 % for d = 3 (the mean
-field alone: 27 % and 36 % at k = 8, load 0.95).
+error of E[T], against simulations with k = 8 to 64 at loads 0.5 to 0.95: 1.2 % for d = 2 and 3.2 % for d = 3 (the
+mean field alone: 27 % and 36 % at k = 8, load 0.95).
 
 Sources: Vvedenskaya, Dobrushin & Karpelevich, *Probl. Inf. Transm.* 32 (1996) 15-27; Mitzenmacher, *IEEE TPDS* 12
 (2001) 1094-1104; Gast & Van Houdt, *POMACS* 1 (2017) 28 (corrections in 1/k); Adan, van Houtum & van der Wal, *Ann.
