@@ -35,6 +35,17 @@ def interrupted_atoms(atoms: Sequence[tuple[float, float]], weight: float, highe
     """
     total = math.fsum(served.rate for served in higher)
     streams = [(d, served.rate * p) for served in higher for d, p in served.size.atoms() if d > 0][:MOST]
+    return prolonged_atoms(atoms, weight, total, streams)
+
+
+def prolonged_atoms(
+    atoms: Sequence[tuple[float, float]], weight: float, total: float, streams: Sequence[tuple[float, float]]
+) -> Atoms:
+    """As `interrupted_atoms`, for interruptions at rate `total`, those of (length, rate) among them.
+
+    >>> [(t, round(p, 6)) for t, p in prolonged_atoms([(1.0, 1.0)], 1.0, 0.1, [(2.0, 0.1)])][:2]
+    [(1.0, 0.904837), (3.0, 0.074082)]
+    """
     found: Atoms = []
     for work, mass in sorted(atoms, key=lambda atom: -atom[1])[:MOST]:
         if work > 0:

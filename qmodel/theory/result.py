@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qmodel.answer import ClassAnswer, Method, PolicyAnswer, percentile_name
@@ -82,8 +82,18 @@ def _class_answer(part: ClassResult, percentiles: Sequence[float]) -> ClassAnswe
     metrics |= _percentiles(part.law, percentiles)
     metrics["mean_slowdown"] = _known(part.mean_slowdown)
     limit = response_limit(part.served)
-    metrics["attainment"] = None if limit is None or part.law is None else part.law.cdf(limit)
+    met = None if limit is None or part.law is None else part.law.cdf(limit)
+    metrics["attainment"] = None if met is None else met * completed_share(part.extra)
     return ClassAnswer(part.served.name, part.served.rate, plain(metrics | part.extra))
+
+
+OF_ALL = ("attainment", "abandoned_share", "rejected_share")
+"""Metrics of all requests; the others are of those that were served."""
+
+
+def completed_share(metrics: Mapping[str, float | None]) -> float:
+    """Share of a class's requests that are neither rejected nor leave unserved."""
+    return 1.0 - math.fsum(metrics.get(name) or 0.0 for name in ("abandoned_share", "rejected_share"))
 
 
 def plain(metrics: dict[str, float | None]) -> dict[str, float | None]:
@@ -115,7 +125,8 @@ def _percentiles(law: Law | None, percentiles: Sequence[float]) -> dict[str, flo
 
 def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[float]) -> ClassAnswer:
     rate = math.fsum(answer.arrival_rate for answer in classes)
-    shares = [answer.arrival_rate / rate for answer in classes]
+    completed = [answer.arrival_rate * completed_share(answer.metrics) for answer in classes]
+    shares = [each / math.fsum(completed) for each in completed]
     service = math.fsum(share * part.mean_service for share, part in zip(shares, result.classes, strict=True))
     metrics = _means(service, weighted(classes, "mean_response_s"))
     metrics |= _percentiles(_blend(result, shares) if percentiles else None, percentiles)
@@ -128,12 +139,16 @@ def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[f
 
 
 def weighted(classes: Sequence[ClassAnswer], metric: str) -> float | None:
-    """Mean of a metric over the requests of these classes; None if one of them is unknown or there is none."""
+    """Mean of a metric over the requests of these classes (over the served ones, where requests are lost).
+
+    None if one of them is unknown or there is none.
+    """
     values = [answer.metrics[metric] for answer in classes]
     known = [value for value in values if value is not None]
     if not values or len(known) < len(values):
         return None
-    rates = [answer.arrival_rate for answer in classes]
+    of_all = metric in OF_ALL
+    rates = [a.arrival_rate * (1.0 if of_all else completed_share(a.metrics)) for a in classes]
     return math.fsum(rate * value for rate, value in zip(rates, known, strict=True)) / math.fsum(rates)
 
 
@@ -143,6 +158,10 @@ def _blend(result: Result, shares: Sequence[float]) -> Law | None:
         return None
     if len(laws) == 1:
         return laws[0]
+    together = getattr(laws[0], "together", None)
+    found = together(shares, laws) if together else None
+    if found is not None:
+        return found
     scale = math.fsum(share * part.mean_service for share, part in zip(shares, result.classes, strict=True))
     return BlendedLaw(shares, laws, scale)
 

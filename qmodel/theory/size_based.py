@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,8 +27,10 @@ import numpy as np
 from qmodel.policy import LAS, MLFQ, PSJF, SJF, SRPT, Policy
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
+from qmodel.theory.inversion import Law
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
 from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.size_law import laws_by_size
 from qmodel.theory.sizes import SizeGrid
 from qmodel.theory.supply import delivery, merged
 from qmodel.workload import Distribution
@@ -120,11 +123,25 @@ def size_based(policy: Policy, classes: Sequence[ServedClass]) -> Result:
     grid = SizeGrid(rate, law, tuple(_parts_of_service(classes)), turns=jumps)
     delay, stay = conditional_of(policy)(grid)
     name, formula = NAMES[policy.name]
+    laws = _laws(policy, rate, law, classes)
     return Result(
-        classes=tuple(_class_result(policy, served, grid, delay, stay) for served in classes),
+        classes=tuple(
+            replace(_class_result(policy, served, grid, delay, stay), law=own)
+            for served, own in zip(classes, laws, strict=True)
+        ),
         name=name,
         source=formula.source,
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER, *_assumptions(policy)),
+    )
+
+
+def _laws(policy: Policy, rate: float, law: Distribution, classes: Sequence[ServedClass]) -> Sequence[Law | None]:
+    """Laws of the response; none where a result leaves early, unless the order sees it as of a smaller size."""
+    early = any(served.service.delivered_at is not None for served in classes)
+    if early and (not policy.preemptive or "size" in policy.depends_on):
+        return [None] * len(classes)
+    return laws_by_size(policy, rate, law, [delivery(served.service) for served in classes]) or [None] * len(
+        classes
     )
 
 
