@@ -6,6 +6,7 @@ sympy is imported only then. Relations that are not closed forms (transforms, ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,6 +71,15 @@ class Relation:
         return from_latex(self.latex)
 
 
+def _exp(value: Any) -> Any:
+    """The exponential of a number or of an expression."""
+    if isinstance(value, int | float):
+        return math.exp(value)
+    import sympy
+
+    return sympy.exp(value)
+
+
 POLLACZEK_KHINCHINE = Formula(
     "Pollaczek-Khinchine mean wait",
     "Pollaczek 1930; Khinchine 1932; Kleinrock 1975, section 5.7",
@@ -98,6 +108,60 @@ PROCESSOR_SHARING = Formula(
     ("E[D_k]", r"\rho"),
     lambda own, load: own / (1 - load),
 )
+KINGMAN = Formula(
+    "Kingman's upper bound on the mean wait of GI/G/1",
+    "Kingman 1962",
+    r"\max E[W]",
+    (r"\lambda", r"\sigma_U^2", r"\sigma_S^2", r"\rho"),
+    lambda rate, gaps, sizes, load: rate * (gaps + sizes) / (2 * (1 - load)),
+)
+MARCHAL = Formula(
+    "Marchal's mean wait of GI/G/1, exact for Poisson arrivals",
+    "Marchal 1976",
+    "E[W]",
+    (r"\lambda", "c_U^2", "c_S^2", r"\rho"),
+    lambda rate, gaps, sizes, load: (
+        load**2 * (1 + sizes) / (1 + load**2 * sizes) * (gaps + load**2 * sizes) / (2 * rate * (1 - load))
+    ),
+)
+KRAEMER_REGULAR = Formula(
+    "Kraemer & Langenbach-Belz mean wait of GI/G/1, gaps of scv below 1",
+    "Kraemer & Langenbach-Belz 1976",
+    "E[W]",
+    ("E[S]", "c_U^2", "c_S^2", r"\rho"),
+    lambda mean, gaps, sizes, load: (
+        load
+        * mean
+        * (gaps + sizes)
+        / (2 * (1 - load))
+        * _exp(-2 * (1 - load) * (1 - gaps) ** 2 / (3 * load * (gaps + sizes)))
+    ),
+)
+KRAEMER_BURSTY = Formula(
+    "Kraemer & Langenbach-Belz mean wait of GI/G/1, gaps of scv from 1",
+    "Kraemer & Langenbach-Belz 1976",
+    "E[W]",
+    ("E[S]", "c_U^2", "c_S^2", r"\rho"),
+    lambda mean, gaps, sizes, load: (
+        load * mean * (gaps + sizes) / (2 * (1 - load)) * _exp(-(1 - load) * (gaps - 1) / (gaps + 4 * sizes))
+    ),
+)
+VACATIONS = Formula(
+    "Mean wait with multiple vacations",
+    "Levy & Yechiali 1975; Fuhrmann & Cooper 1985",
+    "E[W]",
+    (r"\lambda", "E[S^2]", r"\rho", "E[V]", "E[V^2]"),
+    lambda rate, second, load, mean, square: rate * second / (2 * (1 - load)) + square / (2 * mean),
+)
+SETUP = Formula(
+    "Mean wait with a setup time D after each idle spell",
+    "Welch 1964; Takagi 1991, section 2.2",
+    "E[W]",
+    (r"\lambda", "E[S^2]", r"\rho", "E[D]", "E[D^2]"),
+    lambda rate, second, load, mean, square: (
+        rate * second / (2 * (1 - load)) + (2 * mean + rate * square) / (2 * (1 + rate * mean))
+    ),
+)
 
 FCFS_MEAN = POLLACZEK_KHINCHINE
 FCFS_TRANSFORM = Relation(
@@ -120,6 +184,42 @@ PREEMPTIVE_TRANSFORM = Relation(
     "Preemptive-resume priority transform of the response",
     "Conway, Maxwell & Miller 1967, section 8-7",
     r"\tilde{T}_k(s) = \frac{(1 - \sigma_k) \theta}{s - \lambda_k (1 - \tilde{S}_k(\theta))} \tilde{D}_k(\theta)",
+)
+MODULATED_WORK = Relation(
+    "Work in a queue driven by a Markov chain: speeds C, rates D_0 without and D_k with an arrival of stream k",
+    "Takine & Hasegawa 1994; Asmussen 2003, chapter XI",
+    r"v(s) (s C + D_0 + \sum_k D_k \tilde{S}_k(s)) = s u",
+)
+MARKOV_ARRIVALS_WAIT = Relation(
+    "MAP/G/1: transform of the wait of class k",
+    "Ramaswami 1980; Lucantoni 1991",
+    r"\tilde{W}_k(s) = v(s) D_k 1 / \lambda_k",
+)
+WIENER_HOPF = Relation(
+    "GI/G/1: transform of the wait from the factors of 1 - U(-s) S(s)",
+    "Pollaczek 1952; Smith 1953",
+    r"1 - \tilde{U}(-s) \tilde{S}(s) = P(s) N(s), \quad \tilde{W}(s) = \frac{P(0)}{P(s)}",
+)
+VACATION_TRANSFORM = Relation(
+    "Multiple vacations: the wait is that of M/G/1 and a vacation's residual, independent",
+    "Fuhrmann & Cooper 1985",
+    r"\tilde{W}(s) = \frac{(1 - \rho) s}{s - \lambda (1 - \tilde{S}(s))} \frac{1 - \tilde{V}(s)}{s E[V]}",
+)
+SETUP_TRANSFORM = Relation(
+    "Setup: transform of the wait",
+    "Welch 1964; Takagi 1991, section 2.2",
+    r"\tilde{W}(s) = \frac{1 - \rho}{1 + \lambda E[D]} "
+    r"\frac{\lambda - (\lambda - s) \tilde{D}(s)}{s - \lambda (1 - \tilde{S}(s))}",
+)
+LEVEL_CROSSING = Relation(
+    "Impatience: density f of the wait offered, patience longer than x with probability G(x)",
+    "Baccelli & Hebuterne 1981; Brill & Posner 1977",
+    r"f(x) = \lambda p_0 P(S > x) + \lambda \int_0^x G(u) f(u) P(S > x - u) du",
+)
+FINITE_BUFFER = Relation(
+    "M/G/1/K: numbers left at departures, and the share rejected",
+    "Keilson 1966; Takagi 1993",
+    r"\pi_j = \pi_0 a_j + \sum_{n=1}^{j+1} \pi_n a_{j-n+1}, \quad P_K = 1 - \frac{1}{\pi_0 + \rho}",
 )
 THRESHOLD_CHAIN = Relation(
     "Queue threshold K, FCFS: numbers left at departures; a_j^n = P(j arrivals in a service begun with n present)",

@@ -74,7 +74,7 @@ def test_just_stable_is_answered():
 
 def test_arrivals_that_are_not_poisson():
     bursty = RequestClass("b", arrivals=Renewal(rate=0.5, scv=4.0), service=Exponential(1.0))
-    refusal = analyse(Scenario([bursty]))
+    refusal = analyse(Scenario([bursty], policy=PS()))
     assert isinstance(refusal, NotAnalysable) and "'b'" in str(refusal) and "Poisson" in str(refusal)
     poisson = RequestClass("b", arrivals=Renewal(rate=0.5, scv=1.0), service=Exponential(1.0))
     assert analyse(Scenario([poisson]), percentiles=())["b"].mean_response_s == pytest.approx(2.0)
