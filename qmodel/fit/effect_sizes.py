@@ -16,6 +16,9 @@ from scipy.special import fdtr, ncfdtr
 LARGE = 1e6
 """Noncentrality beyond which Patnaik's central F (1949) stands for the noncentral one."""
 
+CERTAIN = 1e10
+"""An F above this comes of data without noise: the effect explains everything."""
+
 
 def effect_sizes(table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     """One row an effect of an analysis of variance with `Residual`: partial_eta_sq, omega_sq, low, high.
@@ -42,7 +45,9 @@ def partial_eta_interval(f: float, df: float, freedom: float, confidence: float 
     >>> [round(x, 3) for x in partial_eta_interval(5.0, 2, 30)]
     [0.013, 0.444]
     """
-    if not math.isfinite(f):
+    if math.isnan(f):
+        return math.nan, math.nan
+    if f > CERTAIN:
         return 1.0, 1.0
     tail, size = (1.0 - confidence) / 2.0, df + freedom + 1.0
     low, high = (noncentrality(f, df, freedom, p) for p in (1.0 - tail, tail))

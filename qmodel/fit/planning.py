@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from scipy.special import stdtrit
 from qmodel.errors import InputError
 from qmodel.fit.cells import Array
 from qmodel.fit.result import FitResult
-from qmodel.fit.wording import markdown_table, percent, plain_table
+from qmodel.fit.wording import markdown_table, percent, plain_table, wrapped
+from qmodel.service.domain import Numeric
 from qmodel.service.terms import level_text
 
 Grid = dict[str, Any]
@@ -23,6 +24,8 @@ Grid = dict[str, Any]
 MOST_CANDIDATES = 5000
 MOST_LEVELS = 24
 MOST_REPLICATES = 100_000
+MOST_PROPOSED = 30
+"""A plan proposes no more repetitions of a cell than these."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +41,29 @@ class Plan:
     table: pd.DataFrame
     before: float
     outside_share: float
+    wanted: Array = field(default_factory=lambda: np.zeros(0))
+    reach: str = ""
 
     def summary(self) -> str:
         """The plan as plain text, 80 columns wide."""
-        return "\n".join([*self._sentences(), "", plain_table(self._formatted())])
+        return "\n".join([*self.sentences(), "", plain_table(self.formatted())])
 
     def to_markdown(self) -> str:
         """The plan in Markdown."""
-        return "\n\n".join([*self._sentences(), markdown_table(self._formatted())]) + "\n"
+        return "\n\n".join([*self.sentences(), markdown_table(self.formatted())]) + "\n"
 
-    def _sentences(self) -> list[str]:
+    def sentences(self) -> list[str]:
+        """The error before and after, and what lies beyond the measured range."""
         after = float(self.table["error"].iloc[-1]) if len(self.table) else self.before
         errors = f"{percent(self.before)} now, {percent(after)} with all of these"
         first = f"Standard error of the wanted predictions: {errors}."
         if not self.outside_share:
             return [first]
         beyond = f"{percent(self.outside_share)} of the wanted levels lie beyond what was measured:"
-        return [first, f"{beyond} measure there first."]
+        return [first, f"{beyond} measure there first.", *([self.reach] if self.reach else [])]
 
-    def _formatted(self) -> pd.DataFrame:
+    def formatted(self) -> pd.DataFrame:
+        """The table as text."""
         shown = self.table.copy()
         shown["error"] = shown["error"].map(percent)
         for name in ("new", "outside"):
@@ -66,7 +73,7 @@ class Plan:
 
 def next_measurements(
     result: FitResult,
-    wanted: Mapping[str, Sequence[Any]] | None = None,
+    wanted: Mapping[str, Any] | None = None,
     *,
     weights: Sequence[float] | None = None,
     count: int = 5,
@@ -100,7 +107,25 @@ def next_measurements(
         covariance = _updated(covariance, scaled[k], variance)
         levels = {name: values[k] for name, values in grid.items()}
         rows.append(_row(result, levels) | {"replicates": repeats, "error": _error(aims, share, covariance)})
-    return Plan(pd.DataFrame(rows), before, _outside_share(result, targets, share))
+    outside = _outside_share(result, targets, share)
+    return Plan(pd.DataFrame(rows), before, outside, share, _reach(result, targets) if outside else "")
+
+
+def design_summary(
+    result: FitResult, wanted: Mapping[str, Any] | None = None, *, count: int = 5, precision: float = 0.02
+) -> str:
+    """The plan and the repetitions it takes, as plain text: what `qmodel fit --design` prints."""
+    repeats = replicates_needed(result.model.residual_scv, precision) if result.model.residual_scv > 0 else 1
+    plan = next_measurements(result, wanted, count=count, replicates=min(repeats, MOST_PROPOSED))
+    heading = "Next measurements" if wanted is None else f"Next measurements for {len(plan.wanted)} wanted levels"
+    noise = percent(math.sqrt(result.model.residual_scv))
+    need = (
+        f"One repetition varies by {noise}: {repeats} repetitions tell a cell's mean to within {percent(precision)}"
+    )
+    lines = [heading, "-" * len(heading), *map(wrapped, plan.sentences()), wrapped(f"{need} (95 % interval).")]
+    if repeats > MOST_PROPOSED:
+        lines.append(wrapped(f"The plan takes {MOST_PROPOSED}: further ones help less than further cells."))
+    return "\n".join([*lines, "", plain_table(plan.formatted())])
 
 
 def replicates_needed(scv: float, precision: float, confidence: float = 0.95) -> int:
@@ -207,6 +232,17 @@ def _row(result: FitResult, levels: Mapping[str, Any]) -> dict[str, Any]:
         here &= level_text(result.cells.levels[name]) == str(level_text(level))
     plain = {name: str(level) if isinstance(level, str) else float(level) for name, level in levels.items()}
     return plain | {"new": not here.any(), "outside": bool(result.model.outside_domain(plain))}
+
+
+def _reach(result: FitResult, targets: Grid) -> str:
+    """Each numeric factor whose wanted levels leave the measured range."""
+    parts = []
+    for name, values in targets.items():
+        span = result.model.domain.spans.get(name)
+        if isinstance(span, Numeric) and (np.min(values) < span.low or np.max(values) > span.high):
+            asked = f"{np.min(values):g} to {np.max(values):g}"
+            parts.append(f"{name} is wanted at {asked}, measured at {span.low:g} to {span.high:g}")
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _outside_share(result: FitResult, targets: Grid, share: Array) -> float:

@@ -16,6 +16,9 @@ LILLIEFORS = 1.035
 ENOUGH = 50
 """Fewer values have no quantiles worth keeping."""
 
+NOISELESS = 1e-6
+"""Relative deviation below which there is no shape to tell."""
+
 SHAPE = 4
 """Cells with fewer repetitions hide the shape: of two, the deviations are mirror images."""
 
@@ -45,7 +48,7 @@ def residual_law(ratios: Array) -> ChosenLaw:
     """
     values = np.sort(ratios[ratios > 0])
     size = len(values)
-    if size < 8 or np.ptp(values) == 0:
+    if size < 8 or np.std(values) < NOISELESS:
         return ChosenLaw("lognormal", float("nan"), False, size)
     laws = {"lognormal": _lognormal(values), "gamma": _gamma(values)}
     best = max(laws, key=lambda name: float(np.sum(laws[name].logpdf(values))))
