@@ -43,6 +43,7 @@ def command(
 ) -> int:
     """Fit a service-time function to measurements, with the evidence for it."""
     from qmodel.cli.ask import settings
+    from qmodel.cli.foreign import readable
     from qmodel.errors import InputError, nearest
 
     if loss not in LOSSES:
@@ -52,6 +53,7 @@ def command(
     csv, scenario = _parted(csv, design)
     if scenario is not None and not design:
         return _compose(scenario, output)
+    csv = readable(csv, response)
     options: dict[str, Any] = {
         "terms": _names(terms),
         "categorical": _names(categorical) or (),
