@@ -23,6 +23,8 @@ from qmodel.policy import (
     SPRPT,
     SRPT,
     TRAIL,
+    AccumulatingPriority,
+    Gittins,
     LCFSPreemptive,
     NonPreemptivePriority,
     Policy,
@@ -30,6 +32,7 @@ from qmodel.policy import (
     RandomOrder,
     RoundRobin,
 )
+from qmodel.policy.priority import NestedPreemptivePriority, NestedPriority
 from qmodel.scenario import Scenario, ServedClass, processor_sharing
 from qmodel.theory.result import Result, Unstable, answer_of
 
@@ -66,6 +69,7 @@ ROOMS: tuple[Room, ...] = (
     Room(frozenset({"patience"}), "impatience:impatience"),
     Room(frozenset({"buffer"}), "finite_buffer:finite_buffer"),
     Room(BATCHED, "batching:dynamic_batching"),
+    Room(frozenset({"stations", "not-poisson"}), "tandem:tandem", frozenset({"stations"})),
     Room(ROUTING | ONE_SERVER | BATCHED | {"continuous"}, "routing:routed", ROUTING),
 )
 ORDINARY: dict[str, frozenset[str]] = {}
@@ -172,6 +176,18 @@ def _model(policy: Policy) -> Model | NotAnalysable:
         from qmodel.theory.discriminatory_sharing import discriminatory_sharing
 
         return discriminatory_sharing
+    if isinstance(policy, Gittins):
+        from qmodel.theory.gittins import gittins
+
+        return partial(gittins, policy)
+    if isinstance(policy, NestedPriority | NestedPreemptivePriority):
+        from qmodel.theory.nested_order import nested_order
+
+        return partial(nested_order, policy)
+    if kind is AccumulatingPriority:
+        from qmodel.theory.accumulating_priority import accumulating_priority
+
+        return partial(accumulating_priority, policy)
     if kind in (SPJF, PSPJF, SPRPT, TRAIL):
         from qmodel.theory.predictions import by_prediction
 
@@ -193,6 +209,8 @@ def _model(policy: Policy) -> Model | NotAnalysable:
         return models[kind]
     if policy.sharing is not None:
         return NotAnalysable(f"no result for the sharing of policy '{policy.name}'", "ps or dps")
+    if policy.timed or kind.rank_at is not Policy.rank_at:
+        return NotAnalysable(f"the rank of policy '{policy.name}' changes as time goes by", "accumulating, or fcfs")
     from qmodel.theory.rank_order import by_rank
 
     return partial(by_rank, policy)
