@@ -31,11 +31,14 @@ class TextTable:
         return f"{self.path}, row {row} (line {line}), column {column}"
 
 
-def read_text(path: str | Path) -> TextTable:
+def read_text(path: str | Path | TextTable) -> TextTable:
     """Read a comma-separated file; raises InputError naming the line of the first fault.
 
-    A last row cut short, as a kill leaves it, is dropped with a warning.
+    A last row cut short, as a kill leaves it, is dropped with a warning. A table that another reader made of a
+    file is taken as it is.
     """
+    if isinstance(path, TextTable):
+        return path
     place = str(path)
     content = _bytes(Path(path))
     try:

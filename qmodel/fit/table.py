@@ -13,6 +13,7 @@ import pandas as pd
 from qmodel.errors import InputError, nearest
 from qmodel.fit.columns import ABSENT, factor_names, require, response_scale, slug
 from qmodel.fit.csv_text import TextTable, read_text
+from qmodel.fit.hygiene import profile_findings
 
 NUMERIC_FACTORS = ("batch_size", "steps", "exit_layer", "frames", "threads")
 MAX_CATEGORIES = 40
@@ -55,7 +56,7 @@ class Measurements:
 
 
 def read_profile(
-    paths: str | Path | Sequence[str | Path],
+    paths: str | Path | TextTable | Sequence[str | Path | TextTable],
     *,
     response: str = "latency_s",
     factors: Sequence[str] | None = None,
@@ -70,7 +71,7 @@ def read_profile(
     whose name has no unit suffix. Raises InputError, naming file, row and column, for anything that is not a
     positive finite response at readable levels.
     """
-    tables = [read_text(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    tables = [read_text(path) for path in ([paths] if isinstance(paths, str | Path | TextTable) else paths)]
     if not tables:
         raise InputError("profile", "no file is given", "name at least one CSV file")
     scale, canonical = response_scale(tables, response, unit)
@@ -202,6 +203,7 @@ def _assembled(
         skipped = {kind: skipped.get(kind, 0) + part.skipped.get(kind, 0) for kind in {**skipped, **part.skipped}}
     warnings += [f"{count} row(s) skipped: {kind}" for kind, count in skipped.items()]
     warnings += _invalid(frame)
+    warnings += _oddities(frame, parts, varying, canonical)
     return Measurements(
         frame=frame,
         response=canonical,
@@ -274,6 +276,14 @@ def _fixed(frame: pd.DataFrame, names: Sequence[str], warnings: list[str]) -> di
 def _invalid(frame: pd.DataFrame) -> list[str]:
     flagged = int(frame["valid"].str.lower().isin(["false", "0", "no"]).sum()) if "valid" in frame else 0
     return [f"{flagged} row(s) are flagged as unsteady (valid = false); they are used"] if flagged else []
+
+
+def _oddities(frame: pd.DataFrame, parts: Sequence[_Part], factors: Sequence[str], response: str) -> list[str]:
+    """Findings about the times: copies, cells out of line, mixed groups; rows named by their lines in the file."""
+    if not response.startswith("latency"):
+        return []
+    lines = pd.concat([part.frame.index.to_series() for part in parts], ignore_index=True)
+    return [str(one) for one in profile_findings(frame.set_index(lines), factors, response)]
 
 
 def _only(frame: pd.DataFrame, column: str, place: str) -> str | None:
