@@ -14,6 +14,7 @@ from qmodel.policy.routing import Routing
 from qmodel.scenario import Scenario, System
 from qmodel.scenario_schema import (
     ClassTable,
+    EngineTable,
     EnvironmentTable,
     PauseTable,
     PredictedSizeTable,
@@ -22,6 +23,7 @@ from qmodel.scenario_schema import (
     SystemTable,
     TransformTable,
 )
+from qmodel.service.engine import Engine
 from qmodel.service.environment import Environment
 from qmodel.service.from_model import FittedModel
 from qmodel.service.iteration_time import IterationTime
@@ -91,7 +93,17 @@ def _system(table: SystemTable, folder: Path) -> System:
         setup_s=_law(table.setup_s, "system.setup_s", folder),
         vacation_s=_law(table.vacation_s, "system.vacation_s", folder),
         environment=_environment(table.environment),
+        engine=_engine(table.engine),
     )
+
+
+def _engine(table: EngineTable | None) -> Engine | None:
+    if table is None:
+        return None
+    given = {name: value for name, value in table.model_dump().items() if value is not None}
+    if isinstance(given.get("lookahead"), bool):
+        given["lookahead"] = "reserve" if given["lookahead"] else "none"
+    return Engine(**given)
 
 
 def _environment(table: EnvironmentTable | None) -> Environment | None:
@@ -153,7 +165,7 @@ def _predicted_size(table: PredictedSizeTable, place: str, folder: Path) -> Pred
     if missing is not None:
         what = "file" if table.error == "file" else missing
         raise InputError(f"{place}.{what}", "is missing", f"'{table.error}' needs it")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     return PredictedSize(table.error, scv=table.scv, **values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from qmodel.errors import InputError
@@ -53,7 +54,8 @@ class _Nested:
 
     def _set(self, within: Within) -> None:
         self._inner = _made(within)
-        options, name = self._inner.spelled_options, self._inner.name
+        kind, options = type(self._inner), self._inner.spelled_options
+        name = self._inner.name or f"{kind.__module__}:{kind.__qualname__}"
         self.within = (
             within if isinstance(within, str) else {"preset": name, "options": options} if options else name
         )
@@ -104,7 +106,7 @@ class NestedPriority(_Nested, NonPreemptivePriority):  # type: ignore[override]
 
     def bound(self, classes: Sequence[Sized]) -> NestedPriority:
         """The policy with its inner order bound to these classes."""
-        made = NestedPriority(self.within)
+        made = copy(self)
         made._inner = self._inner.bound(classes)
         return made
 
@@ -122,7 +124,7 @@ class NestedPreemptivePriority(_Nested, PreemptivePriority):  # type: ignore[ove
 
     def bound(self, classes: Sequence[Sized]) -> NestedPreemptivePriority:
         """The policy with its inner order bound to these classes."""
-        made = NestedPreemptivePriority(self.within)
+        made = copy(self)
         made._inner = self._inner.bound(classes)
         return made
 

@@ -34,12 +34,16 @@ def blind_means(
     paths: Mapping[str, Path], classes: Sequence[ServedClass], background: Background | None = None
 ) -> dict[str, float]:
     """Mean response of each class, whose rank by age is its path."""
-    kinds = {each.name: Kind(each.rate, _endless(paths[each.name]), each.size) for each in classes}
-    grid = SizeGrid(*merged(classes), turns=turning_ages([kind.path for kind in kinds.values()]))
+    endless = {name: _endless(path) for name, path in paths.items()}
+    turning = np.unique(np.concatenate([_turning_ranks(path) for path in endless.values()]))
+    if len(turning) <= MOST_TURNS:
+        endless = {name: path.cut(turning) for name, path in endless.items()}
+    kinds = {each.name: Kind(each.rate, endless[each.name], each.size) for each in classes}
+    grid = SizeGrid(*merged(classes), turns=turning_ages(list(endless.values()), turning))
     relevance = Relevance(list(kinds.values()), background=background)
-    falling = [kind.path for kind in kinds.values() if (kind.path.last < kind.path.first).any()]
+    falling = [path for path in endless.values() if (path.last < path.first).any()]
     seen = np.concatenate([path.at(grid.nodes) for path in falling]) if falling else np.empty(0)
-    newcomers = Newcomers.of(list(kinds.values()), relevance, np.unique(seen))
+    newcomers = Newcomers.of(list(kinds.values()), relevance, np.unique([*seen, *np.nextafter(turning, np.inf)]))
     means = {}
     for served in classes:
         weights = grid.weights(served.size)
@@ -56,9 +60,8 @@ def _endless(path: Path) -> Path:
     return replace(path, end=np.append(path.end[:-1], math.inf))
 
 
-def turning_ages(paths: Sequence[Path]) -> tuple[float, ...]:
-    """Ages where the worst rank so far starts or stops to grow on a path, or passes a rank where some path turns."""
-    levels = np.unique(np.concatenate([_turning_ranks(path) for path in paths]))
+def turning_ages(paths: Sequence[Path], levels: Floats) -> tuple[float, ...]:
+    """Ages where the worst rank so far starts or stops to grow on a path, or passes one of these ranks."""
     if len(levels) > MOST_TURNS:
         return ()
     found: set[float] = set()

@@ -184,7 +184,7 @@ def _model(policy: Policy) -> Model | NotAnalysable:
         from qmodel.theory.nested_order import nested_order
 
         return partial(nested_order, policy)
-    if kind is AccumulatingPriority:
+    if isinstance(policy, AccumulatingPriority):
         from qmodel.theory.accumulating_priority import accumulating_priority
 
         return partial(accumulating_priority, policy)

@@ -53,7 +53,9 @@ def gittins(policy: Gittins, classes: Sequence[ServedClass]) -> Result | NotAnal
 
 
 def _named(found: Result, why: str) -> Result:
-    return replace(found, name=f"M/G/1 Gittins, here {why}", source=f"{SOURCE}; {found.source}", assumptions=ASSUMED)
+    return replace(
+        found, name=f"M/G/1 Gittins, here {why}", source=f"{SOURCE}; {found.source}", assumptions=ASSUMED
+    )
 
 
 def gittins_paths(policy: Gittins, classes: Sequence[ServedClass]) -> dict[str, Path]:

@@ -1,5 +1,7 @@
 """One component of the sizes with its prediction Y = M S: expectations of S on sets cut by Y.
 
+M is independent of S: exponential of mean 1, or lognormal of mean 1.
+
 Either S or M is summed over nodes and the other is integrated in closed form; the narrower one is summed, so
 that neither integrand has a step between nodes.
 """
@@ -33,6 +35,10 @@ class Predicted(ABC):
     """Expectations at predictions y (arrays). `limit` is TRAIL's C; infinite for SPRPT."""
 
     @abstractmethod
+    def ends(self) -> frozenset[float]:
+        """Where panels of predictions end, above 0."""
+
+    @abstractmethod
     def upto(self, k: int, y: Floats) -> Floats:
         """E[S^k; Y <= y]."""
 
@@ -53,10 +59,10 @@ class Predicted(ABC):
         """E[(S - min(limit, 1) Y)^+]: service that nothing interrupts."""
 
 
-def predicted(size: Distribution, error: Distribution) -> Predicted:
-    """The component with this law of size and of the error factor M."""
+def predicted(size: Distribution, error: Distribution, ends: frozenset[float] = frozenset()) -> Predicted:
+    """The component with this law of size and of the error factor M; panels of predictions end at `ends`."""
     narrow = size.atoms() or min(part.scv for part in components(size)) <= error.scv
-    return SummedSizes(size, error) if narrow else SummedErrors(size, error)
+    return SummedSizes(size, error, ends) if narrow else SummedErrors(size, error, ends)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,10 @@ class SummedSizes(Predicted):
 
     size: Distribution
     error: Distribution
+    marks: frozenset[float] = frozenset()
+
+    def ends(self) -> frozenset[float]:
+        return self.marks
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
@@ -114,6 +124,10 @@ class SummedErrors(Predicted):
 
     size: Distribution
     error: Distribution
+    marks: frozenset[float] = frozenset()
+
+    def ends(self) -> frozenset[float]:
+        return self.marks
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:

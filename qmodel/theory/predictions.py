@@ -8,16 +8,16 @@ With r(y) = lambda E[S; Y <= y], for a request of size x and prediction y:
            + int_0^x da / (1 - r((y - a)^+))
     TRAIL  as SPRPT with Y - y replaced by min(Y - y, C Y), and no new delay after age C y
 
-Y = M S with an error factor M independent of S: exponential of mean 1, or lognormal of mean 1. Sources:
-Mitzenmacher, *ITCS 2020* (arXiv 1902.00732); Shahout et al., TRAIL (arXiv 2410.01035); the general result is
-SOAP: Scully, Harchol-Balter & Scheller-Wolf, *SIGMETRICS 2018*.
+The joint laws are in `prediction_laws` (a continuum of predictions) and `prediction_levels` (single values).
+Sources: Mitzenmacher, *ITCS 2020* (arXiv 1902.00732); Shahout et al., TRAIL (arXiv 2410.01035); the general
+result is SOAP: Scully, Harchol-Balter & Scheller-Wolf, *SIGMETRICS 2018*.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,12 @@ from qmodel.policy import PSJF, PSPJF, SJF, SPJF, SPRPT, SRPT, TRAIL, Policy
 from qmodel.scenario import ServedClass
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
 from qmodel.theory.panels import Panels
-from qmodel.theory.prediction_errors import Predicted, predicted
+from qmodel.theory.prediction_errors import Predicted
+from qmodel.theory.prediction_laws import is_smooth, predictors
+from qmodel.theory.prediction_levels import level_means, takes_single_values
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.size_based import size_based
-from qmodel.theory.sizes import landmarks, weighted_components
-from qmodel.workload import Distribution, Exponential, Lognormal, PredictedSize
+from qmodel.theory.soap import Background
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,9 +42,15 @@ if TYPE_CHECKING:
 
 WIDEST = 8.0
 """Ratio of the ends of a panel of predictions, at most."""
-SMALLEST = 10
-"""Predictions below the 10^-SMALLEST quantiles are in the first panel."""
 EXACT_TWINS: dict[type[Policy], Policy] = {SPJF: SJF(), PSPJF: PSJF(), SPRPT: SRPT()}
+ASSUMED = {
+    "exact": "predictions are exact",
+    "exponential": "prediction = size times an independent error factor",
+    "lognormal": "prediction = size times an independent error factor",
+    "correlated": "prediction has the size's law, joined to it by a Gaussian copula",
+    "one-bit": "prediction is the mean size given a guess of one bit",
+    "file": "prediction as measured for the nearest size",
+}
 SOURCES = {
     "spjf": "Mitzenmacher 2020",
     "pspjf": "Mitzenmacher 2020",
@@ -63,11 +70,16 @@ class Portion:
 
 @dataclass(frozen=True)
 class PredictedQueue:
-    """All components, and the panels of predictions on which their sums are known."""
+    """All components, and the panels of predictions on which their sums are known.
+
+    `background` goes before all of them; with `stretched` it interrupts service that nothing else interrupts.
+    """
 
     portions: dict[str, list[Portion]]
     panels: Panels
     second_moment: float
+    background: Background = field(default_factory=Background)
+    stretched: bool = False
 
     @property
     def y(self) -> Floats:
@@ -81,17 +93,23 @@ class PredictedQueue:
 
     @cached_property
     def idle(self) -> Floats:
-        """1 - r(y)."""
-        return 1.0 - self.total("upto", 1)
+        """1 - r(y), less the background's load."""
+        return 1.0 - self.background.load - self.total("upto", 1)
+
+    @property
+    def alone(self) -> float:
+        """Share of time left to a service that no other request of the order interrupts."""
+        return 1.0 - self.background.load if self.stretched else 1.0
 
     def residual(self, policy: Policy) -> Floats:
         """Half the second moment of the work that comes before a prediction y when a request arrives."""
+        more = self.background.residual
         if not policy.preemptive:
-            return np.full_like(self.y, 0.5 * self.second_moment)
+            return np.full_like(self.y, more + 0.5 * self.second_moment)
         smaller = self.total("upto", 2)
         if isinstance(policy, PSPJF):
-            return 0.5 * smaller
-        return 0.5 * (smaller + self.total("kept", limit_of(policy)))
+            return more + 0.5 * smaller
+        return more + 0.5 * (smaller + self.total("kept", limit_of(policy)))
 
     def mean_response(self, policy: Policy, name: str, mean_service: float) -> float:
         """Mean response of a class."""
@@ -99,13 +117,13 @@ class PredictedQueue:
         dy = self.panels.weights
         delay = float(dy @ (density * self.residual(policy) / self.idle**2))
         if not policy.preemptive:
-            return delay + mean_service
+            return delay + mean_service / self.alone
         if isinstance(policy, PSPJF):
             return delay + float(dy @ (service / self.idle))
         limit = limit_of(policy)
         passing = self._mean(name, "passing", limit)
         alone = sum(p.share * p.predictions.beyond(limit) for p in self.portions[name])
-        return delay + float(dy @ (passing / self.idle)) + alone
+        return delay + float(dy @ (passing / self.idle)) + alone / self.alone
 
     def _mean(self, name: str, values: str, *arguments: float) -> Floats:
         parts = self.portions[name]
@@ -128,52 +146,47 @@ def by_prediction(policy: Policy, classes: Sequence[ServedClass]) -> Result | No
     kinds = {served.predicted_size.error for served in classes}
     if kinds == {"exact"} and type(policy) in EXACT_TWINS:
         return size_based(EXACT_TWINS[type(policy)], classes)
-    if kinds & {"none", "exact"}:
-        reason = "every class needs a prediction with an error (or, but for trail, every one an exact one)"
-        return NotAnalysable(reason, 'predicted_size = { error = "exponential" } or "lognormal" for all classes')
     if any(served.service.delivered_at is not None for served in classes):
         return NotAnalysable("results leave before their service ends", "the same early exit with delivery 'stop'")
-    queue = _queue(classes)
+    means = predicted_means(policy, classes)
+    if isinstance(means, NotAnalysable):
+        return means
     return Result(
-        classes=tuple(
-            ClassResult(
-                served=served,
-                mean_service=served.size.mean,
-                mean_response=queue.mean_response(policy, served.name, served.size.mean),
-            )
-            for served in classes
-        ),
+        classes=tuple(ClassResult(served, served.size.mean, means[served.name]) for served in classes),
         name=f"M/G/1 {policy.name.upper()} with predicted sizes",
         source=SOURCES[policy.name],
-        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "prediction = size times an independent error factor"),
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, *sorted(ASSUMED[kind] for kind in kinds)),
     )
 
 
-def _queue(classes: Sequence[ServedClass]) -> PredictedQueue:
+def predicted_means(
+    policy: Policy,
+    classes: Sequence[ServedClass],
+    background: Background | None = None,
+    stretched: bool = False,
+) -> dict[str, float] | NotAnalysable:
+    """Mean response of each class, with a background of requests that go first (see `PredictedQueue`)."""
+    silent = [served.name for served in classes if served.predicted_size.error == "none"]
+    if silent:
+        return NotAnalysable(f"class '{silent[0]}' makes no prediction", 'predicted_size = { error = "exact" }')
+    before = background or Background()
+    if all(takes_single_values(served) for served in classes):
+        return level_means(policy, limit_of(policy), classes, before, stretched)
+    stepped = [served.name for served in classes if takes_single_values(served) or not is_smooth(served)]
+    if stepped:
+        reason = f"predictions of class '{stepped[0]}' take single values, those of others or of other sizes do not"
+        return NotAnalysable(reason, "predictions of one kind, sizes of one kind")
+    queue = _queue(classes, before, stretched)
+    return {served.name: queue.mean_response(policy, served.name, served.size.mean) for served in classes}
+
+
+def _queue(classes: Sequence[ServedClass], background: Background, stretched: bool) -> PredictedQueue:
     portions: dict[str, list[Portion]] = {}
     ends: set[float] = set()
     for served in classes:
-        error = error_law(served.predicted_size)
         portions[served.name] = []
-        for share, size in weighted_components(served.size):
-            portions[served.name].append(Portion(served.rate * share, share, predicted(size, error)))
-            ends |= _prediction_ends(size, error)
+        for share, guess in predictors(served):
+            portions[served.name].append(Portion(served.rate * share, share, guess))
+            ends |= guess.ends()
     second = math.fsum(served.rate * served.size.moment(2) for served in classes)
-    return PredictedQueue(portions, Panels.through(ends, WIDEST), second)
-
-
-def error_law(prediction: PredictedSize) -> Distribution:
-    """Law of the factor between predicted and true size."""
-    return Exponential(1.0) if prediction.error == "exponential" else Lognormal(1.0, prediction.scv)
-
-
-def _prediction_ends(size: Distribution, error: Distribution) -> set[float]:
-    """Products of like quantiles of size and error."""
-    marks = [sorted(m for m in landmarks(law, SMALLEST) if 0 < m < math.inf) for law in (size, error)]
-    middle = float(size.quantile(0.5)) * float(error.quantile(0.5))
-    ends = {middle}
-    for law, other in ((0, 1), (1, 0)):
-        ratio = (size, error)[other].quantile(0.5)
-        ends |= {float(mark * ratio) for mark in marks[law]}
-    ends |= {marks[0][0] * marks[1][0], marks[0][-1] * marks[1][-1]}
-    return ends
+    return PredictedQueue(portions, Panels.through(ends, WIDEST), second, background, stretched)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,22 +14,21 @@ from qmodel.scenario import ServedClass
 from qmodel.theory.blind_order import blind_means
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
 from qmodel.theory.np_priority import non_preemptive
-from qmodel.theory.predictions import error_law
+from qmodel.theory.prediction_sample import guesser
 from qmodel.theory.preemptive_priority import preemptive_resume
 from qmodel.theory.rank_path import Path, path_of
 from qmodel.theory.result import ClassResult, Result
-from qmodel.theory.sizes import SizeGrid, weighted_components
-from qmodel.theory.soap import Kind, Newcomers, Relevance, mean_response
+from qmodel.theory.sample import sample_of
+from qmodel.theory.sizes import SizeGrid
+from qmodel.theory.soap import Background, Kind, Newcomers, Relevance, mean_response
 from qmodel.theory.supply import merged
-from qmodel.workload import Distribution
-from qmodel.workload.partial import partial_moment
 
 SOURCE = "SOAP: Scully, Harchol-Balter & Scheller-Wolf 2018"
 CELLS = 240
 """Sizes (of each component of the law) by which a rank that knows sizes is sampled; and half of them."""
-NOISY_CELLS, ERROR_CELLS = 60, 16
-"""The same where there are prediction errors, and cells of the error."""
-TAIL, NOISY_TAIL, ERROR_TAIL = (0.75, 1e-13), (0.6, 1e-10), (0.4, 1e-7)
+NOISY_CELLS = 60
+"""The same where there are prediction errors."""
+TAIL, NOISY_TAIL = (0.75, 1e-13), (0.6, 1e-10)
 """Ratio of the probabilities beyond successive cells of a tail, and where it ends."""
 CLOSE = 1e-3
 """Relative error up to which an extrapolated sample counts as exact."""
@@ -42,9 +41,33 @@ OUTSIDE = {
 
 def by_rank(policy: Policy, classes: Sequence[ServedClass]) -> Result | NotAnalysable:
     """Every class's mean response under the policy's own rank."""
+    read = facts_read(policy, classes)
+    refusal = _refusal(policy, classes, read)
+    if refusal is not None:
+        return refusal
+    if not read & {"size", "predicted_size"}:
+        found = _by_class(policy, classes)
+        if found is not None:
+            return found
+    means, error = _means(policy, classes, read, None)
+    return _result(policy, classes, means, error)
+
+
+def ranked_means(
+    policy: Policy, classes: Sequence[ServedClass], background: Background
+) -> tuple[dict[str, float], float] | NotAnalysable:
+    """Mean response of each class under the policy's own rank, with requests that go before all of them.
+
+    With the estimated relative error.
+    """
+    read = facts_read(policy, classes)
+    refusal = _refusal(policy, classes, read)
+    return _means(policy, classes, read, background) if refusal is None else refusal
+
+
+def _refusal(policy: Policy, classes: Sequence[ServedClass], read: set[str]) -> NotAnalysable | None:
     if any(served.service.delivered_at is not None for served in classes):
         return NotAnalysable("results leave before their service ends", "the same early exit with delivery 'stop'")
-    read = facts_read(policy, classes)
     outside = [what for fact, (what, _) in OUTSIDE.items() if fact in read]
     if outside:
         reason = f"the rank of policy '{policy.name}' depends on {outside[0]}, so it is no order of facts and age"
@@ -52,15 +75,23 @@ def by_rank(policy: Policy, classes: Sequence[ServedClass]) -> Result | NotAnaly
     silent = [served.name for served in classes if served.predicted_size.error == "none"]
     if "predicted_size" in read and silent:
         return NotAnalysable(f"class '{silent[0]}' makes no prediction", 'predicted_size = { error = "exact" }')
-    if not read & {"size", "predicted_size"}:
-        return _by_class(policy, classes) or _result(policy, classes, _blind(policy, classes), 0.0)
-    if any(math.isinf(served.size.moment(2)) for served in classes):
+    if read & {"size", "predicted_size"} and any(math.isinf(served.size.moment(2)) for served in classes):
         return NotAnalysable(
             "sizes without a second moment cannot be sampled for a rank that knows them", "srpt or las"
         )
-    coarse, fine = (_knowing(policy, classes, "predicted_size" in read, part) for part in (0.5, 1.0))
+    return None
+
+
+def _means(
+    policy: Policy, classes: Sequence[ServedClass], read: set[str], background: Background | None
+) -> tuple[dict[str, float], float]:
+    """Mean responses, and their estimated relative error."""
+    if not read & {"size", "predicted_size"}:
+        return _blind(policy, classes, background), 0.0
+    predicts = "predicted_size" in read
+    coarse, fine = (_knowing(policy, classes, predicts, part, background) for part in (0.5, 1.0))
     means = {name: fine[name] + (fine[name] - coarse[name]) / 3.0 for name in fine}
-    return _result(policy, classes, means, max(abs(fine[name] - means[name]) / fine[name] for name in fine))
+    return means, max(abs(fine[name] - means[name]) / fine[name] for name in fine)
 
 
 def _by_class(policy: Policy, classes: Sequence[ServedClass]) -> Result | None:
@@ -82,15 +113,19 @@ def _ages(served: ServedClass) -> np.ndarray:
 
 
 def _result(policy: Policy, classes: Sequence[ServedClass], means: dict[str, float], error: float) -> Result:
-    notes = (f"sizes sampled, extrapolated; estimated relative error {error:.0e}",) if error else ()
     return Result(
         classes=tuple(ClassResult(served, served.size.mean, means[served.name]) for served in classes),
         name=f"M/G/1 {policy.name or type(policy).__name__}: SOAP",
         source=SOURCE,
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "the rank is the same function whenever it is asked"),
         method="exact" if error < CLOSE else "approximation",
-        notes=notes,
+        notes=sampling_notes(error),
     )
+
+
+def sampling_notes(error: float) -> tuple[str, ...]:
+    """What to say of means from a sample of sizes; nothing where there was none."""
+    return (f"sizes sampled, extrapolated; estimated relative error {error:.0e}",) if error else ()
 
 
 def _request(served: ServedClass, size: float, predicted: float) -> Request:
@@ -129,14 +164,22 @@ def _path(policy: Policy, request: Request, ages: np.ndarray) -> Path:
     return Path(np.array([0.0, begun]), np.array([begun, ages[-1]]), ranks, ranks)
 
 
-def _blind(policy: Policy, classes: Sequence[ServedClass]) -> dict[str, float]:
+def _blind(
+    policy: Policy, classes: Sequence[ServedClass], background: Background | None = None
+) -> dict[str, float]:
     """A rank of class and age: one path a class, sizes integrated exactly."""
     ages = np.concatenate(([0.0], SizeGrid(*merged(classes)).panels.edges))
     paths = {each.name: _path(policy, _request(each, math.nan, math.nan), ages) for each in classes}
-    return blind_means(paths, classes)
+    return blind_means(paths, classes, background)
 
 
-def _knowing(policy: Policy, classes: Sequence[ServedClass], predicts: bool, part: float) -> dict[str, float]:
+def _knowing(
+    policy: Policy,
+    classes: Sequence[ServedClass],
+    predicts: bool,
+    part: float,
+    background: Background | None = None,
+) -> dict[str, float]:
     """A rank that knows sizes or predictions: a sample of both, of the same sizes for all classes.
 
     `part` is the share of the cells to take.
@@ -148,66 +191,20 @@ def _knowing(policy: Policy, classes: Sequence[ServedClass], predicts: bool, par
     count, tail = (NOISY_CELLS, NOISY_TAIL) if noisy else (CELLS, TAIL)
     sample = sample_of(merged(classes)[1], round(part * count), tail)
     for served in classes:
-        guesses = _guesses(served, predicts, part)
-        groups += len(guesses)
+        guess = guesser(served, predicts, part)
+        most = 0
         for size, share, spread in zip(sample.sizes, sample.masses(served.size), sample.spread, strict=True):
-            for chance, factor, unsure in guesses if share > 1e-15 else []:
-                path = _path(policy, _request(served, size, factor * size), np.array([0.0, size]))
+            guesses = guess(size) if share > 1e-15 else []
+            most = max(most, len(guesses))
+            for chance, predicted, unsure in guesses:
+                path = _path(policy, _request(served, size, predicted), np.array([0.0, size]))
                 kinds.append(Kind(served.rate * share * chance, path, sampled=spread or unsure))
                 owners.append((served.name, share * chance, size))
-    relevance = Relevance(kinds, accidental=groups)
+        groups += most
+    relevance = Relevance(kinds, accidental=groups, background=background)
     newcomers = Newcomers.of(kinds, relevance, np.empty(0))
     means, weight = ({served.name: 0.0 for served in classes} for _ in range(2))
     for kind, (name, share, size) in zip(kinds, owners, strict=True):
         means[name] += share * mean_response(kind, size, relevance, newcomers)
         weight[name] += share
     return {name: means[name] / weight[name] for name in means}
-
-
-def _guesses(served: ServedClass, predicts: bool, part: float) -> list[tuple[float, float, bool]]:
-    """(probability, factor, whether it stands for a range) of predicted over true size."""
-    if not predicts or served.predicted_size.error == "exact":
-        return [(1.0, 1.0, False)]
-    error = error_law(served.predicted_size)
-    sample = sample_of(error, round(part * ERROR_CELLS), ERROR_TAIL)
-    return [(p, x, True) for p, x in zip(sample.masses(error), sample.sizes, strict=True) if p > 0]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Cells between `edges`, each with its mean size, and then the atoms."""
-
-    edges: np.ndarray
-    sizes: list[float]
-    spread: list[bool]
-
-    def masses(self, law: Distribution) -> list[float]:
-        """Probability of each cell, without its atoms, and of each atom."""
-        mass = dict(law.atoms())
-        atoms = [size for size, spread in zip(self.sizes, self.spread, strict=True) if not spread]
-        inside = np.diff(partial_moment(law, 0, self.edges))
-        for atom in atoms:
-            inside[np.searchsorted(self.edges, atom) - 1] -= mass.get(atom, 0.0)
-        return [max(float(p), 0.0) for p in inside] + [mass.get(atom, 0.0) for atom in atoms]
-
-
-def sample_of(law: Distribution, count: int, tail: tuple[float, float]) -> Sample:
-    """Cells of about equal probability in each component, smaller ones in the tail; none reaches over an atom."""
-    ratio, last = tail
-    mass = {value: p for value, p in law.atoms() if p > 0 and value > 0}
-    atoms, ends = sorted(mass), {0.0, *mass}
-    for _, part in weighted_components(law):
-        if not part.atoms():
-            far = ratio ** np.arange(1, int(math.log(last * count) / math.log(ratio))) / count
-            tails = np.concatenate((np.linspace(1.0, 1.0 / count, count)[1:], far))
-            ends |= set(np.asarray(part.upper_quantile(tails)).tolist())
-    edges = np.array([*sorted(ends), 1e300])
-    cells = len(edges) - 1
-    sample = Sample(edges, [*edges[1:].tolist(), *atoms], [True] * cells + [False] * len(atoms))
-    masses = np.array(sample.masses(law)[:cells])
-    firsts = np.diff(partial_moment(law, 1, edges))
-    for atom in atoms:
-        firsts[np.searchsorted(edges, atom) - 1] -= mass[atom] * atom
-    middle = 0.5 * (edges[:-1] + np.minimum(edges[1:], edges[-2]))
-    means = np.divide(firsts, masses, out=middle, where=masses > 1e-14)
-    return replace(sample, sizes=[*means.tolist(), *atoms])

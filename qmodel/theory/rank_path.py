@@ -51,6 +51,25 @@ class Path:
         part = np.clip((age - self.start) / (self.end - self.start), 0.0, 1.0)
         return self._at(np.ones(len(self.start), dtype=bool), part)
 
+    def cut(self, ranks: Floats) -> Path:
+        """The same path in pieces that do not pass any of these ranks.
+
+        >>> line = Path(*(np.array([x]) for x in (0.0, 4.0, 8.0, 0.0)))
+        >>> line.cut(np.array([2.0])).end.tolist()
+        [3.0, 4.0]
+        """
+        rows: list[tuple[float, float, float, float]] = []
+        for start, end, first, last in zip(self.start, self.end, self.first, self.last, strict=True):
+            inside = (ranks > min(first, last)) & (ranks < max(first, last))
+            if not (np.isfinite(first) and np.isfinite(last) and inside.any()):
+                rows.append((start, end, first, last))
+                continue
+            stops = np.sort(ranks[inside])[:: 1 if last > first else -1]
+            ages = [start, *(start + (stops - first) / (last - first) * (end - start)), end]
+            levels = [first, *stops, last]
+            rows += [row for row in zip(ages, ages[1:], levels, levels[1:], strict=False) if row[1] > row[0]]
+        return Path(*(np.array(column, dtype=float) for column in zip(*rows, strict=True)))
+
     def _at(self, seen: NDArray[Any], part: Floats) -> Floats:
         first, last = self.first[seen], self.last[seen]
         out = first.copy()

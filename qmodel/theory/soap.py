@@ -59,11 +59,13 @@ class Kind:
 class Background:
     """Requests outside the order that always go first, per second: their load, and half their E[S^2].
 
-    Preempting classes of higher priority, say: every age of theirs outranks every age of the others.
+    Classes of higher priority, say: every age of theirs outranks every age of the others that can be interrupted;
+    with `interrupts`, also those that no rank of the order itself interrupts.
     """
 
     load: float = 0.0
     residual: float = 0.0
+    interrupts: bool = True
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ class Newcomers:
         ends = {float(end) for path in blind for end in (*path.first, *path.last)}
         levels = sorted(level for level in {*sampled, *ends, *more.tolist()} if math.isfinite(level))
         loads = [relevance.at(level, sampled.get(level, False)).new for level in levels]
-        return cls(np.array(levels), np.array(loads), relevance.background.load)
+        always = relevance.background.load if relevance.background.interrupts else 0.0
+        return cls(np.array(levels), np.array(loads), always)
 
     def below(self, ranks: Floats) -> Floats:
         """Load of newcomers that outrank each rank; only the background outranks minus infinity."""

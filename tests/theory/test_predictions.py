@@ -108,9 +108,8 @@ def test_both_ways_of_summing_agree(limit):
 def test_what_cannot_be_predicted_is_said():
     silent = analyse(one(0.5, Exponential(1.0), SPJF(), predicted_size=PredictedSize("none")))
     assert isinstance(silent, NotAnalysable) and "prediction" in silent.reason
-    exact = analyse(one(0.5, Exponential(1.0), TRAIL()))
-    assert isinstance(exact, NotAnalysable)
-    mixed = [request_class("a", 0.2, Exponential(1.0)), request_class("b", 0.2, Exponential(1.0), **NOISY)]
+    bit = {"predicted_size": PredictedSize("one-bit", threshold=1.0, accuracy=0.9)}
+    mixed = [request_class("a", 0.2, Exponential(1.0), **bit), request_class("b", 0.2, Exponential(1.0), **NOISY)]
     assert isinstance(analyse(Scenario(mixed, policy=SPJF())), NotAnalysable)
     release = EarlyExit(fractions=(0.5,), probabilities=(1.0,), delivery="release")
     assert isinstance(analyse(one(0.5, Exponential(1.0), SPJF(), transforms=[release], **NOISY)), NotAnalysable)
