@@ -24,6 +24,8 @@ class Metric:
 _ALL = (
     Metric("mean_response_s", "mean response time", r"\mathrm{E}[T]", '"E"[T]', "s",
            "done - scheduled, averaged over requests", "vLLM: mean E2EL; guidellm: request_latency"),
+    Metric("std_response_s", "standard deviation of response time", r"\sigma_T", "sigma_T", "s",
+           "square root of the mean squared distance from the mean", "vLLM: std E2EL"),
     Metric("mean_wait_s", "mean wait", r"\mathrm{E}[W]", '"E"[W]', "s",
            "response - service", "vLLM /metrics: request_queue_time_seconds (until the first service)"),
     Metric("mean_service_s", "mean service time", r"\mathrm{E}[S]", '"E"[S]', "s",

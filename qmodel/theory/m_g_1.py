@@ -19,6 +19,7 @@ from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.inversion import InvertedLaw, Transform
 from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.second_moments import Two, finite, found_work, work_of
 from qmodel.theory.supply import delivery, merged
 from qmodel.workload import Distribution
 from qmodel.workload.partial import reciprocal_mean
@@ -53,17 +54,19 @@ def fcfs(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean and law of the response under first come, first served."""
     rate, size = merged(classes)
     wait, positive = mean_wait(rate, size), positive_wait(rate, size)
-    load = rate * size.mean
+    load, waited = rate * size.mean, found_work(work_of(classes))
     return Result(
-        classes=tuple(after_wait(served, wait, positive, load) for served in classes),
+        classes=tuple(after_wait(served, wait, positive, load, waited) for served in classes),
         name="M/G/1 FCFS: Pollaczek-Khinchine",
         source=formulas.POLLACZEK_KHINCHINE.source,
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER),
     )
 
 
-def after_wait(served: ServedClass, wait: float, positive: Transform, busy: float) -> ClassResult:
-    """T = W + D for a wait independent of the service, positive with probability `busy`."""
+def after_wait(
+    served: ServedClass, wait: float, positive: Transform, busy: float, waited: Two | None = None
+) -> ClassResult:
+    """T = W + D for a wait independent of the service, positive with probability `busy`; `waited`: its moments."""
     given = delivery(served.service)
 
     def rest(s: np.ndarray) -> np.ndarray:
@@ -76,6 +79,7 @@ def after_wait(served: ServedClass, wait: float, positive: Transform, busy: floa
         mean_response=wait + given.mean,
         mean_slowdown=given_slowdown(served, wait),
         law=law,
+        second_moment=None if waited is None else finite(waited.plus(Two(given.mean, given.variance)).second),
     )
 
 

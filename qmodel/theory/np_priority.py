@@ -28,6 +28,8 @@ from qmodel.theory.busy_period import prolonged
 from qmodel.theory.inversion import Transform
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait
 from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.second_moments import found_work, work_of
+from qmodel.theory.second_moments import prolonged as prolonged_moments
 from qmodel.theory.supply import levels, merged, stream
 
 
@@ -64,7 +66,8 @@ def non_preemptive(classes: Sequence[ServedClass]) -> Result:
         upto = above + math.fsum(served.load for served in own)
         wait = formulas.COBHAM(residual, above, upto)
         positive = positive_wait(higher, own, lower)
-        found |= {served.name: after_wait(served, wait, positive, load) for served in own}
+        waited = prolonged_moments(found_work(work_of([*higher, *own]), work_of(lower)), work_of(higher))
+        found |= {served.name: after_wait(served, wait, positive, load, waited) for served in own}
     return Result(
         classes=tuple(found[served.name] for served in classes),
         name="M/G/1 non-preemptive priority: Cobham",

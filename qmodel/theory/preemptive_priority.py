@@ -29,6 +29,8 @@ from qmodel.theory.inversion import InvertedLaw
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
 from qmodel.theory.np_priority import residual_work
 from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.second_moments import Two, finite, found_work, work_of
+from qmodel.theory.second_moments import prolonged as prolonged_moments
 from qmodel.theory.supply import delivery, levels, merged, stream
 from qmodel.workload.partial import reciprocal_mean
 
@@ -55,6 +57,7 @@ def _class_result(served: ServedClass, higher: list[ServedClass], own: list[Serv
     residual = residual_work([*higher, *own])
     response = formulas.PREEMPTIVE_RESUME(given.mean, residual, above, upto)
     queued = formulas.PREEMPTIVE_RESUME(0.0, residual, above, upto)
+    whole = found_work(work_of([*higher, *own])).plus(Two(given.mean, given.variance))
     share = served.service.delivered_at
     own_share = (1.0 if share is None else share.mean) / (1.0 - above)
     return ClassResult(
@@ -63,6 +66,7 @@ def _class_result(served: ServedClass, higher: list[ServedClass], own: list[Serv
         mean_response=response,
         mean_slowdown=own_share + queued * reciprocal_mean(served.size),
         law=_law(served, higher, own, upto),
+        second_moment=finite(prolonged_moments(whole, work_of(higher)).second),
     )
 
 

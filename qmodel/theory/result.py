@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from qmodel.answer import ClassAnswer, Method, PolicyAnswer, percentile_name
@@ -16,6 +16,7 @@ class ClassResult:
     """One class: means in seconds (`math.inf` where infinite, None where unknown) and the response's law.
 
     `mean_service` is the server's time until the request is delivered; the wait is the response less it.
+    `second_moment` is that of the response (s^2, `math.inf` where infinite), or what works it out when asked.
     """
 
     served: ServedClass
@@ -24,6 +25,7 @@ class ClassResult:
     mean_slowdown: float | None = None
     law: Law | None = None
     extra: dict[str, float | None] = field(default_factory=dict)
+    second_moment: float | Callable[[], float] | None = None
 
 
 NEAREST_SATURATION = 1e-5
@@ -53,7 +55,9 @@ class Unstable:
 def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) -> PolicyAnswer:
     """The result in the shape of every instrument's answer."""
     result = _invertible(result, scenario)
-    classes = [_class_answer(part, percentiles) for part in result.classes]
+    seconds = [second_moment(part) if percentiles else None for part in result.classes]
+    parts = zip(result.classes, seconds, strict=True)
+    classes = [_class_answer(part, percentiles, second) for part, second in parts]
     answer = PolicyAnswer(
         policy=scenario.policy.name,
         rate=scenario.rate,
@@ -64,7 +68,7 @@ def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) 
         source=result.source,
         assumptions=list(result.assumptions),
     )
-    answer.notes = [*result.notes, *_moment_notes(result), *_inversion_notes(result, percentiles)]
+    answer.notes = [*result.notes, *_moment_notes(result, seconds), *_inversion_notes(result, percentiles)]
     return answer
 
 
@@ -77,8 +81,25 @@ def _invertible(result: Result, scenario: Scenario) -> Result:
     return replace(result, classes=classes, notes=(*result.notes, note))
 
 
-def _class_answer(part: ClassResult, percentiles: Sequence[float]) -> ClassAnswer:
+def second_moment(part: ClassResult) -> float | None:
+    """E[T^2] of a class, infinite where the mean is; None where unknown."""
+    if part.mean_response == math.inf:
+        return math.inf
+    found = part.second_moment
+    return found() if callable(found) else found
+
+
+def _deviation(second: float | None, mean: float | None) -> float | None:
+    """Standard deviation from E[T^2] and E[T]."""
+    if second is None or mean is None or not math.isfinite(second):
+        return None
+    return math.sqrt(max(second - mean**2, 0.0))
+
+
+def _class_answer(part: ClassResult, percentiles: Sequence[float], second: float | None) -> ClassAnswer:
     metrics = _means(part.mean_service, part.mean_response)
+    if percentiles:
+        metrics["std_response_s"] = _deviation(second, metrics["mean_response_s"])
     metrics |= _percentiles(part.law, percentiles)
     metrics["mean_slowdown"] = _known(part.mean_slowdown)
     limit = response_limit(part.served)
@@ -129,6 +150,8 @@ def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[f
     shares = [each / math.fsum(completed) for each in completed]
     service = math.fsum(share * part.mean_service for share, part in zip(shares, result.classes, strict=True))
     metrics = _means(service, weighted(classes, "mean_response_s"))
+    if percentiles:
+        metrics["std_response_s"] = _overall_deviation(classes, shares)
     metrics |= _percentiles(_blend(result, shares) if percentiles else None, percentiles)
     metrics["mean_slowdown"] = weighted(classes, "mean_slowdown")
     asked = [answer for part, answer in zip(result.classes, classes, strict=True) if response_limit(part.served)]
@@ -136,6 +159,17 @@ def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[f
     for name in result.classes[0].extra:
         metrics[name] = weighted(classes, name)
     return ClassAnswer("all", rate, plain(metrics))
+
+
+def _overall_deviation(classes: Sequence[ClassAnswer], shares: Sequence[float]) -> float | None:
+    found = [(answer.metrics["mean_response_s"], answer.metrics["std_response_s"]) for answer in classes]
+    pairs = [(mean, spread) for mean, spread in found if mean is not None and spread is not None]
+    if len(pairs) < len(classes):
+        return None
+    mean = math.fsum(share * m for share, (m, _) in zip(shares, pairs, strict=True))
+    return math.sqrt(
+        math.fsum(share * (spread**2 + (m - mean) ** 2) for share, (m, spread) in zip(shares, pairs, strict=True))
+    )
 
 
 def weighted(classes: Sequence[ClassAnswer], metric: str) -> float | None:
@@ -172,10 +206,19 @@ def response_limit(served: ServedClass) -> float | None:
     return min(limits, default=None)
 
 
-def _moment_notes(result: Result) -> list[str]:
+def _moment_notes(result: Result, seconds: Sequence[float | None]) -> list[str]:
     infinite = [part.served.name for part in result.classes if part.mean_response == math.inf]
     stretched = [part.served.name for part in result.classes if part.mean_slowdown == math.inf]
+    spread = [
+        part.served.name
+        for part, second in zip(result.classes, seconds, strict=True)
+        if second == math.inf and part.mean_response != math.inf
+    ]
     notes = []
+    if spread:
+        notes.append(
+            f"standard deviation of the response is infinite (so is a moment of the service): {', '.join(spread)}"
+        )
     if infinite:
         notes.append(f"mean response is infinite (service has no finite second moment): {', '.join(infinite)}")
     if stretched:

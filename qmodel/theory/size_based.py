@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ from qmodel.theory.inversion import Law
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.size_law import laws_by_size
+from qmodel.theory.size_moments import second_moment
 from qmodel.theory.sizes import SizeGrid
 from qmodel.theory.supply import delivery, merged
 from qmodel.workload import Distribution
@@ -123,26 +125,25 @@ def size_based(policy: Policy, classes: Sequence[ServedClass]) -> Result:
     grid = SizeGrid(rate, law, tuple(_parts_of_service(classes)), turns=jumps)
     delay, stay = conditional_of(policy)(grid)
     name, formula = NAMES[policy.name]
-    laws = _laws(policy, rate, law, classes)
+    results = [_class_result(policy, served, grid, delay, stay) for served in classes]
+    if _seen_as_smaller(policy, classes):
+        owners = [delivery(served.service) for served in classes]
+        laws: Sequence[Law | None] = laws_by_size(policy, rate, law, owners) or [None] * len(classes)
+        seconds = [partial(second_moment, policy, grid, own) for own in owners]
+        parts = zip(results, laws, seconds, strict=True)
+        results = [replace(part, law=found, second_moment=second) for part, found, second in parts]
     return Result(
-        classes=tuple(
-            replace(_class_result(policy, served, grid, delay, stay), law=own)
-            for served, own in zip(classes, laws, strict=True)
-        ),
+        classes=tuple(results),
         name=name,
         source=formula.source,
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER, *_assumptions(policy)),
     )
 
 
-def _laws(policy: Policy, rate: float, law: Distribution, classes: Sequence[ServedClass]) -> Sequence[Law | None]:
-    """Laws of the response; none where a result leaves early, unless the order sees it as of a smaller size."""
+def _seen_as_smaller(policy: Policy, classes: Sequence[ServedClass]) -> bool:
+    """Whether every result leaves at the end of a service, or early as that of a smaller request would."""
     early = any(served.service.delivered_at is not None for served in classes)
-    if early and (not policy.preemptive or "size" in policy.depends_on):
-        return [None] * len(classes)
-    return laws_by_size(policy, rate, law, [delivery(served.service) for served in classes]) or [None] * len(
-        classes
-    )
+    return not early or (policy.preemptive and "size" not in policy.depends_on)
 
 
 def _class_result(policy: Policy, served: ServedClass, grid: SizeGrid, delay: Floats, stay: Floats) -> ClassResult:

@@ -24,6 +24,7 @@ def test_answer_is_complete():
         "mean_service_s",
         "mean_wait_s",
         "mean_response_s",
+        "std_response_s",
         "p50_response_s",
         "p95_response_s",
         "p99_response_s",
