@@ -18,6 +18,26 @@ class IterationTable(Table):
     per_prefill_token: float = 0.0
 
 
+class EngineTable(Table):
+    """[system.engine], of continuous batching; what is left out is as in `qmodel.service.engine.Engine`."""
+
+    max_batched_tokens: int | None = None
+    prefill: Literal["mixed", "first", "separate"] | None = None
+    kv_block_tokens: int | None = None
+    whole_prompt: bool | None = None
+    eviction: Literal["recompute", "swap"] | None = None
+    swap_tokens_per_s: float | None = None
+    lookahead: bool | Literal["none", "reserve", "future"] | None = None
+    speculative_tokens: int | None = None
+    acceptance: float | None = None
+    draft_s: float | None = None
+    prefill_servers: int | None = None
+    transfer_tokens_per_s: float | None = None
+    transfer_s: float | None = None
+    power_w: float | None = None
+    idle_power_w: float | None = None
+
+
 class EnvironmentTable(Table):
     """[system.environment]."""
 
@@ -42,6 +62,7 @@ class SystemTable(Table):
     setup_s: Any = None
     vacation_s: Any = None
     environment: EnvironmentTable | None = None
+    engine: EngineTable | None = None
 
 
 class PolicyTable(Table):

@@ -57,6 +57,8 @@ def _system_table(system: System) -> dict[str, Any]:
         table["service"] = getattr(system.model, "fingerprint", repr(system.model))
     if system.iteration_time is not None:
         table["iteration_time"] = dict(vars(system.iteration_time))
+    if system.engine is not None:
+        table["engine"] = {name: value for name, value in vars(system.engine).items() if value is not None}
     return table
 
 

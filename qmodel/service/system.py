@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from qmodel.errors import InputError
 from qmodel.policy.routing import Routing
+from qmodel.service.engine import Engine
 from qmodel.service.environment import Environment
 from qmodel.service.from_model import FittedModel
 from qmodel.service.iteration_time import IterationTime
@@ -21,6 +22,7 @@ MEANT_FOR = {
     "bins": ("dynamic",),
     "kv_capacity_tokens": ("continuous",),
     "iteration_time": ("dynamic", "continuous"),
+    "engine": ("continuous",),
 }
 COUNTS = ("servers", "max_batch", "min_batch", "kv_capacity_tokens", "buffer")
 
@@ -34,7 +36,8 @@ class System:
     takes so long (None: never). `setup_s`: time to switch on after an idle spell. `vacation_s`: the server leaves
     for so long whenever it runs empty, again and again. `environment`: speed that follows a Markov chain.
     `min_batch`: a dynamic batch starts no smaller. `bins`: dynamic batches hold requests of one bin of sizes only;
-    a number of equally likely bins, or their inner edges in seconds of service or output tokens.
+    a number of equally likely bins, or their inner edges in seconds of service or output tokens. `engine`: how
+    continuous batching fills an iteration and keeps its memory (None: as vLLM does by default).
     """
 
     servers: int = 1
@@ -51,6 +54,7 @@ class System:
     setup_s: Distribution | None = None
     vacation_s: Distribution | None = None
     environment: Environment | None = None
+    engine: Engine | None = None
 
     def __post_init__(self) -> None:
         for name in COUNTS:

@@ -1,0 +1,175 @@
+"""Who is admitted to the batch, and who gives way to a request that goes first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmodel.simulation.iterations.batch import (
+    blocks_for,
+    find_soonest,
+    forget,
+    preempt,
+    rank_now,
+    settle,
+    start_decoding,
+)
+from qmodel.simulation.iterations.columns import (
+    FREE,
+    FUTURE,
+    NEVER,
+    PREFILLING,
+    RESERVE,
+    WAITING,
+    Engine,
+    Limits,
+)
+from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.heap import pop
+from qmodel.simulation.iterations.memory import fits_for_good
+
+
+@part
+def computed_at_admission(request: Any) -> int:
+    """Tokens that need not be computed: in its own cache, held or swapped out, or in a prefix cache."""
+    return max(request.computed, request.prefix)
+
+
+@part
+def is_prefilled(request: Any) -> bool:
+    """Whether a waiting request goes on decoding at once."""
+    return request.generated > 0 and request.prompt + request.generated - request.computed == 1
+
+
+@part
+def first_chunk(limits: Limits, request: Any, budget: int) -> int:
+    """Tokens that a waiting request would compute in its first iteration."""
+    left = request.prompt + request.generated - computed_at_admission(request)
+    return 1 + limits.drafts if is_prefilled(request) else min(left, budget)
+
+
+@part
+def blocks_to_admit(limits: Limits, request: Any, chunk: int) -> int:
+    """New blocks that admission takes; with prefill first, those of its whole prompt."""
+    if limits.blocks == NEVER:
+        return 0
+    tokens = computed_at_admission(request) + chunk
+    if limits.prefill_first:
+        tokens = max(tokens, request.prompt + request.generated)
+    return max(0, blocks_for(tokens, limits.block_tokens) - request.blocks)
+
+
+@part
+def has_memory(engine: Engine, limits: Limits, row: int, chunk: int) -> bool:
+    """Whether memory lets the waiting request in."""
+    if limits.blocks == NEVER:
+        return True
+    now, request = engine.now[0], engine.live[row]
+    tokens = computed_at_admission(request) + chunk
+    if limits.whole_prompt:
+        tokens = max(tokens, request.prompt + request.generated)
+    if blocks_for(tokens, limits.block_tokens) - request.blocks > limits.blocks - now.used:
+        return False
+    if limits.lookahead == RESERVE:
+        return now.reserved - request.reserved + full_length(limits, request) <= limits.blocks
+    if limits.lookahead == FUTURE:
+        left = request.prompt + request.generated - computed_at_admission(request)
+        return fits_for_good(engine, limits, row, left)
+    return True
+
+
+@part
+def full_length(limits: Limits, request: Any) -> int:
+    """Blocks that the request holds in its last iteration."""
+    return blocks_for(request.prompt + request.output - 1 + limits.drafts, limits.block_tokens)
+
+
+@part
+def make_way(engine: Engine, limits: Limits, form: Any) -> bool:
+    """Preempt those that go after the first waiting request, as far as that lets it in; returns whether any was."""
+    now = engine.now[0]
+    preempted = False
+    while now.waiting > 0 and now.running > 0:
+        row = engine.wait_row[0]
+        request = engine.live[row]
+        fits = has_memory(engine, limits, row, first_chunk(limits, request, limits.max_tokens))
+        if now.running < limits.max_batch and fits:
+            break
+        worst, worst_rank = -1, engine.wait_key[0]
+        could_free = 0
+        for place in range(now.running):
+            rank = rank_now(engine, limits, form, place)
+            if rank > engine.wait_key[0]:
+                settle(engine, limits, place)
+                could_free += engine.live[engine.running[place]].blocks
+            if rank > worst_rank:
+                worst, worst_rank = place, rank
+        needed = (
+            blocks_for(request.prompt + request.generated + limits.drafts, limits.block_tokens) - request.blocks
+        )
+        if worst == -1 or (limits.blocks != NEVER and needed > limits.blocks - now.used + could_free):
+            break
+        preempt(engine, limits, form, worst)
+        preempted = True
+    if preempted:
+        find_soonest(engine)
+    return preempted
+
+
+@part
+def admit(engine: Engine, limits: Limits, budget: int) -> int:
+    """Admit the first waiting request; returns the tokens that it computes in the coming iteration."""
+    now = engine.now[0]
+    row = engine.wait_row[0]
+    request = engine.live[row]
+    now.waiting = pop(engine.wait_key, engine.wait_tie, engine.wait_row, now.waiting)
+    chunk = first_chunk(limits, request, budget)
+    more = blocks_to_admit(limits, request, chunk)
+    now.used += more
+    request.blocks += more
+    if request.swapped:
+        now.extra_s += request.computed * limits.swap_s
+        now.swapped += request.computed
+        request.swapped = 0
+    if request.resumed:
+        now.extra_s += limits.resume_s
+        request.resumed = 0
+    if limits.lookahead == RESERVE and limits.blocks != NEVER:
+        now.reserved += full_length(limits, request) - request.reserved
+        request.reserved = full_length(limits, request)
+    if not request.start_s >= 0.0:
+        request.start_s = now.now_s
+    engine.running[now.running] = row
+    now.running += 1
+    if is_prefilled(request):
+        request.late = 1
+        now.uneven = 1
+        start_decoding(engine, limits, now.running - 1)
+        return chunk
+    request.computed = computed_at_admission(request)
+    request.state = PREFILLING
+    engine.ends[now.running - 1] = NEVER
+    request.chunk = chunk
+    return chunk
+
+
+@part
+def drop_kept_cache(engine: Engine, limits: Limits) -> bool:
+    """With nobody running and no room for the first in the queue: evict the cache that somebody else keeps.
+
+    Of those that wait or pause, the one that came last. Returns whether there was one.
+    """
+    first = engine.wait_row[0]
+    chosen, number = -1, -1
+    for row in range(engine.live.size):
+        request = engine.live[row]
+        if request.state != FREE and row != first and request.blocks > 0 and request.request > number:
+            chosen, number = row, request.request
+    if chosen == -1:
+        if engine.live[first].state == WAITING and engine.live[first].blocks > 0:
+            chosen = first
+        else:
+            return False
+    forget(engine, limits, engine.live[chosen])
+    engine.now[0].reserved -= engine.live[chosen].reserved
+    engine.live[chosen].reserved = 0
+    return True

@@ -1,0 +1,157 @@
+"""Drawing the token requests of a run: from each class's own streams, so that policies meet the same requests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qmodel.errors import InputError
+from qmodel.simulation.draw import arrival_times, predictions
+from qmodel.simulation.iterations.token_requests import MOST_TOKENS, Later, TokenRequests
+from qmodel.simulation.streams import generator, stream
+from qmodel.workload import Closed, Trace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qmodel.scenario import Scenario
+    from qmodel.workload import Distribution, Pause, RequestClass
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
+
+LENGTHS = ("input_tokens", "output_tokens")
+
+
+def check_lengths(scenario: Scenario) -> None:
+    """Raise InputError unless every class says how many tokens its requests bring, and nothing else."""
+    for each in scenario.classes:
+        place = f"class '{each.name}'"
+        for name in LENGTHS:
+            if name not in each.factors:
+                raise InputError(f"{place}, {name}", "is missing", "batching = 'continuous' needs its law")
+        other = next((name for name in each.factors if name not in LENGTHS), None)
+        if other is not None:
+            raise InputError(
+                f"{place}, {other}", "is no length", "continuous batching reads input and output tokens"
+            )
+        if isinstance(each.arrivals, Closed):
+            raise InputError(
+                f"{place}, arrivals", "a closed population is not simulated here", "give open arrivals"
+            )
+
+
+def draw(
+    scenario: Scenario, count: int, seed: np.random.SeedSequence, per_token_s: tuple[float, float],
+    horizon_s: float | None = None,
+) -> TokenRequests:  # fmt: skip
+    """About `count` requests of all classes (exactly, with one that is no trace), or those in a horizon.
+
+    Sizes are tokens times `per_token_s`, seconds a prompt token and an output token.
+    """
+    classes = scenario.classes
+    horizon = _last_recorded(scenario, count / scenario.rate if horizon_s is None else horizon_s)
+    exactly = count if horizon_s is None and len(classes) == 1 else None
+    arrivals = [
+        arrival_times(each.arrivals, stream(seed, index, "arrivals"), horizon, exactly)
+        for index, each in enumerate(classes)
+    ]
+    columns = [_columns(c, seed, i, arrivals[i].size, per_token_s) for i, c in enumerate(classes)]
+    return _merged(classes, arrivals, columns)
+
+
+def _last_recorded(scenario: Scenario, horizon: float) -> float:
+    ends = [c.arrivals.recorded_s[-1] for c in scenario.classes if isinstance(c.arrivals, Trace)]
+    return min([horizon, *(math.nextafter(end, math.inf) for end in ends)])
+
+
+def tokens(law: Distribution, rng: np.random.Generator, count: int) -> Integers:
+    """Draws of a law of token counts, rounded to whole tokens, at least one."""
+    drawn = np.maximum(1.0, np.rint(law.sample(rng, count)))
+    return np.minimum(drawn, MOST_TOKENS).astype(np.int64)
+
+
+def _columns(
+    each: RequestClass, seed: np.random.SeedSequence, index: int, n: int, per_token_s: tuple[float, float]
+) -> dict[str, Any]:
+    prompt = tokens(each.factors["input_tokens"], generator(seed, index, "sizes"), n)
+    output = tokens(each.factors["output_tokens"], generator(seed, index, "tokens"), n)
+    later = _later(each, each.pause, seed, index, n)
+    size = per_token_s[0] * (prompt + _sums(later, later.prompt)) + per_token_s[1] * (
+        output + _sums(later, later.output)
+    )
+    patience = np.full(n, math.inf)
+    if each.patience is not None:
+        patience = each.patience.sample(generator(seed, index, "patience"), n)
+    return {
+        "prompt": prompt,
+        "output": output,
+        "prefix": np.minimum((each.prefix_hit * prompt).astype(np.int64), prompt - 1),
+        "patience_s": patience,
+        "size_s": size,
+        "predicted_s": predictions(each.predicted_size, size, generator(seed, index, "predictions")),
+        "lottery": generator(seed, index, "lotteries").random(n),
+        "later": later,
+    }
+
+
+def _later(each: RequestClass, pause: Pause | None, seed: np.random.SeedSequence, index: int, n: int) -> Later:
+    """The services that follow pauses: geometric in number, each of the class's own lengths."""
+    if pause is None:
+        return Later.none(n)
+    rng = generator(seed, index, "pauses")
+    number = rng.geometric(1.0 - pause.probability, n).astype(np.int64) - 1
+    total = int(number.sum())
+    visits = generator(seed, index, "visits")
+    return Later(
+        first=np.concatenate(([0], np.cumsum(number)[:-1])).astype(np.int64),
+        number=number,
+        pause_s=np.maximum(0.0, pause.duration.sample(rng, total)),
+        prompt=tokens(each.factors["input_tokens"], visits, total),
+        output=tokens(each.factors["output_tokens"], visits, total),
+    )
+
+
+def _sums(later: Later, values: Integers) -> Integers:
+    """Of each request, the sum of these values over its later services."""
+    running = np.concatenate(([0], np.cumsum(values)))
+    return running[later.first + later.number] - running[later.first]
+
+
+def _merged(classes: Sequence[RequestClass], arrivals: list[Floats], parts: list[dict[str, Any]]) -> TokenRequests:
+    times = np.concatenate(arrivals)
+    order = np.argsort(times, kind="stable")
+    n = times.size
+    columns = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0] if name != "later"}
+    return TokenRequests(
+        classes=tuple(classes),
+        arrival_s=times[order],
+        class_index=np.repeat(np.arange(len(classes)), [each.size for each in arrivals])[order],
+        generated=np.zeros(n, dtype=np.int64),
+        spoke_s=np.zeros(n),
+        later=_merged_later([part["later"] for part in parts], order),
+        **columns,
+    )
+
+
+def _merged_later(parts: list[Later], order: Integers) -> Later:
+    starts = np.cumsum([0, *(part.pause_s.size for part in parts)])
+    first = np.concatenate([part.first + start for part, start in zip(parts, starts, strict=False)])
+    return Later(
+        first=first[order],
+        number=np.concatenate([part.number for part in parts])[order],
+        pause_s=np.concatenate([part.pause_s for part in parts]),
+        prompt=np.concatenate([part.prompt for part in parts]),
+        output=np.concatenate([part.output for part in parts]),
+    )
+
+
+def mean_tokens(scenario: Scenario) -> tuple[float, float]:
+    """Mean input and output tokens of a service of any class."""
+    prompt, output = (
+        math.fsum(c.rate * c.factors[name].mean for c in scenario.classes) / scenario.rate for name in LENGTHS
+    )
+    return prompt, output

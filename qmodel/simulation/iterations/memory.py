@@ -1,0 +1,138 @@
+"""KV blocks of those that run: what the next iteration needs, and who gives way when blocks run out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmodel.simulation.iterations.batch import (
+    blocks_for,
+    chunk_for,
+    last_in_order,
+    one_by_one,
+    preempt,
+    settle,
+)
+from qmodel.simulation.iterations.columns import DECODING, NEVER, Engine, Limits
+from qmodel.simulation.iterations.compiling import part
+
+
+@part
+def wanted(engine: Engine, limits: Limits, place: int, budget: int) -> int:
+    """Blocks that a settled running request must hold in the coming iteration."""
+    request = engine.live[engine.running[place]]
+    if request.state == DECODING:
+        return blocks_for(request.computed + 1 + limits.drafts, limits.block_tokens)
+    return blocks_for(request.computed + chunk_for(engine, place, budget), limits.block_tokens)
+
+
+@part
+def prefill_budget(engine: Engine, limits: Limits) -> int:
+    """Prompt tokens that fit beside the decoding requests."""
+    return limits.max_tokens - engine.now[0].decoding * (1 + limits.drafts)
+
+
+@part
+def decodes_need(engine: Engine, limits: Limits, ahead: int) -> int:
+    """New blocks that the decoding requests take `ahead` iterations from now."""
+    return engine.shift[-(engine.now[0].tick + ahead) % limits.block_tokens]
+
+
+@part
+def hold_blocks(engine: Engine, limits: Limits, form: Any) -> bool:
+    """Give all running requests the blocks of the coming iteration; returns whether somebody had to be preempted.
+
+    In order of admission, as vLLM's scheduler: while blocks are short, the last in the order is preempted.
+    """
+    now = engine.now[0]
+    if limits.blocks == NEVER:
+        return False
+    if now.running == now.decoding and not one_by_one(limits):
+        need = decodes_need(engine, limits, 0)
+        if need <= limits.blocks - now.used:
+            now.used += need
+            return False
+    place, short = 0, False
+    while place < now.running:
+        settle(engine, limits, place)
+        request = engine.live[engine.running[place]]
+        while True:
+            more = wanted(engine, limits, place, prefill_budget(engine, limits)) - request.blocks
+            if more <= limits.blocks - now.used:
+                break
+            short = True
+            victim = last_in_order(engine, limits, form)
+            give_back_grant(engine, limits, victim, place)
+            preempt(engine, limits, form, victim)
+            if victim == place:
+                more = 0
+            if victim <= place:
+                place -= 1
+            if more == 0:
+                break
+        if more > 0:
+            request.blocks += more
+            now.used += more
+        place += 1
+    return short
+
+
+@part
+def give_back_grant(engine: Engine, limits: Limits, victim: int, place: int) -> None:
+    """Return the block that a request to be preempted was given for the coming iteration.
+
+    Preempting settles the request, which states the blocks of what it has computed so far; only those are then
+    given back.
+    """
+    request = engine.live[engine.running[victim]]
+    if victim < place and request.state == DECODING and not one_by_one(limits):
+        engine.now[0].used -= request.blocks - blocks_for(request.computed, limits.block_tokens)
+
+
+@part
+def lasts(engine: Engine, limits: Limits, most: int) -> int:
+    """For how many more iterations, at most `most`, blocks suffice when all that run decode; takes these blocks."""
+    now = engine.now[0]
+    if limits.blocks == NEVER:
+        return most
+    for ahead in range(1, most + 1):
+        need = decodes_need(engine, limits, ahead)
+        if need > limits.blocks - now.used:
+            return ahead - 1
+        now.used += need
+    return most
+
+
+@part
+def fits_for_good(engine: Engine, limits: Limits, row: int, left: int) -> bool:
+    """Whether, with this request admitted, memory suffices until all that run have ended, come who may not.
+
+    Looked at when each of them ends, its blocks then highest. A prompt still to be computed counts in full at
+    once and delays its request's end as long as it might.
+    """
+    for ending in range(-1, engine.now[0].running):
+        at = remaining(engine, limits, ending, row, left)
+        held = 0
+        for other in range(-1, engine.now[0].running):
+            if remaining(engine, limits, other, row, left) >= at:
+                slot = row if other == -1 else engine.running[other]
+                request = engine.live[slot]
+                generated = request.generated
+                if other >= 0 and request.state == DECODING:
+                    generated = request.output - (engine.ends[other] - engine.now[0].tick)
+                tokens = request.prompt + min(generated + at, request.output) - 1
+                held += blocks_for(tokens + limits.drafts, limits.block_tokens)
+        if held > limits.blocks:
+            return False
+    return True
+
+
+@part
+def remaining(engine: Engine, limits: Limits, place: int, row: int, left: int) -> int:
+    """Most iterations until the request at this place ends; -1: the one in `row`, with `left` tokens to compute."""
+    request = engine.live[row if place == -1 else engine.running[place]]
+    if place >= 0 and request.state == DECODING:
+        return engine.ends[place] - engine.now[0].tick
+    slowest = max(1, limits.max_tokens - limits.max_batch * (1 + limits.drafts))
+    if place >= 0:
+        left = request.prompt + request.generated - request.computed
+    return (left + slowest - 1) // slowest + request.output - request.generated - 1

@@ -1,0 +1,161 @@
+"""From a system and a policy to what the loop reads: limits, times, and how the engine decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmodel.errors import InputError
+from qmodel.service.composed import ComposedTime
+from qmodel.service.engine import Engine
+from qmodel.service.iteration_time import IterationTime
+from qmodel.service.transform import EarlyExit
+
+if TYPE_CHECKING:
+    from qmodel.policy import Policy
+    from qmodel.simulation.iterations.columns import Limits, Times
+    from qmodel.workload import RequestClass
+
+Time = IterationTime | ComposedTime
+UNBOUNDED = np.iinfo(np.int64).max
+AHEAD = {"none": 0, "reserve": 1, "future": 2}
+CACHES = {"keep": 0, "discard": 1, "swap": 2}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What runs the iterations: their time, the engine, and its bounds (None: no bound).
+
+    `max_batch` is bounded by the token budget too, for every decoding request takes its tokens in every iteration.
+    `resume_s`: time that each resumption of a preempted request costs. `early_exit`: at which share of an
+    iteration's work a token leaves; None: at the end.
+    """
+
+    time: Time
+    engine: Engine = field(default_factory=Engine)
+    max_batch: int | None = None
+    kv_capacity_tokens: int | None = None
+    buffer: int | None = None
+    resume_s: float = 0.0
+    early_exit: EarlyExit | None = None
+
+    def __post_init__(self) -> None:
+        tokens = 1 + self.engine.speculative_tokens
+        if self.engine.max_batched_tokens < tokens * (self.max_batch or 1):
+            raise InputError(
+                "system.engine, max_batched_tokens",
+                f"{self.engine.max_batched_tokens} does not let {self.max_batch or 1} requests decode",
+                f"give at least {tokens * (self.max_batch or 1)}",
+            )
+        stops = self.early_exit is not None and self.early_exit.delivery == "stop"
+        if stops and not isinstance(self.time, IterationTime):
+            fault = "cannot be told from a table of whole iterations"
+            raise InputError("transform early-exit, delivery = 'stop'", fault, "give system.iteration_time")
+        if self.kv_capacity_tokens is not None and self.kv_capacity_tokens < self.engine.kv_block_tokens:
+            raise InputError("system, kv_capacity_tokens", "is less than one block", "give more")
+
+    @property
+    def batch_limit(self) -> int:
+        """Most requests running at once."""
+        most = self.engine.max_batched_tokens // (1 + self.engine.speculative_tokens)
+        return most if self.max_batch is None else min(most, self.max_batch)
+
+    def alone_s(self, context: float) -> tuple[float, float]:
+        """Seconds that a prompt token and an output token take a request alone: the unit of sizes."""
+        chunk = self.engine.max_batched_tokens
+        if isinstance(self.time, IterationTime):
+            prompt = self.time.seconds(1, 0.0, chunk) / chunk
+        else:
+            prompt = self.time.seconds(0, 0.0, chunk, prefills=1) / chunk
+        each = self.time.seconds(1, context) / self.engine.tokens_per_iteration
+        return prompt, each
+
+
+def times_of(rules: Rules) -> Times:
+    """The iteration time as the loop reads it."""
+    from qmodel.simulation.iterations.columns import Times
+
+    none = np.empty(0)
+    time, draft = rules.time, float(rules.engine.draft_s)
+    if isinstance(time, IterationTime):
+        linear = (time.base, time.per_sequence, time.per_context_token, time.per_prefill_token)
+        empty = (none,) * 8 + (np.empty((0, 0, 0, 0)), np.empty((0, 0, 0, 0), dtype=np.bool_))
+        return Times(*map(float, linear), draft, *empty)
+    curves = [none if c is None else a for c in (time.dense, time.head) for a in _columns(c)]
+    if time.attention is None:
+        grid = (none,) * 4 + (np.empty((0, 0, 0, 0)), np.empty((0, 0, 0, 0), dtype=np.bool_))
+    else:
+        grid = (*time.attention.axes, time.attention.filled_s, time.attention.measured)
+    return Times(float(time.base_s), 0.0, 0.0, 0.0, draft, *curves, *grid)
+
+
+def _columns(curve: object) -> tuple[np.ndarray, np.ndarray]:
+    return (np.empty(0), np.empty(0)) if curve is None else (curve.at, curve.taken_s)  # type: ignore[attr-defined]
+
+
+def limits_of(
+    rules: Rules,
+    policy: Policy,
+    classes: Sequence[RequestClass],
+    *,
+    volatile: bool,
+    context: float,
+    seed: int,
+    jumps: bool = True,
+    sample_s: float = 0.0,
+    timeline: bool = False,
+) -> Limits:
+    """What bounds the engine and how it decides, as the loop reads it."""
+    from qmodel.simulation.iterations.columns import Limits
+
+    engine, leaving = rules.engine, rules.early_exit
+    prompt_s, token_s = rules.alone_s(context)
+    readers = [reader(each) for each in classes]
+    capacity = rules.kv_capacity_tokens
+    return Limits(
+        max_batch=rules.batch_limit,
+        max_tokens=engine.max_batched_tokens,
+        blocks=UNBOUNDED if capacity is None else capacity // engine.kv_block_tokens,
+        block_tokens=engine.kv_block_tokens,
+        buffer=UNBOUNDED if rules.buffer is None else rules.buffer,
+        prefill_first=engine.prefill == "first",
+        whole_prompt=engine.whole_prompt or engine.prefill == "first",
+        lookahead=AHEAD[engine.lookahead],
+        preemptive=policy.preemptive,
+        volatile=volatile,
+        swap=engine.eviction == "swap",
+        swap_s=1.0 / engine.swap_tokens_per_s if engine.swap_tokens_per_s else 0.0,
+        resume_s=float(rules.resume_s),
+        drafts=engine.speculative_tokens,
+        acceptance=float(engine.acceptance),
+        exit_at=np.empty(0) if leaving is None else np.array(leaving.fractions, dtype=float),
+        exit_until=np.empty(0) if leaving is None else np.cumsum(leaving.probabilities).astype(float),
+        exit_stops=leaving is not None and leaving.delivery == "stop",
+        kv_of_pause=np.array([0 if c.pause is None else CACHES[c.pause.kv] for c in classes], dtype=np.int64),
+        reader_s=np.array([each for _, each in readers]),
+        awaited_s=np.array([awaited for awaited, _ in readers]),
+        prompt_s=prompt_s,
+        token_s=token_s,
+        seed=seed,
+        jumps=jumps,
+        sample_s=float(sample_s),
+        timeline=timeline,
+    )
+
+
+def reader(request_class: RequestClass) -> tuple[float, float]:
+    """Expected time to first token and seconds a token of a class's reader: its TTFT and TPOT limits; NaN without.
+
+    >>> from qmodel.workload import Exponential, Poisson, RequestClass
+    >>> chat = RequestClass("a", Poisson(1.0), Exponential(1.0), slo={"ttft_s": 1.0, "tpot_p95_s": 0.2})
+    >>> reader(chat)
+    (1.0, 0.2)
+    """
+    from qmodel.simulation.iterations.promises import limit_of
+
+    ttft, tpot = limit_of(request_class.slo, "ttft"), limit_of(request_class.slo, "tpot")
+    return (ttft, tpot) if math.isfinite(ttft) and math.isfinite(tpot) else (math.nan, math.nan)

@@ -1,0 +1,69 @@
+"""From a scenario to the rules of its engine; and from metrics to the answers of its classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qmodel.answer import ClassAnswer
+from qmodel.errors import InputError
+from qmodel.service.engine import Engine
+from qmodel.service.transform import ClipOutput, EarlyExit
+from qmodel.simulation.iterations.rules import Rules
+
+if TYPE_CHECKING:
+    from qmodel.scenario import Scenario
+    from qmodel.simulation.iterations.metrics import Metrics
+
+HANDLED = frozenset({"preemption-cost", "buffer", "patience", "pause", "prefix-hit", "piecewise"})
+"""Features of a scenario (`Scenario.features`) that a batching engine is simulated with."""
+
+
+def rules_of(scenario: Scenario) -> Rules:
+    """The rules of a scenario with batching = "continuous". Raises InputError for what is not simulated."""
+    unknown = sorted(scenario.features - HANDLED)
+    if unknown:
+        raise InputError(f"simulation, {unknown[0]}", "is not simulated with continuous batching", "leave it out")
+    system = scenario.system
+    if system.servers > 1:
+        raise InputError("system, servers", "one batching engine is simulated", "give servers = 1 and its share")
+    if system.iteration_time is None:
+        raise InputError(
+            "system, iteration_time", "is missing", "continuous batching needs base, per_sequence, ..."
+        )
+    return Rules(
+        time=system.iteration_time,
+        engine=getattr(system, "engine", None) or Engine(),
+        max_batch=system.max_batch,
+        kv_capacity_tokens=system.kv_capacity_tokens,
+        buffer=system.buffer,
+        resume_s=scenario.preemption.cost_s,
+        early_exit=_early_exit(scenario),
+    )
+
+
+def _early_exit(scenario: Scenario) -> EarlyExit | None:
+    found = None
+    for transform in scenario.transforms:
+        if transform.when is not None:
+            raise InputError("transform, above_queue", "is not simulated with continuous batching", "leave it out")
+        if isinstance(transform, EarlyExit) and found is None:
+            found = transform
+        elif not isinstance(transform, ClipOutput):
+            name = type(transform).__name__
+            raise InputError(f"transform {name}", "is not simulated with continuous batching", "leave it out")
+    return found
+
+
+def class_answers(scenario: Scenario, metrics: Sequence[Metrics]) -> list[ClassAnswer]:
+    """Answers of `all` and each class from their metrics."""
+    rates = [each.rate for each in scenario.classes]
+    heads = [("all", math.fsum(rates)), *((each.name, each.rate) for each in scenario.classes)]
+    return [_class_answer(name, rate, each) for (name, rate), each in zip(heads, metrics, strict=True)]
+
+
+def _class_answer(name: str, rate: float, metrics: Metrics) -> ClassAnswer:
+    known = {m: found for m, found in metrics.items() if found is not None and not math.isnan(found.value)}
+    values: dict[str, float | None] = {m: known[m].value if m in known else None for m in metrics}
+    return ClassAnswer(name, rate, values, ci95={m: (found.low, found.high) for m, found in known.items()})

@@ -1,0 +1,194 @@
+"""Serving token requests: the loop is fed with arrivals by the chunk, and hands on its records as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qmodel.errors import InputError
+from qmodel.policy import LAS, MLFQ, RoundRobin
+from qmodel.simulation import own_rank
+from qmodel.simulation.forms import KEYS, form_of
+from qmodel.simulation.iterations import loop
+from qmodel.simulation.iterations.columns import (
+    FLUSH,
+    GAP_BINS,
+    GROW,
+    MORE,
+    OVER,
+    Records,
+    Sinks,
+    blank_engine,
+    blank_records,
+    grown,
+)
+from qmodel.simulation.iterations.ranks import by_row
+from qmodel.simulation.iterations.rules import Rules, limits_of, times_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qmodel.policy import Policy
+    from qmodel.simulation.iterations.token_requests import TokenRequests
+
+ROWS, RECORDS, SPOKEN, SAMPLES = 1024, 65_536, 1 << 20, 1 << 16
+Handler = Callable[[Records], None]
+TokenHandler = Callable[["NDArray[np.int64]", "NDArray[np.float64]"], None]
+
+
+@dataclass
+class Totals:
+    """What a run comes to. Times in seconds, `gaps` by logarithmic bin of the gap between tokens."""
+
+    now_s: float = 0.0
+    busy_s: float = 0.0
+    gap_s: float = 0.0
+    iterations: int = 0
+    left: int = 0
+    tokens: int = 0
+    computed: int = 0
+    recomputed: int = 0
+    swapped: int = 0
+    preemptions: int = 0
+    outside: int = 0
+    used: int = 0
+    peak_running: int = 0
+    peak_tokens: int = 0
+    peak_blocks: int = 0
+    gaps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(GAP_BINS, dtype=np.int64))
+    samples: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+
+    def add(self, other: Totals) -> None:
+        """Add what another engine did beside this one."""
+        for name, value in vars(other).items():
+            if name == "samples":
+                continue
+            mine = getattr(self, name)
+            setattr(self, name, max(mine, value) if name.startswith("peak") else mine + value)
+
+
+def serve(
+    requests: TokenRequests | Iterable[TokenRequests],
+    policy: Policy,
+    rules: Rules,
+    handle: Handler,
+    *,
+    seed: int = 0,
+    jumps: bool = True,
+    sample_s: float = 0.0,
+    hear: TokenHandler | None = None,
+) -> Totals:
+    """Serve all requests; `handle` is given the records of those that left, again and again, in order of leaving.
+
+    `requests` may be an iterable of chunks in order of time: no more than two are held. With `sample_s`, the state
+    is sampled at multiples of it: columns time, running, waiting, KV blocks. `hear` is given (request, time) of
+    every token. `jumps = False` goes iteration by iteration.
+
+    Raises InputError for a policy that admits nobody in particular, or a rank that raises or is not a number.
+    """
+    if policy.sharing is not None:
+        raise InputError(
+            f"policy '{policy.name}'", "does not say who is admitted first", "use fcfs or another order"
+        )
+    chunks = iter([requests] if hasattr(requests, "arrival_s") else requests)
+    first = next(chunks, None)
+    if first is None:
+        raise InputError("replay", "holds no request", "give at least one")
+    return _Run(first, policy, rules, seed, jumps, sample_s, hear).through(first, chunks, handle)
+
+
+class _Run:
+    """One run: the engine's state, and what it is fed with and gathers."""
+
+    def __init__(
+        self, first: TokenRequests, policy: Policy, rules: Rules, seed: int, jumps: bool, sample_s: float,
+        hear: TokenHandler | None,
+    ) -> None:  # fmt: skip
+        self.policy, self.hear = policy, hear
+        self.arriving, self.callback = ranks(policy, first)
+        context = float(first.prompt.mean() + 0.5 * first.output.mean())
+        self.limits = limits_of(
+            rules, policy, first.classes, volatile=is_volatile(policy), context=context, seed=seed, jumps=jumps,
+            sample_s=sample_s, timeline=hear is not None,
+        )  # fmt: skip
+        self.times = times_of(rules)
+        self.engine = blank_engine(ROWS, self.limits.block_tokens)
+        self.form = by_row(self.arriving, ROWS)
+        tokens = max(SPOKEN, 8 * rules.batch_limit * (1 + self.limits.drafts)) if hear else 0
+        samples = SAMPLES if sample_s else 0
+        self.sinks = Sinks(
+            np.zeros(GAP_BINS, dtype=np.int64), np.empty(samples), np.empty((samples, 3), dtype=np.int64),
+            np.empty(tokens, dtype=np.int64), np.empty(tokens),
+        )  # fmt: skip
+        self.left = 0
+        self.records = blank_records(max(RECORDS, 8 * rules.batch_limit))
+
+    def through(self, chunk: TokenRequests, chunks: Iterator[TokenRequests], handle: Handler) -> Totals:
+        now: Any = self.engine.now
+        upcoming = next(chunks, None)
+        while True:
+            code = loop.run(
+                self.engine, self.limits, self.times, self.form, self.arriving, chunk.arrivals, upcoming is None,
+                chunk.stages, self.records, self.sinks,
+            )  # fmt: skip
+            now = self.engine.now
+            if code in (FLUSH, OVER):
+                self._flush(handle)
+            if code == OVER:
+                own = self.form if self.callback is not None or hasattr(self.form, "faults") else None
+                if own is not None:
+                    own_rank.check(own, self.callback, self.policy)
+                return self._totals()
+            if code == GROW:
+                self._grow()
+            if code == MORE:
+                assert upcoming is not None
+                chunk, upcoming = upcoming, next(chunks, None)
+                self.arriving, self.callback = ranks(self.policy, chunk)
+                now["next"] = 0
+
+    def _grow(self) -> None:
+        self.engine = grown(self.engine)
+        rows = self.engine.live.size
+        before, self.form = self.form, by_row(self.form, rows)
+        for name in ("key", "limit", "seen"):
+            if hasattr(before, name):
+                old = getattr(before, name)
+                getattr(self.form, name)[: old.size] = old
+
+    def _flush(self, handle: Handler) -> None:
+        now: Any = self.engine.now
+        count = int(now["records"][0])
+        self.left += count
+        if count:
+            handle(Records(*(column[:count] for column in self.records)))
+        now["records"] = 0
+        if self.hear is not None:
+            spoken = int(now["spoken"][0])
+            self.hear(self.sinks.token_request[:spoken].copy(), self.sinks.token_s[:spoken].copy())
+            now["spoken"] = 0
+
+    def _totals(self) -> Totals:
+        now: Any = self.engine.now[0]
+        names = [name for name in vars(Totals()) if name not in ("gaps", "samples", "left")]
+        values = {name: now[name].item() for name in names}
+        taken = int(now["samples"])
+        samples = np.column_stack([self.sinks.sampled_s[:taken], self.sinks.sampled[:taken]])
+        return Totals(**values, left=self.left, gaps=self.sinks.gaps, samples=samples)
+
+
+def ranks(policy: Policy, requests: TokenRequests) -> tuple[Any, Any]:
+    """The ranks of arriving requests, and the callback of a rank that stays Python."""
+    form = form_of(policy, requests)  # type: ignore[arg-type]
+    return (form, None) if form is not None else own_rank.own(policy, requests)  # type: ignore[arg-type]
+
+
+def is_volatile(policy: Policy) -> bool:
+    """Whether the rank of a request may get worse while it is served, so that each iteration must look again."""
+    if not policy.preemptive:
+        return False
+    known = type(policy).rank
+    return known in (LAS.rank, MLFQ.rank, RoundRobin.rank) or known not in KEYS
