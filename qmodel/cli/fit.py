@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from qmodel.fit import FitResult
+    from qmodel.fit.csv_text import TextTable
 
 LOSSES = {"relative": "relative", "huber": "huber", "ols": "absolute"}
 
@@ -16,7 +18,7 @@ LOSSES = {"relative": "relative", "huber": "huber", "ols": "absolute"}
 def command(
     csv: list[Path] = typer.Argument(help="Measurements (tidy CSV), or one TOML that composes fitted parts."),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the model file (JSON)."),
-    response: str = typer.Option("latency_s", help="Column that is explained (also energy_j, power_w)."),
+    response: str = typer.Option("latency_s", help="Column explained: latency_s, energy_j, power_w, exit ..."),
     factors: str | None = typer.Option(None, help="Factor columns, F[,F...] (default: all that vary)."),
     phase: str | None = typer.Option(None, help="Phase to fit (default: each of several, a model a phase)."),
     where: list[str] = typer.Option([], help="COLUMN=VALUE keeps only those rows; repeatable."),
@@ -65,10 +67,13 @@ def command(
     }
     if forms is not None:
         options["forms"] = _names(forms)
+    if response in ("exit", "exit_layer"):
+        return _exits(csv, response, output)
+    tables = [_with_power(path) for path in csv] if response == "power_w" else csv
     reading = {"response": response, "factors": _names(factors), "unit": unit, "where": settings(where)}
-    phases = [phase] if phase else _phases(csv, reading)
+    phases = [phase] if phase else _phases(tables, reading)
     for one in phases:
-        found = _fitted(csv, reading | {"phase": one}, options, device, moved, done)
+        found = _fitted(tables, reading | {"phase": one}, options, device, moved, done)
         tag = f".{one}" if len(phases) > 1 else ""
         _tell(found, markdown, latex, tag)
         if output is not None:
@@ -93,7 +98,12 @@ def _parted(files: list[Path], design: bool) -> tuple[list[Path], Path | None]:
 
 
 def _fitted(
-    csv: list[Path], reading: dict[str, Any], options: dict[str, Any], device: str | None, moved: Any, done: Any
+    csv: Sequence[Path | TextTable],
+    reading: dict[str, Any],
+    options: dict[str, Any],
+    device: str | None,
+    moved: Any,
+    done: Any,
 ) -> FitResult:
     """One fit, read against the data sheet where a device is named; its warnings go to stderr."""
     from qmodel.cli.progress import note
@@ -151,6 +161,32 @@ def _plan(found: FitResult, scenario: Path | None, count: int, precision: float)
     print(design_summary(found, wanted, count=count, precision=precision))
 
 
+def _with_power(path: Path) -> TextTable:
+    """A table with mean power as a column."""
+    from qmodel.fit.csv_text import read_text
+    from qmodel.fit.power import with_power
+
+    return with_power(read_text(path))
+
+
+def _exits(csv: list[Path], column: str, output: Path | None) -> int:
+    """The law of the exits in a log; written as a scenario's [[transform]] table."""
+    from qmodel.cli.progress import note
+    from qmodel.errors import InputError
+    from qmodel.files import write_atomically
+    from qmodel.fit.csv_text import read_text
+    from qmodel.fit.exits import exit_law
+
+    if len(csv) != 1:
+        raise InputError("--response exit", f"{len(csv)} files are given", "give one log")
+    law = exit_law(read_text(csv[0]), column)
+    print(law.summary())
+    if output is not None:
+        write_atomically(output, law.to_toml())
+        note(f"wrote {output}")
+    return 0
+
+
 def _compose(path: Path, output: Path | None) -> int:
     """A model put together from fitted parts."""
     from qmodel.cli.progress import note
@@ -164,7 +200,7 @@ def _compose(path: Path, output: Path | None) -> int:
     return 0
 
 
-def _phases(csv: list[Path], reading: dict[str, Any]) -> list[str | None]:
+def _phases(csv: Sequence[Path | TextTable], reading: dict[str, Any]) -> list[str | None]:
     """The phases of the files where there are several and none of their conditions names one; else [None]."""
     from qmodel.fit.csv_text import read_text
 

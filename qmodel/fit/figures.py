@@ -5,57 +5,34 @@ Each function returns a matplotlib Figure; nothing is shown or saved here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from scipy import stats
 
 from qmodel.errors import InputError, nearest
 from qmodel.fit.cells import Array
 from qmodel.fit.diagnostics import relative_errors
+from qmodel.fit.figure_axes import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    between,
+    factor_label,
+    level_axis,
+    level_words,
+    plain_log,
+    reading_scale,
+    response_axis,
+    response_label,
+    style,
+)
 from qmodel.fit.result import FitResult
+from qmodel.fit.roofline_figure import roofline
 from qmodel.service.terms import level_text
-from qmodel.service.units import stem
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours, told apart with every kind of colour vision."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P")
-GREY = "#666666"
-WIDE = 8.0
-"""An axis whose largest value is more than this many times its smallest is logarithmic."""
-
-STYLE: dict[Any, Any] = {
-    "font.size": 9.0,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.0,
-    "legend.fontsize": 8.0,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "lines.linewidth": 1.3,
-    "figure.dpi": 120,
-    "savefig.dpi": 200,
-}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of all figures of a fit, for the time of a with block."""
-    with rc_context(STYLE):
-        yield
 
 
 def fit_against_data(result: FitResult, factor: str | None = None, by: str | None = None) -> Figure:
@@ -69,7 +46,7 @@ def fit_against_data(result: FitResult, factor: str | None = None, by: str | Non
     with style():
         figure = Figure(figsize=(6.2, 5.2), layout="constrained")
         top, bottom = figure.subplots(2, 1, height_ratios=[2.6, 1], sharex=True)
-        scale, unit = _scale(result, result.cells.mean)
+        scale, unit = reading_scale(result, result.cells.mean)
         held = _held(result, [name for name in (factor, by) if name])
         for k, level in enumerate(_shown_levels(result, by)):
             colour = COLOURS[k % len(COLOURS)]
@@ -77,17 +54,17 @@ def fit_against_data(result: FitResult, factor: str | None = None, by: str | Non
                 top, result, factor, held | ({by: level} if by else {}), scale, colour, MARKERS[k % len(MARKERS)]
             )
             if by:
-                top.plot([], [], color=colour, marker=MARKERS[k % len(MARKERS)], ms=4, label=_plain(level))
-        _response_axis(top, result, unit, result.cells.mean)
-        others = ", ".join(f"{name} = {_plain(level)}" for name, level in held.items())
+                top.plot([], [], color=colour, marker=MARKERS[k % len(MARKERS)], ms=4, label=level_words(level))
+        response_axis(top, result, unit, result.cells.mean)
+        others = ", ".join(f"{name} = {level_words(level)}" for name, level in held.items())
         top.set_title(
             "Lines: fitted function. Points: means; dots: repetitions" + (f" ({others})" if others else "")
         )
         if by:
-            top.legend(title=_label(by), ncols=1, loc="upper left")
+            top.legend(title=factor_label(by), ncols=1, loc="upper left")
         _error_panel(bottom, result, factor)
-        bottom.set_xlabel(_label(factor))
-        _level_axis(bottom, np.unique(result.cells.levels[factor]))
+        bottom.set_xlabel(factor_label(factor))
+        level_axis(bottom, np.unique(result.cells.levels[factor]))
     return figure
 
 
@@ -121,7 +98,7 @@ def main_effects(result: FitResult) -> Figure:
     ]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    scale, unit = _scale(result, result.cells.mean)
+    scale, unit = reading_scale(result, result.cells.mean)
     with style():
         figure = Figure(figsize=(2.3 * columns + 0.8, 2.5 * rows + 0.3), layout="constrained")
         panels = np.atleast_1d(figure.subplots(rows, columns, sharey=True, squeeze=False)).ravel()
@@ -132,12 +109,12 @@ def main_effects(result: FitResult) -> Figure:
             low, high = (np.array([np.quantile(g, q) for g in groups]) * scale for q in (0.25, 0.75))
             axes.vlines(position, low, high, color="#9CC3DD", lw=4, alpha=0.8)
             axes.plot(position, middle, "-o", ms=4, color=COLOURS[0])
-            axes.set_xlabel(_label(name))
-            _level_axis(axes, position, None if name in result.measurements.numeric else levels)
+            axes.set_xlabel(factor_label(name))
+            level_axis(axes, position, None if name in result.measurements.numeric else levels)
         for axes in panels[len(names) :]:
             axes.remove()
         for axes in panels[: len(names) : columns]:
-            _response_axis(axes, result, unit, result.cells.mean)
+            response_axis(axes, result, unit, result.cells.mean)
         figure.suptitle("Geometric mean of the cells at each level; bars: middle half of the cells", fontsize=9.5)
     return figure
 
@@ -150,7 +127,7 @@ def interaction(result: FitResult, pair: tuple[str, str] | None = None) -> Figur
     first, second = pair or _strongest_pair(result)
     for name in (first, second):
         _check(result, name)
-    scale, unit = _scale(result, result.cells.mean)
+    scale, unit = reading_scale(result, result.cells.mean)
     text = {name: level_text(result.cells.levels[name]) for name in (first, second)}
     with style():
         figure = Figure(figsize=(5.2, 3.8), layout="constrained")
@@ -158,34 +135,44 @@ def interaction(result: FitResult, pair: tuple[str, str] | None = None) -> Figur
         levels = _ordered(result, first)
         numeric = first in result.measurements.numeric
         for k, other in enumerate(_thinned(_ordered(result, second), len(COLOURS))):
-            points = [(level, (text[first] == _plain(level)) & (text[second] == _plain(other))) for level in levels]
+            points = [
+                (level, (text[first] == level_words(level)) & (text[second] == level_words(other)))
+                for level in levels
+            ]
             drawn = [
                 (level, np.exp(np.mean(np.log(result.cells.mean[mask])))) for level, mask in points if mask.any()
             ]
             x = [level if numeric else levels.index(level) for level, _ in drawn]
             axes.plot(
-                x, [y * scale for _, y in drawn], color=COLOURS[k], marker=MARKERS[k], ms=4, label=_plain(other)
+                x,
+                [y * scale for _, y in drawn],
+                color=COLOURS[k],
+                marker=MARKERS[k],
+                ms=4,
+                label=level_words(other),
             )
         axes.set_yscale("log")
-        _plain_log(axes.yaxis)
-        axes.set_ylabel(_response_label(result, unit))
-        axes.set_xlabel(_label(first))
-        _level_axis(
+        plain_log(axes.yaxis)
+        axes.set_ylabel(response_label(result, unit))
+        axes.set_xlabel(factor_label(first))
+        level_axis(
             axes, np.asarray(levels, float) if numeric else np.arange(len(levels)), None if numeric else levels
         )
-        axes.legend(title=_label(second), loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(title=factor_label(second), loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.set_title("Parallel lines would mean that the effects multiply")
     return figure
 
 
 def fit_figures(result: FitResult) -> dict[str, Figure]:
-    """Every figure that this fit admits, by name (interactions need two factors, a curve a numeric one)."""
+    """Every figure that this fit admits, by name (interactions need two factors, a curve a numeric
+    one, a roofline the work of its terms)."""
     m = result.measurements
     wanted = {
         "fit": bool(m.numeric),
         "qq": True,
         "main-effects": True,
         "interaction": len(m.factors) > 1,
+        "roofline": result.hardware is not None and result.hardware.work.known,
     }
     return {name: FIGURES[name](result) for name, possible in wanted.items() if possible}
 
@@ -195,6 +182,7 @@ FIGURES: Mapping[str, Callable[[FitResult], Figure]] = {
     "qq": residual_qq,
     "main-effects": main_effects,
     "interaction": interaction,
+    "roofline": roofline,
 }
 """All figures by name."""
 
@@ -208,9 +196,9 @@ def _one_line(
     """One line with its interval, the cell means and the repetitions at the held levels."""
     here = np.ones(len(result.cells), bool)
     for name, level in held.items():
-        here &= level_text(result.cells.levels[name]) == _plain(level)
+        here &= level_text(result.cells.levels[name]) == level_words(level)
     levels = np.unique(result.cells.levels[factor])
-    dense = _dense(levels)
+    dense = between(levels)
     value = np.asarray(result.model.predict({**held, factor: dense})) * np.ones(len(dense))
     low, high = result.model.interval({**held, factor: dense})
     axes.fill_between(dense, low * scale, high * scale, color=colour, alpha=0.18, lw=0)
@@ -330,63 +318,7 @@ def _by_level(result: FitResult, name: str) -> tuple[list[Any], list[Array]]:
     levels = _ordered(result, name)
     text = level_text(result.cells.levels[name])
     if len(levels) <= 40:
-        return levels, [result.cells.mean[text == _plain(level)] for level in levels]
+        return levels, [result.cells.mean[text == level_words(level)] for level in levels]
     values = np.asarray(result.cells.levels[name], float)
     parts = np.array_split(np.argsort(values, kind="stable"), 12)
     return [float(np.median(values[part])) for part in parts], [result.cells.mean[part] for part in parts]
-
-
-# --- axes ------------------------------------------------------------------------------------------------
-
-
-def _scale(result: FitResult, values: Array) -> tuple[float, str]:
-    """Factor and unit in which the middle value reads well."""
-    middle = float(np.median(values))
-    number, unit = result.model.unit.scaled(middle)
-    return number / middle, unit.replace("u", "\N{MICRO SIGN}")
-
-
-def _response_label(result: FitResult, unit: str) -> str:
-    return stem(result.measurements.response).replace("_", " ") + (f" ({unit})" if unit else "")
-
-
-def _response_axis(axes: Axes, result: FitResult, unit: str, values: Array) -> None:
-    axes.set_ylabel(_response_label(result, unit))
-    if values.max() > WIDE * values.min():
-        axes.set_yscale("log")
-        _plain_log(axes.yaxis)
-
-
-def _level_axis(axes: Axes, levels: Any, names: Sequence[Any] | None = None) -> None:
-    """Ticks at the levels themselves while they are few; a logarithmic axis where they span much."""
-    if names is not None:
-        axes.set_xticks(
-            levels, [str(name) for name in names], rotation=20 if max(map(len, map(str, names))) > 6 else 0
-        )
-        axes.set_xlim(levels[0] - 0.5, levels[-1] + 0.5)
-        return
-    if levels.min() > 0 and levels.max() > WIDE * levels.min():
-        axes.set_xscale("log")
-        _plain_log(axes.xaxis)
-    if len(levels) <= 8:
-        axes.set_xticks(levels, [_plain(level) for level in levels])
-        axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _plain_log(axis: Any) -> None:
-    """1, 10, 100 rather than powers, and no numbers between."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _dense(levels: Array) -> Array:
-    low, high = float(levels.min()), float(levels.max())
-    return np.geomspace(low, high, 200) if low > 0 else np.linspace(low, high, 200)
-
-
-def _plain(level: Any) -> str:
-    return str(level_text(level))
-
-
-def _label(name: str | None) -> str:
-    return (name or "").replace("_", " ")

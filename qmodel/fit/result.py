@@ -107,7 +107,9 @@ class FitResult:
     def title(self) -> str:
         """`Service time of digits-diffusion (denoise) on cpu`."""
         m = self.measurements
-        what = {"latency_s": "Service time", "energy_j": "Energy"}.get(m.response, m.response)
+        what = {"latency_s": "Service time", "energy_j": "Energy", "power_w": "Mean power"}.get(
+            m.response, m.response
+        )
         text = what + (f" of {m.target}" if m.target else "") + (f" ({m.phase})" if m.phase else "")
         return text + (f" on {m.device}" if m.device else "")
 
@@ -144,14 +146,13 @@ class FitResult:
 
         unit, t = self.model.unit, float(stdtrit(self.model.degrees_of_freedom, 0.975))
         shares = self.diagnostics.get("term_shares", {})
+        whole = "of the time" if unit.symbol == "s" else "share"
         rows = []
         for label, (value, error) in self.model.labelled_coefficients().items():
             write = number if label.startswith(PLAIN) else unit.words
             low, high = write(value - t * error), write(value + t * error)
             share = percent(shares[label]) if label in shares else "-"
-            rows.append(
-                {"term": label, "value": write(value), "95 % interval": f"{low} to {high}", "of the time": share}
-            )
+            rows.append({"term": label, "value": write(value), "95 % interval": f"{low} to {high}", whole: share})
         return pd.DataFrame(rows)
 
     def error_table(self) -> pd.DataFrame:
@@ -253,6 +254,9 @@ def two_level_table(design: TwoLevel) -> pd.DataFrame:
     }
     return pd.DataFrame(out | ({"aliases": t["aliases"]} if design.generators else {})).reset_index(drop=True)
 
+
+RESPONSES = {"latency_s": "Service time", "energy_j": "Energy", "power_w": "Mean power"}
+"""Titles of the usual responses."""
 
 PLAIN = ("ratio ", "exponent of ")
 """Beginnings of the labels of coefficients that are plain numbers, without the response's unit."""
