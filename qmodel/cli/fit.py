@@ -55,7 +55,7 @@ def command(
     csv, scenario = _parted(csv, design)
     if scenario is not None and not design:
         return _compose(scenario, output)
-    csv = readable(csv, response)
+    tables: Sequence[Path | TextTable] = readable(csv, response)
     options: dict[str, Any] = {
         "terms": _names(terms),
         "categorical": _names(categorical) or (),
@@ -69,7 +69,8 @@ def command(
         options["forms"] = _names(forms)
     if response in ("exit", "exit_layer"):
         return _exits(csv, response, output)
-    tables = [_with_power(path) for path in csv] if response == "power_w" else csv
+    if response == "power_w":
+        tables = [_with_power(table) for table in tables]
     reading = {"response": response, "factors": _names(factors), "unit": unit, "where": settings(where)}
     phases = [phase] if phase else _phases(tables, reading)
     for one in phases:
@@ -161,7 +162,7 @@ def _plan(found: FitResult, scenario: Path | None, count: int, precision: float)
     print(design_summary(found, wanted, count=count, precision=precision))
 
 
-def _with_power(path: Path) -> TextTable:
+def _with_power(path: Path | TextTable) -> TextTable:
     """A table with mean power as a column."""
     from qmodel.fit.csv_text import read_text
     from qmodel.fit.power import with_power
