@@ -49,11 +49,8 @@ def predict(
     Raises InputError when `asking.method` is "theory" and there is no result.
     """
     asking = asking or Asking()
-    questions = [
-        scenario.with_policy(policy).at_rate(rate)
-        for rate in (rates or [scenario.rate])
-        for policy in (policies or [scenario.policy])
-    ]
+    at_rates = [scenario.at_rate(rate) for rate in rates] or [scenario]
+    questions = [question.with_policy(policy) for question in at_rates for policy in policies or [scenario.policy]]
     results = []
     for i, question in enumerate(questions):
         results.append(answer_one(question, asking))
@@ -92,7 +89,11 @@ def fill_percentiles(analysed: PolicyAnswer, scenario: Scenario, asking: Asking)
     names = [percentile_name(percent) for percent in asking.percentiles]
     if all(answer.metrics.get(name) is not None for answer in analysed.classes for name in names):
         return
-    simulated = simulate_one(scenario, asking)
+    try:
+        simulated = simulate_one(scenario, asking)
+    except InputError as error:  # what theory answers need not be within the simulator's reach
+        analysed.notes.append(f"percentiles are left out: {error}")
+        return
     for answer in analysed.classes:
         fill(answer, simulated[answer.name], [*names, "attainment"])
     analysed.run = dict(simulated.run)

@@ -70,6 +70,7 @@ ROOMS: tuple[Room, ...] = (
     Room(frozenset({"buffer"}), "finite_buffer:finite_buffer"),
     Room(BATCHED, "batching:dynamic_batching"),
     Room(frozenset({"stations", "not-poisson"}), "tandem:tandem", frozenset({"stations"})),
+    Room(frozenset({"closed", "stations", "not-poisson"}), "closed:closed_population", frozenset({"closed"})),
     Room(ROUTING | ONE_SERVER | BATCHED | {"continuous"}, "routing:routed", ROUTING),
 )
 ORDINARY: dict[str, frozenset[str]] = {}

@@ -60,7 +60,9 @@ def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) 
     classes = [_class_answer(part, percentiles, second) for part, second in parts]
     answer = PolicyAnswer(
         policy=scenario.policy.name,
-        rate=scenario.rate,
+        rate=math.fsum(part.served.rate for part in result.classes)
+        if "closed" in scenario.features
+        else scenario.rate,
         method=result.method,
         result=result.name,
         utilisation=_load(result, scenario) if result.utilisation is None else result.utilisation,

@@ -226,19 +226,19 @@ def _through(
         served=served,
         mean_service=service,
         mean_response=math.fsum(times.values()) + way,
-        law=_law(passed, way) if exact and _no_overtaking(scenario.served) else None,
+        law=_law(passed, way) if exact and _no_overtaking(scenario) else None,
         extra=dict(times),
     )
 
 
-def _no_overtaking(classes: Sequence[ServedClass]) -> bool:
+def _no_overtaking(scenario: Scenario) -> bool:
     """Whether no class takes a short cut past a station that another passes on its way."""
-    for one in classes:
-        for other in classes:
-            shared = [i for i, name in enumerate(one.at_stations) if name in other.at_stations]
-            if shared and not all(
-                name in other.at_stations for name in list(one.at_stations)[shared[0] : shared[-1]]
-            ):
+    for one in scenario.served:
+        path = [station.name for station in scenario.stations if station.name in one.at_stations]
+        for other in scenario.served:
+            shared = [i for i, name in enumerate(path) if name in other.at_stations]
+            between = path[shared[0] : shared[-1]] if shared else []
+            if not all(name in other.at_stations for name in between):
                 return False
     return True
 
