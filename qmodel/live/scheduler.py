@@ -9,16 +9,19 @@ newcomer starts level with the least served of those present (start-time fair qu
 *IEEE/ACM Trans. Netw.* 5 (1997) 690-704), so it neither waits behind all of them nor catches up with
 them; as steps become short this is processor sharing, or discriminatory processor sharing with weights.
 
-Only the request in service can change its rank, so those that wait stay in a heap: a decision costs O(log n).
+Only the request in service can change its rank, so those that wait stay in a heap: a decision costs O(log n). A
+policy whose ranks change with the time is asked about all of them as each service ends. Turns of round robin are in
+cyclic order: whoever joins, or has had a turn, gets the next place behind all others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush, heappushpop
+from heapq import heapify, heappop, heappush, heappushpop
 from typing import Any
 
 from qmodel.errors import InputError
+from qmodel.policy import RoundRobin
 from qmodel.policy.base import Policy, Request
 from qmodel.service.transform import QueueCondition
 
@@ -41,6 +44,7 @@ class Entry:
     level: float = 0.0
     started: bool = False
     reduced: bool = False
+    turn_over: bool = False
     payload: Any = None
     key: Key = field(default=(0.0, 0.0, 0))
 
@@ -63,6 +67,8 @@ class Scheduler:
         self.long_queue = False
         self._shares, self._weighted = policy.sharing is not None, policy.sharing == "weighted"
         self._keeps = not (policy.preemptive or self._shares)
+        self._turns = policy.turns if isinstance(policy, RoundRobin) else None
+        self._places = 0
         self._waiting: list[tuple[Key, Entry]] = []
         self._serving: Entry | None = None
 
@@ -75,12 +81,19 @@ class Scheduler:
         if self._shares:
             entry.level = self._least_level()
             self._start(entry)
-        entry.key = self._key(entry)
+        self._join(entry)
         heappush(self._waiting, (entry.key, entry))
 
-    def next(self) -> Entry | None:
-        """The request that gets the next step; None when nobody is there."""
+    def next(self, now_s: float = 0.0) -> Entry | None:
+        """The request that gets the next step; None when nobody is there.
+
+        `now_s`, in seconds on the clock of the arrivals, matters to a policy whose ranks change with the time.
+        """
+        if self.policy.timed and not (self._serving and self._keeps):
+            self._rank_anew(now_s)
         serving = self._serving
+        if serving is not None and serving.turn_over:
+            self._join(serving)
         if serving is None:
             if not self._waiting:
                 return None
@@ -96,6 +109,8 @@ class Scheduler:
         if self._shares:
             weight = entry.request.weight if self._weighted else 1.0
             entry.level += (attained - entry.attained) / weight
+        if self._turns is not None:
+            entry.turn_over = self._turns(attained) > self._turns(entry.attained)
         entry.attained = attained
         if not self._keeps:
             entry.key = self._key(entry)
@@ -109,6 +124,19 @@ class Scheduler:
     def waiting(self) -> list[Entry]:
         """All that are present and not in service, in no order."""
         return [entry for _, entry in self._waiting]
+
+    def _join(self, entry: Entry) -> None:
+        """The request takes the next place in the cyclic order."""
+        self._places += 1
+        entry.request.joined, entry.turn_over = float(self._places), False
+        entry.key = self._key(entry)
+
+    def _rank_anew(self, now_s: float) -> None:
+        """Ask the policy for everyone's rank at this moment."""
+        for entry in (*self.waiting(), *([self._serving] if self._serving else [])):
+            entry.key = self._key(entry, now_s)
+        self._waiting = [(entry.key, entry) for _, entry in self._waiting]
+        heapify(self._waiting)
 
     def _start(self, entry: Entry) -> None:
         """Service starts: read the queue condition, this request included."""
@@ -128,9 +156,14 @@ class Scheduler:
         if not self._keeps:
             entry.key = self._key(entry)
 
-    def _key(self, entry: Entry) -> Key:
+    def _key(self, entry: Entry, now_s: float | None = None) -> Key:
         request = entry.request
-        rank = entry.level if self._shares else self.policy.rank(request, entry.attained)
+        if self._shares:
+            rank = entry.level
+        elif self.policy.timed:
+            rank = 0.0 if now_s is None else self.policy.rank_at(request, entry.attained, now_s)
+        else:
+            rank = self.policy.rank(request, entry.attained)
         if rank != rank:
             raise InputError(f"policy '{self.policy.name}'", "gives a rank that is not a number", "mend its rank")
         return rank, request.arrival_s, entry.index

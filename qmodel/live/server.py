@@ -81,10 +81,11 @@ class Loop:
         clock, arrived, scheduler, entries = time.monotonic, self.inbox.arrived, self.scheduler, self.entries
         add, choose, step = scheduler.add, scheduler.next, self._step
         self._origin, self._told, begun = origin, clock(), clock()
+        timed = scheduler.policy.timed
         while not self.inbox.stopped:
             for index in arrived():
                 add(entries[index])
-            entry = choose()
+            entry = choose(clock() - origin) if timed else choose()
             if entry is not None:
                 step(entry)
             elif self.inbox.closed:

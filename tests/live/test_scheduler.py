@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from qmodel.errors import InputError
 from qmodel.live.scheduler import Entry, Scheduler, holds
-from qmodel.policy import PRESETS, Rank, Request, make_policy
+from qmodel.policy import PRESETS, NonPreemptivePriority, PreemptivePriority, Rank, Request, make_policy
+from qmodel.scenario import Scenario
 from qmodel.service.transform import QueueCondition
+from qmodel.workload import Lognormal, Poisson, RequestClass
 
 
 class Oldest(Rank):
@@ -32,6 +34,7 @@ class Reference:
     def __init__(self, policy, condition=None):
         self.policy, self.condition, self.there, self.serving, self.long = policy, condition, [], None, False
         self.got, self.level, self.size = {}, {}, {}
+        self.cycle, self.over = [], None
 
     def begin(self, entry):
         if self.condition:
@@ -47,20 +50,27 @@ class Reference:
     def add(self, entry):
         least = min((self.level[e.index] for e in self.there), default=0.0)
         self.there.append(entry)
+        self.cycle.append(entry)
         self.got[entry.index], self.level[entry.index] = 0.0, least
         if self.policy.sharing:
             entry.started = True
             self.begin(entry)
 
-    def rank(self, entry):
+    def rank(self, entry, now):
         if self.policy.sharing:
             return self.level[entry.index]
-        return self.policy.rank(entry.request, self.got[entry.index])
+        if self.policy.name == "round-robin":
+            return self.cycle.index(entry)
+        return self.policy.rank_at(entry.request, self.got[entry.index], now)
 
-    def next(self):
+    def next(self, now):
+        if self.over:
+            self.cycle.remove(self.over)
+            self.cycle.append(self.over)
+            self.over = None
         free = self.serving is None or self.policy.preemptive or self.policy.sharing
         if free and self.there:
-            self.serving = min(self.there, key=lambda e: (self.rank(e), e.request.arrival_s, e.index))
+            self.serving = min(self.there, key=lambda e: (self.rank(e, now), e.request.arrival_s, e.index))
         if self.serving is not None and not self.serving.started:
             self.serving.started = True
             self.begin(self.serving)
@@ -69,10 +79,15 @@ class Reference:
     def credit(self, entry, attained):
         weight = entry.request.weight if self.policy.sharing == "weighted" else 1.0
         self.level[entry.index] += (attained - self.got[entry.index]) / weight
+        if self.policy.name == "round-robin" and self.policy.turns(attained) > self.policy.turns(
+            self.got[entry.index]
+        ):
+            self.over = entry
         self.got[entry.index] = attained
 
     def finish(self, entry):
         self.there.remove(entry)
+        self.cycle.remove(entry)
         self.serving = None
 
 
@@ -84,7 +99,7 @@ def serve(scheduler, entries, steps):
         while coming and coming[0].request.arrival_s <= now:
             scheduler.add(coming.pop(0))
             present += 1
-        entry = scheduler.next()
+        entry = scheduler.next(now)
         if entry is None:
             now = coming[0].request.arrival_s
             continue
@@ -116,10 +131,20 @@ def requests(seed, n=60, rate=0.35):
         )
         for i in range(n)
     ]  # fmt: skip
+    for entry in entries:
+        entry.request.class_name = f"p{entry.request.priority}w{entry.request.weight:g}"
     return entries, [(int(s), int(k)) for s, k in zip(steps, less, strict=True)]
 
 
-POLICIES = [make_policy(name) for name in PRESETS] + [Oldest()]
+CLASSES = [
+    RequestClass(f"p{p}w{w}", Poisson(1.0), Lognormal(1.0 + p, float(w)), priority=p, weight=float(w))
+    for p in range(3)
+    for w in (1, 2, 3)
+]
+OPTIONS = {"round-robin": {"quantum": 1.5}}
+PLAIN = [*(make_policy(name, **OPTIONS.get(name, {})) for name in PRESETS), Oldest()]
+NESTED = [NonPreemptivePriority(within="sjf"), PreemptivePriority(within="srpt")]
+POLICIES = [Scenario(CLASSES, policy).policy for policy in (*PLAIN, *NESTED)]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.name or "own")
@@ -209,24 +234,20 @@ def test_hysteresis(present, before, expected):
 @pytest.mark.parametrize("condition", [None, QueueCondition(3)], ids=str)
 def test_the_simulator_replays_the_same_decisions(policy, condition):
     """Two programs, one rule: completion times in virtual time agree with the step-grained replay."""
-    from qmodel.scenario import Scenario
     from qmodel.service.transform import FewerSteps
     from qmodel.simulation import replay
-    from qmodel.workload import Exponential, Poisson, RequestClass
 
     entries, steps = requests(5, n=300)
     rows = [entry.request for entry in entries]
-    names = sorted({(r.priority, r.weight) for r in rows})
-    classes = [
-        RequestClass(f"c{i}", Poisson(1.0), Exponential(mean=1.0), priority=p, weight=w)
-        for i, (p, w) in enumerate(names)
-    ]
-    rows_by_class = [names.index((r.priority, r.weight)) for r in rows]
+    names = [each.name for each in CLASSES]
+    rows_by_class = [names.index(r.class_name) for r in rows]
     if policy.name == "edf":
         pytest.skip("deadlines are the classes' in a replay")
+    if policy.timed:
+        pytest.skip("not replayed in steps")
     transforms = (FewerSteps(when=condition, fraction=0.5),) if condition else ()
     outcome = replay(
-        Scenario(classes, policy, transforms=transforms),
+        Scenario(CLASSES, policy, transforms=transforms),
         arrival_s=[r.arrival_s for r in rows],
         service_s=[float(full) for full, _ in steps],
         service_long_s=[float(less) for _, less in steps],
