@@ -26,6 +26,7 @@ def readable(paths: Sequence[Path], response: str) -> list[Any]:
 
 def _one(path: Path, response: str) -> Path | TextTable:
     from qmodel.interop.content import read_content
+    from qmodel.interop.imported import SHAPES
     from qmodel.interop.reading import Options, read_known, recognise
 
     content = read_content(path)
@@ -38,7 +39,7 @@ def _one(path: Path, response: str) -> Path | TextTable:
     found.path, found.sha256 = content.path, content.sha256
     if found.shape != "profile":
         served = next((one.sentence for one in found.findings if one.kind == "served"), None)
-        what = served or f"a {found.title} holds {found.shape}: served latencies or none, no service times"
+        what = served or f"holds no service times ({found.title}: {SHAPES[found.shape]})"
         raise InputError(content.path, what, f"read it with: qmodel import {path}")
     return _table(found)
 

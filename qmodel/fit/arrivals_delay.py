@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOADS = (0.5, 0.7, 0.9)
 REPLICATES = 8
-MOST_ARRIVALS = 400_000
+MOST_ARRIVALS = 2_000_000
 """Arrivals simulated for one candidate, all replicates together."""
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+LEAST_S, MOST_S = 1e-12, 1e7
+"""Measured times lie between these."""
 LEAST_GOOD = 0.5
 """With fewer good rows than this share the file is refused: it is not what it looks like."""
 
@@ -57,10 +59,16 @@ def text(frame: pd.DataFrame, name: str) -> list[str]:
 
 
 def bad(
-    values: Floats, what: str, rows: Sequence[int], *, least: float = -math.inf, whole: bool = False
+    values: Floats,
+    what: str,
+    rows: Sequence[int],
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    whole: bool = False,
 ) -> tuple[NDArray[np.bool_], list[Finding]]:
-    """Which values are not finite, below `least` or (`whole`) broken, and the finding that names them."""
-    fault = ~np.isfinite(values) | (values < least)
+    """Which values are not finite, below `least`, above `most` or (`whole`) broken, and the finding naming them."""
+    fault = ~np.isfinite(values) | (values < least) | (values > most)
     if whole:
         with np.errstate(invalid="ignore"):
             fault |= values != np.rint(values)
@@ -69,6 +77,7 @@ def bad(
         return fault, []
     wanted = "whole number" if whole else "finite number"
     bound = "" if least == -math.inf else (" above 0" if least > 0 else f" >= {least:g}")
+    bound += "" if most == math.inf else f" and <= {most:g}"
     who = f"{len(lines)} row{'' if len(lines) == 1 else 's'}"
     return fault, [finding("unreadable", lines, f"{what} is no {wanted}{bound} in {who}, left out")]
 

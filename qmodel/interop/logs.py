@@ -34,6 +34,12 @@ LATENCY_COLUMNS = (
     "output_tokens",
     "status",
 )
+LONE = 0.9
+"""A gap of this share of the span stands alone."""
+LONGEST_S = 1e7
+"""No request takes longer."""
+MOST_TOKENS = 1e8
+"""No request is longer."""
 LARGEST_SPAN_S = 100 * 366 * 86400.0
 
 
@@ -75,6 +81,8 @@ def finished(path: str, frame: pd.DataFrame, findings: list[Finding]) -> pd.Data
     if float(frame["scheduled_s"].iloc[-1]) > LARGEST_SPAN_S:
         raise InputError(path, "spans more than a hundred years", "its times are in another unit, or damaged")
     frame = _causal(frame, findings)
+    frame = _whole(frame, findings)
+    findings += _lone_gap(frame)
     findings += quantised(frame)
     findings += atoms(frame)
     return frame
@@ -99,13 +107,47 @@ def _causal(frame: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
         with np.errstate(invalid="ignore"):
             wrong |= frame[after].to_numpy(float) < frame[before].to_numpy(float) - CLOCK
     with np.errstate(invalid="ignore"):
-        wrong |= frame["done_s"].to_numpy(float) < frame["scheduled_s"].to_numpy(float) - CLOCK
+        took = frame["done_s"].to_numpy(float) - frame["scheduled_s"].to_numpy(float)
+        wrong |= (took < -CLOCK) | (took > LONGEST_S)
     wrong &= ok
     if wrong.any():
         frame.loc[wrong, "status"] = "failed: times out of order"
-        sentence = f"in {int(wrong.sum())} row(s) a later step is stamped before an earlier one; marked failed"
+        sentence = f"in {int(wrong.sum())} row(s) a step comes before an earlier one or months after it; failed"
         findings.append(finding("clock", list(frame.index[wrong]), sentence))
     return frame
+
+
+def _whole(frame: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
+    """Steps and lengths that most requests have and some lack; lengths that are no lengths become empty."""
+    ok = (frame["status"] == OK).to_numpy()
+    for name in ("input_tokens", "output_tokens"):
+        values = frame[name].to_numpy(float)
+        with np.errstate(invalid="ignore"):
+            wrong = (values < 0) | (values > MOST_TOKENS) | (np.isfinite(values) & (values % 1 != 0))
+        frame[name] = np.where(wrong, np.nan, values)
+    for name in ("sent_s", "first_token_s", "done_s", "input_tokens", "output_tokens"):
+        lacks = ok & ~np.isfinite(frame[name].to_numpy(float))
+        if not lacks.any() or lacks.sum() == ok.sum():
+            continue
+        rows = list(frame.index[lacks])
+        findings.append(finding("missing", rows, f"{len(rows)} request(s) have no {name}, or none that can be"))
+        if name == "done_s":
+            frame.loc[lacks, "status"] = "failed: no end"
+    return frame
+
+
+def _lone_gap(frame: pd.DataFrame) -> list[Finding]:
+    """One gap that is nearly the whole span: a damaged stamp, or two records in one file."""
+    times = frame["scheduled_s"].to_numpy(float)
+    if times.size < 20:
+        return []
+    gaps = np.diff(times)
+    k = int(np.argmax(gaps))
+    if gaps[k] < LONE * times[-1]:
+        return []
+    share = 100 * gaps[k] / times[-1]
+    sentence = f"one gap of {gaps[k]:.4g} s is {share:.0f} % of the span: a damaged stamp, or two records"
+    return [finding("gap", [int(frame.index[k + 1])], sentence)]
 
 
 def quantised(frame: pd.DataFrame) -> list[Finding]:

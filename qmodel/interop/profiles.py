@@ -52,8 +52,8 @@ def profile(
         frame[name] = pd.to_numeric(frame[name], errors="coerce").fillna(frame[name])
     told += profile_findings(frame, names)
     lead = [name for name in RUN_COLUMNS if name in frame and name != "status"]
-    order = [*lead, *names, *(k for k in frame if k not in lead and k not in names and k != "status"), "status"]
-    return Imported("", "", "profile", frame[order], list(mapping), told, tuple(names))
+    order = dict.fromkeys([*lead, *names, *(str(k) for k in frame if k != "status"), "status"])
+    return Imported("", "", "profile", frame[list(order)], list(mapping), told, tuple(names))
 
 
 def _statuses(path: str, frame: pd.DataFrame, given: list[str], told: list[Finding]) -> list[str]:

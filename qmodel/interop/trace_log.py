@@ -13,7 +13,7 @@ from qmodel.interop.content import Content
 from qmodel.interop.imported import Imported, Translation
 from qmodel.interop.logs import finished, log_frame
 
-LENGTH = {"least": 0.0, "whole": True}
+LENGTH = {"least": 0.0, "most": 1e8, "whole": True}
 """Lengths are whole numbers."""
 
 

@@ -287,7 +287,7 @@ def _notes(times: NDArray[np.float64], rate: float | None, grid: float | None, t
     notes = []
     if grid is not None:
         notes.append(f"time stamps lie on a grid of {grid:g} s; nothing can be said of shorter times")
-    if ties > 0:
+    if ties >= 5e-4:
         notes.append(f"{100 * ties:.1f} % of the arrivals have the stamp of the one before")
     if rate is not None and _is_bridge(times, rate):
         notes.append(

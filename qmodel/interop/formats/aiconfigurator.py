@@ -10,7 +10,7 @@ import pandas as pd
 
 from qmodel.errors import InputError, MissingExtra
 from qmodel.fit.hygiene import finding, served_findings
-from qmodel.interop.cells import bad, column, kept
+from qmodel.interop.cells import LEAST_S, MOST_S, bad, column, kept
 from qmodel.interop.content import Content
 from qmodel.interop.csv_frame import csv_frame
 from qmodel.interop.imported import Imported, Translation
@@ -79,7 +79,9 @@ def read_silicon(content: Content, options: Options) -> Imported:
     faults, findings = [], []
     for name in ("mean_ttft_s", "mean_tpot_s"):
         given = frame[SERVED[name == "mean_tpot_s"]].notna().to_numpy()
-        fault, told = bad(np.where(given, out[name], 1.0), name, [int(k) for k in out.index], least=1e-12)
+        fault, told = bad(
+            np.where(given, out[name], 1.0), name, [int(k) for k in out.index], least=LEAST_S, most=MOST_S
+        )
         faults.append(fault)
         findings += told
     out = kept(content.path, out, faults, findings)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qmodel.fit.hygiene import finding, served_findings
-from qmodel.interop.cells import bad, column, kept
+from qmodel.interop.cells import LEAST_S, MOST_S, bad, column, kept
 from qmodel.interop.content import Content
 from qmodel.interop.csv_frame import csv_frame
 from qmodel.interop.imported import Imported, Translation
@@ -79,7 +79,7 @@ def _served(content: Content, renames: dict[str, str], times: tuple[str, ...], s
     faults, findings = [], []
     for name in times:
         out[name] = scale * column(out, name)
-        fault, told = bad(out[name].to_numpy(float), name, [int(k) for k in out.index], least=1e-12)
+        fault, told = bad(out[name].to_numpy(float), name, [int(k) for k in out.index], least=LEAST_S, most=MOST_S)
         faults.append(fault)
         findings += told
     out = kept(content.path, out, faults, findings)

@@ -11,7 +11,7 @@ from qmodel.fit.hygiene import finding
 from qmodel.interop.cells import number, parsed_records
 from qmodel.interop.content import Content
 from qmodel.interop.imported import OK, Imported, Translation
-from qmodel.interop.logs import latency_frame
+from qmodel.interop.logs import LONGEST_S, latency_frame
 from qmodel.interop.reading import Options, Reader
 
 MAPPING = [
@@ -42,7 +42,7 @@ def read(content: Content, options: Options) -> Imported:
     status = np.array([OK if not record.get("error_code") else f"failed: {str(record['error_code'])[:40]}"
                        for record in records])  # fmt: skip
     with np.errstate(invalid="ignore"):
-        wrong = (status == OK) & ~((first >= 0) & (whole > 0) & (first <= whole))
+        wrong = (status == OK) & ~((first >= 0) & (whole > 0) & (whole < LONGEST_S) & (first <= whole))
     if wrong.any():
         lines = [rows[k] for k in np.flatnonzero(wrong)]
         sentence = f"{len(lines)} response(s) end before their first token, or hold no time; failed"

@@ -9,7 +9,7 @@ import numpy as np
 from qmodel.errors import InputError
 from qmodel.fit.columns import RUN_COLUMNS
 from qmodel.fit.hygiene import Finding, profile_findings
-from qmodel.interop.cells import bad, column, kept
+from qmodel.interop.cells import LEAST_S, MOST_S, bad, column, kept
 from qmodel.interop.content import Content
 from qmodel.interop.csv_frame import csv_frame
 from qmodel.interop.imported import LOG_COLUMNS, Imported
@@ -35,7 +35,7 @@ def read_profile(content: Content, options: Options) -> Imported:
         frame["status"] = "ok"
     ok = (frame["status"] == "ok").to_numpy()
     times = column(frame, "latency_s")
-    fault, findings = bad(times[ok], "latency_s", [int(k) for k in frame.index[ok]], least=np.finfo(float).tiny)
+    fault, findings = bad(times[ok], "latency_s", [int(k) for k in frame.index[ok]], least=LEAST_S, most=MOST_S)
     wrong = np.zeros(len(frame), dtype=bool)
     wrong[np.flatnonzero(ok)[fault]] = True
     frame["latency_s"] = times

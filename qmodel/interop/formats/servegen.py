@@ -58,7 +58,8 @@ def read_windows(content: Content, options: Options) -> Imported:
         },
         index=frame.index,
     )
-    rules = {"window_start_s": {}, "rate": {"least": 0.0}, "gap_cv": {"least": 0.0}}
+    most = {"least": 0.0, "most": 1e9}
+    rules: dict[str, dict[str, Any]] = {"window_start_s": most, "rate": most, "gap_cv": most}
     out, findings = checked(content.path, out, rules)
     total = float(out.groupby("window_start_s")["rate"].sum().mean())
     weighted = float(np.average(out["gap_cv"], weights=out["rate"])) if out["rate"].sum() > 0 else float("nan")

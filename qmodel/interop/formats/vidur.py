@@ -48,7 +48,7 @@ def read_vidur(content: Content, options: Options) -> Imported:
     if set(GEMMS) <= set(operators):
         parts.append(_products(frame, levels))
     table = pd.concat(parts)
-    table = table[table["latency_s"].notna()]
+    table = table[table.pop("given").to_numpy(bool)]
     table = table[table[list(levels)].notna().all(axis=1)]
     mapping = [
         Translation(f"{STATS}OPERATOR.mean", "latency_s, phase = OPERATOR", "milliseconds to seconds; a mean")
@@ -67,6 +67,8 @@ def read_vidur(content: Content, options: Options) -> Imported:
 
 def _operator(frame: pd.DataFrame, name: str, levels: dict[str, np.ndarray]) -> pd.DataFrame:
     out = pd.DataFrame({"phase": name, **levels}, index=frame.index)
+    stats = [column for column in frame if str(column).startswith(f"{STATS}{name}.")]
+    out["given"] = frame[stats].notna().any(axis=1)  # prefill has no decode times, and the other way round
     for stat, ours in (("mean", "latency_s"), ("median", "latency_median_s"), ("std", "latency_std_s")):
         theirs = f"{STATS}{name}.{stat}"
         out[ours] = 1e-3 * column(frame, theirs) if theirs in frame else np.nan
@@ -75,6 +77,7 @@ def _operator(frame: pd.DataFrame, name: str, levels: dict[str, np.ndarray]) -> 
 
 def _products(frame: pd.DataFrame, levels: dict[str, np.ndarray]) -> pd.DataFrame:
     out = pd.DataFrame({"phase": "gemm", **levels}, index=frame.index)
+    out["given"] = True
     out["latency_s"] = 1e-3 * np.sum([column(frame, f"{STATS}{name}.mean") for name in GEMMS], axis=0)
     return out
 

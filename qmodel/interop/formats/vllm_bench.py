@@ -20,7 +20,7 @@ from qmodel.interop.cells import number, numbers, parsed_records
 from qmodel.interop.content import Content
 from qmodel.interop.figures import figures_frame
 from qmodel.interop.imported import OK, Imported, Translation
-from qmodel.interop.logs import finished, latency_frame, log_frame
+from qmodel.interop.logs import CLOCK, LONGEST_S, finished, latency_frame, log_frame
 from qmodel.interop.profiles import profile
 from qmodel.interop.reading import Options, Reader
 
@@ -87,7 +87,7 @@ def _requests(content: Content, run: Mapping[str, Any], findings: list[Finding])
         [OK if not error else f"failed: {str(error).splitlines()[-1][:80]}" for error in errors or []]
     )
     ok = status == OK
-    short = ok & ~(np.isfinite(ttft) & np.isfinite(response) & (ttft >= 0) & (response > 0))
+    short = ok & ~((ttft >= 0) & (response > 0) & (response < LONGEST_S) & (ttft <= response + CLOCK))
     if short.any():
         findings.append(finding("unreadable", np.flatnonzero(short) + 1, "latencies that are no times; failed"))  # type: ignore[arg-type]
         status = np.where(short, "failed: no latency", status)

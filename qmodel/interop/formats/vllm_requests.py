@@ -89,7 +89,7 @@ def read_series(content: Content, options: Options) -> Imported:
         if theirs not in frame:
             continue
         values = column(frame, theirs)
-        fault, told = bad(values, theirs, [int(k) for k in frame.index], least=0.0)
+        fault, told = bad(values, theirs, [int(k) for k in frame.index], least=0.0, most=1e9)
         findings += told
         if not fault.all():
             value = scale * float(values[~fault].mean())
