@@ -54,12 +54,17 @@ class Curve:
         return float(self.taken_s[low] + (level - self.at[low]) * slope)
 
 
+FILLED_ALONG = (2, 3, 1, 0)
+"""The axes along which missing cells are filled, one after the other."""
+
+
 @dataclass(frozen=True, eq=False)
 class AttentionTable:
     """Seconds of attention on a grid: prompt tokens, tokens cached before them, decoding sequences, their context.
 
-    History and context are means a sequence. Cells that were not measured are NaN in `taken_s`; they are filled by
-    continuing the slope along the axis of decodes (else of the context), and count as outside the table.
+    History and context are means a sequence. Cells that were not measured are NaN in `taken_s`; they are filled
+    by continuing the slope along the axis of decodes, else of the context, the history, the chunk, and count as
+    outside the table.
     """
 
     chunk: Floats
@@ -92,8 +97,9 @@ class AttentionTable:
     @cached_property
     def filled_s(self) -> Floats:
         """The table without gaps. Raises InputError where there is nothing to continue."""
-        filled = _continued(np.moveaxis(self.taken_s.copy(), 2, -1), self.decodes)
-        filled = _continued(np.moveaxis(np.moveaxis(filled, -1, 2), 3, -1), self.context)
+        filled = self.taken_s.copy()
+        for axis in FILLED_ALONG:
+            filled = np.moveaxis(_continued(np.moveaxis(filled, axis, -1), self.axes[axis]), -1, axis)
         if not np.isfinite(filled).all():
             raise InputError("attention table", "has too few measured cells", "measure two levels of each axis")
         return np.ascontiguousarray(np.maximum(filled, 0.0))
@@ -137,8 +143,8 @@ class ComposedTime:
         if self.head is not None:
             taken += self.head.seconds(sequences + prefills)
         if self.attention is not None:
-            mean = context_tokens / sequences if sequences else 0.0
-            history = history_tokens if prefill_tokens else 0.0
+            mean = context_tokens / sequences if sequences else self.attention.context[0]
+            history = history_tokens if prefill_tokens else self.attention.history[0]
             taken += _multilinear(self.attention, (prefill_tokens, history, sequences, mean))
         return taken
 

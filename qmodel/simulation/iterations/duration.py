@@ -71,8 +71,8 @@ def duration(
         taken += interpolated(times.sequences_at, times.sequences_s, rows)
         inside &= times.sequences_at[0] <= rows <= times.sequences_at[-1]
     if times.attention_s.size:
-        mean = context / decodes if decodes > 0 else 0.0
-        seconds, measured = attention(times, chunk, history if chunk else 0.0, verified, mean)
+        mean = context / decodes if decodes > 0 else times.context_at[0]
+        seconds, measured = attention(times, chunk, history if chunk > 0 else times.history_at[0], verified, mean)
         taken += seconds
         inside &= measured
     return taken, inside
