@@ -65,35 +65,46 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class BulkLaw:
-    """Law of the response of `queue`, in the shape that answers use."""
+class PiecewiseLaw:
+    """A law of a time given by its pieces, in the shape that answers use."""
 
-    queue: BulkService
-    cells: int = CELLS
-    error: float = ERROR
+    pieces: Pieces
+    error: float
 
     def cdf(self, t: float) -> float:
         """P(T <= t)."""
-        times, probabilities = self._knots
+        times, probabilities = self.knots
         if t < times[0]:
             return 0.0
         i = int(np.searchsorted(times, t, side="right")) - 1
-        if i == times.size - 1 or times[i + 1] == times[i]:
+        if i == times.size - 1:
             return float(probabilities[i])
         share = (t - times[i]) / (times[i + 1] - times[i])
         return float(probabilities[i] + share * (probabilities[i + 1] - probabilities[i]))
 
     def percentile(self, percent: float) -> float:
         """The least t with P(T <= t) >= percent / 100."""
-        times, probabilities = self._knots
+        times, probabilities = self.knots
         p = percent / 100
         i = int(np.searchsorted(probabilities, p, side="left"))  # the first knot has probability 0
         share = (p - probabilities[i - 1]) / (probabilities[i] - probabilities[i - 1])
         return float(times[i - 1] + share * (times[i] - times[i - 1]))
 
     @cached_property
-    def _knots(self) -> tuple[Floats, Floats]:
-        return _pieces(self.queue, self.cells).knots()
+    def knots(self) -> tuple[Floats, Floats]:
+        """See `Pieces.knots`."""
+        return self.pieces.knots()
+
+    @property
+    def mean(self) -> float:
+        """Mean of the law, seconds."""
+        times, levels = self.knots
+        return float(levels[0] * times[0] + np.sum(np.diff(levels) * (times[1:] + times[:-1])) / 2)
+
+
+def bulk_law(queue: BulkService, cells: int = CELLS) -> PiecewiseLaw:
+    """Law of the response of `queue`."""
+    return PiecewiseLaw(_pieces(queue, cells), ERROR)
 
 
 def _pieces(queue: BulkService, cells: int) -> Pieces:

@@ -69,8 +69,10 @@ ROOMS: tuple[Room, ...] = (
     Room(frozenset({"patience"}), "impatience:impatience"),
     Room(frozenset({"buffer"}), "finite_buffer:finite_buffer"),
     Room(BATCHED, "batching:dynamic_batching"),
+    Room(frozenset({"continuous", "prefix-hit"}), "engine_answer:continuous_batching", frozenset({"continuous"})),
     Room(frozenset({"stations", "not-poisson"}), "tandem:tandem", frozenset({"stations"})),
     Room(frozenset({"closed", "stations", "not-poisson"}), "closed:closed_population", frozenset({"closed"})),
+    Room(frozenset({"pause"}), "feedback:paused"),
     Room(ROUTING | ONE_SERVER | BATCHED | {"continuous"}, "routing:routed", ROUTING),
 )
 ORDINARY: dict[str, frozenset[str]] = {}

@@ -17,6 +17,7 @@ class ClassResult:
 
     `mean_service` is the server's time until the request is delivered; the wait is the response less it.
     `second_moment` is that of the response (s^2, `math.inf` where infinite), or what works it out when asked.
+    `laws`: those of other quantities (ttft, tpot).
     """
 
     served: ServedClass
@@ -26,6 +27,7 @@ class ClassResult:
     law: Law | None = None
     extra: dict[str, float | None] = field(default_factory=dict)
     second_moment: float | Callable[[], float] | None = None
+    laws: Mapping[str, Law] = field(default_factory=dict)
 
 
 NEAREST_SATURATION = 1e-5
@@ -103,13 +105,24 @@ def _class_answer(part: ClassResult, percentiles: Sequence[float], second: float
     if percentiles:
         metrics["std_response_s"] = _deviation(second, metrics["mean_response_s"])
     metrics |= _percentiles(part.law, percentiles)
+    for quantity, law in part.laws.items():
+        metrics |= _percentiles(law, percentiles, quantity)
     metrics["mean_slowdown"] = _known(part.mean_slowdown)
-    limit = response_limit(part.served)
-    met = None if limit is None or part.law is None else part.law.cdf(limit)
+    met = _met(part)
     metrics["attainment"] = None if met is None else met * completed_share(part.extra)
     return ClassAnswer(part.served.name, part.served.rate, plain(metrics | part.extra))
 
 
+def _met(part: ClassResult) -> float | None:
+    """Share of the requests served that meet the class's SLO; None without one, or if it limits two quantities."""
+    limited = {metric.removesuffix("_s").split("_")[0] for metric in part.served.slo}
+    laws = {"response": part.law, **part.laws}
+    law = laws.get(next(iter(limited))) if len(limited) == 1 else None
+    return None if law is None else law.cdf(min(part.served.slo.values()))
+
+
+SUMMED = ("throughput_tokens_per_s",)
+"""Metrics of all requests that are the sum of the classes'."""
 OF_ALL = ("attainment", "abandoned_share", "rejected_share")
 """Metrics of all requests; the others are of those that were served."""
 
@@ -142,8 +155,10 @@ def _known(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _percentiles(law: Law | None, percentiles: Sequence[float]) -> dict[str, float | None]:
-    return {percentile_name(p): None if law is None else law.percentile(p) for p in percentiles}
+def _percentiles(
+    law: Law | None, percentiles: Sequence[float], quantity: str = "response"
+) -> dict[str, float | None]:
+    return {percentile_name(p, quantity): None if law is None else law.percentile(p) for p in percentiles}
 
 
 def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[float]) -> ClassAnswer:
@@ -155,11 +170,14 @@ def _overall(result: Result, classes: list[ClassAnswer], percentiles: Sequence[f
     if percentiles:
         metrics["std_response_s"] = _overall_deviation(classes, shares)
     metrics |= _percentiles(_blend(result, shares) if percentiles else None, percentiles)
+    for quantity in result.classes[0].laws if percentiles else ():
+        laws = [part.laws[quantity] for part in result.classes]
+        metrics |= _percentiles(_blend_of(laws, shares, service), percentiles, quantity)
     metrics["mean_slowdown"] = weighted(classes, "mean_slowdown")
-    asked = [answer for part, answer in zip(result.classes, classes, strict=True) if response_limit(part.served)]
+    asked = [answer for part, answer in zip(result.classes, classes, strict=True) if part.served.slo]
     metrics["attainment"] = weighted(asked, "attainment")
     for name in result.classes[0].extra:
-        metrics[name] = weighted(classes, name)
+        metrics[name] = summed(classes, name) if name in SUMMED else weighted(classes, name)
     return ClassAnswer("all", rate, plain(metrics))
 
 
@@ -188,18 +206,27 @@ def weighted(classes: Sequence[ClassAnswer], metric: str) -> float | None:
     return math.fsum(rate * value for rate, value in zip(rates, known, strict=True)) / math.fsum(rates)
 
 
+def summed(classes: Sequence[ClassAnswer], metric: str) -> float | None:
+    """Sum of a metric over the classes; None if one of them is unknown."""
+    known = [value for answer in classes if (value := answer.metrics[metric]) is not None]
+    return math.fsum(known) if len(known) == len(classes) else None
+
+
 def _blend(result: Result, shares: Sequence[float]) -> Law | None:
     laws = [part.law for part in result.classes if part.law is not None]
     if len(laws) < len(result.classes):
         return None
+    scale = math.fsum(share * part.mean_service for share, part in zip(shares, result.classes, strict=True))
+    return _blend_of(laws, shares, scale)
+
+
+def _blend_of(laws: Sequence[Law], shares: Sequence[float], scale: float) -> Law:
+    """The law of a request of any class; `scale` (s) is where a search for its percentiles starts."""
     if len(laws) == 1:
         return laws[0]
     together = getattr(laws[0], "together", None)
-    found = together(shares, laws) if together else None
-    if found is not None:
-        return found
-    scale = math.fsum(share * part.mean_service for share, part in zip(shares, result.classes, strict=True))
-    return BlendedLaw(shares, laws, scale)
+    found: Law | None = together(shares, laws) if together else None
+    return BlendedLaw(shares, laws, scale) if found is None else found
 
 
 def response_limit(served: ServedClass) -> float | None:

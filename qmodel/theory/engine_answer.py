@@ -1,0 +1,122 @@
+"""Continuous batching as an answer: a scenario's classes on a batching engine, within the range checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from qmodel.answer import NotAnalysable
+from qmodel.policy import FCFS
+from qmodel.scenario import Scenario
+from qmodel.service.engine import Engine
+from qmodel.theory.continuous_batching import BatchingEngine
+from qmodel.theory.inversion import Law
+from qmodel.theory.m_g_1 import POISSON
+from qmodel.theory.result import ClassResult, Result, Unstable
+from qmodel.theory.token_demand import Points, together
+from qmodel.theory.token_times import PerTokenLaw, ResponseLaw, first_token_law
+
+SOURCE = "Cohen 1979; Gupta & Zhang 2014; Kimura 1986"
+ASSUMED = (
+    POISSON,
+    "lengths of a request independent of each other",
+    "first come, first served; prompts and decodes mixed in an iteration",
+    "memory does not bind",
+)
+MOST_LOAD, MOST_PROMPTS = 0.955, 0.12
+BESIDE = ("max_batched_tokens", "kv_block_tokens", "power_w", "idle_power_w", "whole_prompt")
+"""Settings of an engine that leave its order and its iterations as they are."""
+
+
+def continuous_batching(scenario: Scenario) -> Result | NotAnalysable | Unstable:
+    """The answer to batching "continuous"."""
+    refusal = _outside(scenario)
+    if refusal is not None:
+        return refusal
+    engine = batching_engine(scenario)
+    if engine.load >= 1.0:
+        return Unstable(engine.load)
+    reason = outside_range(engine, _holds(scenario, engine))
+    if reason is not None:
+        return NotAnalysable(f"outside the range where the approximation was checked: {reason}", "simulation")
+    return _result(scenario, engine)
+
+
+def _outside(scenario: Scenario) -> NotAnalysable | None:
+    system, plain = scenario.system, Engine()
+    given = system.engine or plain
+    unusual = [n for n in vars(plain) if n not in BESIDE and getattr(given, n) != getattr(plain, n)]
+    if unusual:
+        return NotAnalysable(f"no result for system.engine, {unusual[0]}", "the default engine")
+    if system.servers > 1 or scenario.transforms or type(scenario.policy) is not FCFS:
+        return NotAnalysable("continuous batching is analysed for one engine, fcfs, untransformed", "that")
+    lengths = {"input_tokens", "output_tokens"}
+    if system.iteration_time is None or any(not lengths <= set(c.factors) for c in scenario.classes):
+        return NotAnalysable("needs system.iteration_time and classes with input_tokens and output_tokens", "both")
+    return None
+
+
+def batching_engine(scenario: Scenario) -> BatchingEngine:
+    """The engine that a scenario describes; its cap is that of the memory where this is the lower one."""
+    taken, engine = scenario.system.iteration_time, scenario.system.engine or Engine()
+    assert taken is not None
+    demand = together([c.rate for c in scenario.classes], _points(scenario))
+    cap = scenario.system.max_batch or engine.max_batched_tokens
+    made = BatchingEngine(taken, demand, cap, engine.max_batched_tokens)
+    return replace(made, cap=max(1, min(cap, _holds(scenario, made))))
+
+
+def _points(scenario: Scenario) -> list[tuple[Points, Points, Points]]:
+    found = []
+    for request_class in scenario.classes:
+        inputs = Points.of(request_class.factors["input_tokens"])
+        prefills = replace(inputs, values=inputs.values * (1.0 - request_class.prefix_hit))
+        found.append((inputs, prefills, Points.of(request_class.factors["output_tokens"])))
+    return found
+
+
+def _holds(scenario: Scenario, engine: BatchingEngine) -> int:
+    """Requests of mean context that the memory holds; half a block of each is empty."""
+    capacity = scenario.system.kv_capacity_tokens
+    if capacity is None:
+        return engine.cap
+    block = (scenario.system.engine or Engine()).kv_block_tokens
+    return int(capacity / (engine.demand.context + block / 2.0))
+
+
+def outside_range(engine: BatchingEngine, holds: int) -> str | None:
+    """Why the approximation was not checked there, None if it was."""
+    if engine.load > MOST_LOAD:
+        return f"load {engine.load:.3g} is above {MOST_LOAD}"
+    if engine.budget_load > MOST_PROMPTS:
+        return f"prompts take {engine.budget_load:.0%} of the iterations' token budget"
+    if holds < engine.cap * 2 and float(engine.occupancy[math.ceil(0.7 * holds) :].sum()) > 1e-3:
+        return f"memory for about {holds} requests binds"
+    waiting = engine.wait / engine.ttft
+    if engine.demand.outputs.scv > 1.2 and waiting > 0.02:
+        return f"requests wait for a place and output lengths vary (scv {engine.demand.outputs.scv:.2g})"
+    if engine.at_cap < 0.1 and waiting > 0.05:
+        return f"few requests ({engine.at_cap:.1%}) wait for a place, and long"
+    return None
+
+
+def _result(scenario: Scenario, engine: BatchingEngine) -> Result:
+    parts = []
+    for served, (_, prompts, outputs) in zip(scenario.served, _points(scenario), strict=True):
+        first = engine.wait + engine.residual + engine.mean_prefill(prompts)
+        response = first + (outputs.moment(1) - 1.0) * engine.per_token
+        tokens = served.rate * outputs.moment(1)
+        extra: dict[str, float | None] = {
+            "mean_ttft_s": first,
+            "mean_tpot_s": engine.per_token,
+            "throughput_tokens_per_s": tokens,
+        }
+        laws: dict[str, Law] = {
+            "ttft": first_token_law(engine, prompts),
+            "tpot": PerTokenLaw(engine, outputs),
+        }
+        law = ResponseLaw(engine, prompts, outputs)
+        parts.append(ClassResult(served, served.size.mean, response, law=law, extra=extra, laws=laws))
+    notes = (f"mean number running {engine.running:.4g} of {engine.cap}; {engine.at_cap:.2%} wait for a place",)
+    name = "continuous batching as state-dependent processor sharing"
+    return Result(tuple(parts), name, SOURCE, ASSUMED, "approximation", engine.load, notes)
