@@ -116,7 +116,7 @@ KINGMAN = Formula(
     lambda rate, gaps, sizes, load: rate * (gaps + sizes) / (2 * (1 - load)),
 )
 MARCHAL = Formula(
-    "Marchal's mean wait of GI/G/1, exact for Poisson arrivals",
+    "Marchal's mean wait of GI/G/1, for gaps of scv from 1",
     "Marchal 1976",
     "E[W]",
     (r"\lambda", "c_U^2", "c_S^2", r"\rho"),
@@ -124,8 +124,8 @@ MARCHAL = Formula(
         load**2 * (1 + sizes) / (1 + load**2 * sizes) * (gaps + load**2 * sizes) / (2 * rate * (1 - load))
     ),
 )
-KRAEMER_REGULAR = Formula(
-    "Kraemer & Langenbach-Belz mean wait of GI/G/1, gaps of scv below 1",
+KRAEMER = Formula(
+    "Kraemer & Langenbach-Belz mean wait of GI/G/1, for gaps of scv up to 1",
     "Kraemer & Langenbach-Belz 1976",
     "E[W]",
     ("E[S]", "c_U^2", "c_S^2", r"\rho"),
@@ -135,15 +135,6 @@ KRAEMER_REGULAR = Formula(
         * (gaps + sizes)
         / (2 * (1 - load))
         * _exp(-2 * (1 - load) * (1 - gaps) ** 2 / (3 * load * (gaps + sizes)))
-    ),
-)
-KRAEMER_BURSTY = Formula(
-    "Kraemer & Langenbach-Belz mean wait of GI/G/1, gaps of scv from 1",
-    "Kraemer & Langenbach-Belz 1976",
-    "E[W]",
-    ("E[S]", "c_U^2", "c_S^2", r"\rho"),
-    lambda mean, gaps, sizes, load: (
-        load * mean * (gaps + sizes) / (2 * (1 - load)) * _exp(-(1 - load) * (gaps - 1) / (gaps + 4 * sizes))
     ),
 )
 VACATIONS = Formula(

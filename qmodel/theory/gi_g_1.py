@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     Complex = NDArray[np.complex128]
 
 RENEWAL = "independent gaps of a gamma law"
-NODES = 12
-RATIO = 1.4
+NODES = 10
+RATIO = 2.0
 """Panels of the path end at multiples of one another, at most this far apart."""
-REACH = 1e14
+REACH = 1e12
 """The path goes on to so many times the gaps' rate."""
 MOST_PANELS = 6000
 BLOCK = 1 << 21
@@ -131,7 +131,7 @@ class Factors:
         gaps = z - s[:, None]
         nearest = np.abs(gaps).argmin(axis=1)
         right = s.real > crossing + np.maximum(np.abs(s.imag) - self.gap_rate, 0.0)
-        near = np.abs(gaps[np.arange(len(s)), nearest]) < 2.0 * np.abs(w[nearest]) * NODES
+        near = np.abs(gaps[np.arange(len(s)), nearest]) < _widths(np.abs(w))[nearest]
         here = np.log(self.f(np.where(near | ~right, s, upper[0])))
         turns = np.round((values[nearest].imag - here.imag) / (2.0 * np.pi))
         taken = np.where(near, here + 2j * np.pi * turns, 0.0)
@@ -139,6 +139,12 @@ class Factors:
         ends = np.log(z[-1] - s) - np.log(z[0] - s) - 2j * np.pi * right  # of dz/(z - s), clockwise on the right
         log_n = (integral + taken * ends) / (2j * np.pi)
         return np.asarray(np.exp(np.where(right, -log_n, here - log_n)))
+
+
+def _widths(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By node, the width of its panel or of the wider one beside it: singularities nearer than that are felt."""
+    widths = np.pad(weights.reshape(-1, NODES).sum(axis=1), 1, mode="edge")
+    return np.repeat(np.maximum(np.maximum(widths[:-2], widths[2:]), widths[1:-1]), NODES)
 
 
 def _panels(crossing: float, gap_rate: float, shape: float) -> float:
@@ -150,8 +156,11 @@ def _upper_half(crossing: float, gap_rate: float, shape: float) -> tuple[Complex
     width = min(crossing, 4.0 * gap_rate / shape)
     low = np.linspace(0.0, 2.0 * gap_rate, 2 * max(1, math.ceil(gap_rate / width)) + 1)
     low = np.unique(np.concatenate((low, low[1] * 0.5 ** np.arange(1.0, 4.0))))
-    count = math.ceil(math.log(0.5 * REACH) / math.log(RATIO))
-    edges = np.concatenate((low, np.geomspace(2.0 * gap_rate, REACH * gap_rate, count + 1)[1:]))
+    ends, step = low.tolist(), float(low[-1] - low[-2])
+    while ends[-1] < REACH * gap_rate:
+        step = min(RATIO * step, (RATIO - 1.0) * ends[-1])
+        ends.append(ends[-1] + step)
+    edges = np.array(ends)
     x, w = np.polynomial.legendre.leggauss(NODES)
     half = 0.5 * np.diff(edges)[:, None]
     y = (edges[:-1, None] + half * (x + 1.0)).reshape(-1)

@@ -62,7 +62,9 @@ def map_g_1(classes: Sequence[ServedClass], arrivals: MarkedArrivals) -> Result 
     try:
         results = [_class(served, marked, work) for served, marked in zip(classes, arrivals.marked, strict=True)]
     except NoConvergence as error:
-        return NotAnalysable(f"the equations of the arrivals' chain do not converge ({error})", "other rates")
+        return NotAnalysable(
+            f"the equations of the arrivals' chain are beyond double precision: {error}", "other rates"
+        )
     return Result(
         classes=tuple(results),
         name="MAP/G/1 FCFS",

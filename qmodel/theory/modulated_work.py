@@ -34,20 +34,18 @@ if TYPE_CHECKING:
     Complex = NDArray[np.complex128]
 
 ITERATIONS = 20_000
-STILL = 1e-7
-"""Relative change of Q from which Newton steps take over."""
-FINAL = 1e-13
-"""The same without Newton steps."""
+STILL, FINAL, CLOSED = 1e-6, 1e-12, 1e-8
+"""Relative change of Q's rates from which Newton steps take over, at which iterations end without them, and largest
+error of the equation that is accepted."""
+ROUNDING, MOST_BLURRED = 1e-14, 1e-4
 ALIKE = 1e10
 """Condition of the eigenvectors from which two are taken to be one."""
 ZERO = 1e-10
 """Roots below this, relative to the rates, are 0."""
-CLOSED = 1e-9
-"""Largest error of the equation for Q, relative to the rates, that is accepted."""
 
 
 class NoConvergence(ArithmeticError):
-    """The equation for Q could not be solved to `CLOSED`."""
+    """The equation for Q could not be solved to `CLOSED`, or its solution would drown in rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +86,19 @@ class ModulatedWork:
             out = out + law.lst(s)[..., None, None] * rates
         return np.asarray(out)
 
+    @property
+    def blur(self) -> float:
+        """Relative error that rounding leaves in means when the phase changes very rarely."""
+        if len(self.d0) == 1:
+            return 0.0
+        slowest = np.linalg.svd(self.generator, compute_uv=False)[-2]
+        return float(np.finfo(float).eps * (np.abs(self.d0).max() / slowest) ** 2)
+
     @cached_property
     def idle(self) -> Matrix:
         """u: share of the server's speed that finds no work, by phase. Raises NoConvergence."""
+        if self.blur > MOST_BLURRED:
+            raise NoConvergence("the phases change too rarely")
         working = self.speeds > 0
         q = level_generator(self)
         row = np.zeros(len(self.speeds))
@@ -139,25 +147,28 @@ def level_generator(work: ModulatedWork) -> Matrix:
     """Q: rates of the phase at new minima of the work, per second of work. Raises NoConvergence."""
     start = _folded(work, np.array([0j]), np.eye(int((work.speeds > 0).sum()), dtype=complex)[None])[0].real
     size = float(np.abs(work.d0).max() / work.speeds.max())
-    near = _iterated(work, start, STILL * size)
+    near = _iterated(work, start, STILL, size)
     closed = _closed(work, near, size)
-    if _error(work, closed) <= CLOSED * size:
+    if _within(_from_pairs(work, closed), closed, CLOSED, size):
         return closed
     # roots that coincide, as alike streams have, attract one another's Newton steps: iterate to the end
-    final = _iterated(work, near, FINAL * size)
-    if _error(work, final) <= CLOSED * size:
+    final = _iterated(work, near, FINAL, size)
+    if _within(_from_pairs(work, final), final, CLOSED, size):
         return final
-    raise NoConvergence("the phase at new minima of the work")
+    raise NoConvergence("the phase at new minima of the work is not found")
 
 
-def _iterated(work: ModulatedWork, q: Matrix, still: float) -> Matrix:
+def _iterated(work: ModulatedWork, q: Matrix, still: float, size: float) -> Matrix:
     for _ in range(ITERATIONS):
-        new = _from_pairs(work, q)
-        change = np.abs(new - q).max()
-        q = new
-        if change <= still:
+        old, q = q, _from_pairs(work, q)
+        if _within(q, old, still, size):
             break
     return q
+
+
+def _within(new: Matrix, old: Matrix, relative: float, size: float) -> bool:
+    """Whether every rate is as it was, up to this share of itself; `size` tells how large rounding errors are."""
+    return bool((np.abs(new - old) <= relative * np.abs(old) + ROUNDING * size).all())
 
 
 def _folded(work: ModulatedWork, s: Complex, vectors: Complex) -> Complex:
@@ -177,10 +188,6 @@ def _from_pairs(work: ModulatedWork, q: Matrix) -> Matrix:
     values = np.where(values.real < 0, 1j * values.imag, values)
     images = _folded(work, values, vectors.T[:, :, None])[:, :, 0].T
     return np.asarray(np.linalg.solve(vectors.T, images.T).T.real)
-
-
-def _error(work: ModulatedWork, q: Matrix) -> float:
-    return float(np.abs(_from_pairs(work, q) - q).max())
 
 
 def _closed(work: ModulatedWork, q: Matrix, size: float) -> Matrix:

@@ -121,7 +121,7 @@ class Capacity:
         b = (1.0 + rates[up] @ stopped) / self.work.speeds[up]
         one = np.ones(len(b))
         alpha = stationary_law(a)
-        scale = np.abs(rates).max() / self.work.speeds.max()
+        scale = np.abs(self.work.d0).max() / self.work.speeds.max()
         group = np.outer(one, alpha) / scale - np.linalg.inv(scale * np.outer(one, alpha) - a)
         phases = self.found(self.work.phases, stream)
         amount = own.mean - float(self.found(self.work.slope, stream).sum())
@@ -169,7 +169,9 @@ def in_environment(scenario: Scenario) -> Result | NotAnalysable | Unstable:
     try:
         results = tuple(_class(k, served, queue) for k, served in enumerate(classes))
     except NoConvergence as error:
-        return NotAnalysable(f"the equations of the environment do not converge ({error})", "other rates")
+        return NotAnalysable(
+            f"the equations of the environment are beyond double precision: {error}", "other rates"
+        )
     return Result(
         classes=results,
         name=f"{'MAP' if len(arrivals.d0) > 1 else 'M'}/G/1 FCFS in a random environment",
