@@ -31,15 +31,18 @@ MOST_TURNS = 48
 
 
 def blind_means(
-    paths: Mapping[str, Path], classes: Sequence[ServedClass], background: Background | None = None
+    paths: Mapping[str, Path],
+    classes: Sequence[ServedClass],
+    background: Background | None = None,
+    turns: tuple[float, ...] = (),
 ) -> dict[str, float]:
-    """Mean response of each class, whose rank by age is its path."""
+    """Mean response of each class, whose rank by age is its path; it may bend or jump at the ages `turns`."""
     endless = {name: _endless(path) for name, path in paths.items()}
     turning = np.unique(np.concatenate([_turning_ranks(path) for path in endless.values()]))
     if len(turning) <= MOST_TURNS:
         endless = {name: path.cut(turning) for name, path in endless.items()}
     kinds = {each.name: Kind(each.rate, endless[each.name], each.size) for each in classes}
-    grid = SizeGrid(*merged(classes), turns=turning_ages(list(endless.values()), turning))
+    grid = SizeGrid(*merged(classes), turns=(*turns, *turning_ages(list(endless.values()), turning)))
     relevance = Relevance(list(kinds.values()), background=background)
     falling = [path for path in endless.values() if (path.last < path.first).any()]
     seen = np.concatenate([path.at(grid.nodes) for path in falling]) if falling else np.empty(0)

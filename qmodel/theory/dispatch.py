@@ -64,6 +64,7 @@ BATCHED = frozenset({"dynamic", "static-batching", "bins"})
 ROOMS: tuple[Room, ...] = (
     Room(frozenset({"not-poisson"}), "bursty:bursty"),
     Room(frozenset({"environment", "not-poisson"}), "random_environment:in_environment"),
+    Room(frozenset({"preemption-cost", "grain"}), "preemption:preemption"),
     Room(frozenset({"vacation"}), "away:vacations"),
     Room(frozenset({"setup"}), "away:setups"),
     Room(frozenset({"patience"}), "impatience:impatience"),
