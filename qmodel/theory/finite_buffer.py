@@ -64,7 +64,8 @@ def embedded_law(rate: float, size: Distribution, buffer: int) -> Vector:
         base = max(n, 1) - 1
         left[n, base:] = counts[: buffer - base]
         left[n, -1] += max(0.0, 1.0 - left[n].sum())
-    pi = stationary_law(left)
+    order = slice(None, None, -1 if rate * size.mean > 1 else 1)  # from the likely states to the unlikely ones
+    pi = stationary_law(left[order, order])[order]
     unit = pi[0] + rate * size.mean
     return np.append(pi / unit, _rejected(pi, unit))
 
