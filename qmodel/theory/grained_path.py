@@ -20,7 +20,7 @@ def grained(path: Path, grain: float, steps: int) -> Path:
     [0.0, -inf, 2.0, -inf, 4.0, -inf]
     """
     begins = grain * np.arange(steps)
-    ranks = path.at(begins * (1.0 + 1e-14))
+    ranks = path.at(np.asarray(begins * (1.0 + 1e-14), dtype=np.float64))
     start = np.column_stack((begins, begins + SLIVER * grain)).reshape(-1)
     levels = np.column_stack((ranks, np.full(steps, -math.inf))).reshape(-1)
     return Path(start, np.append(start[1:], grain * steps), levels, levels)

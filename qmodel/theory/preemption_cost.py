@@ -75,7 +75,7 @@ class Busy:
         return 0.5 * self.second / (1.0 + self.first)
 
     def joined(self, rate: float, mean: float, square: float) -> Busy:
-        """With a lower priority of this rate and these moments of its completion time; infinite if it is unstable."""
+        """With a lower priority of this rate and these moments of completion; infinite if it is unstable."""
         idle = 1.0 - rate * mean
         if idle <= 0.0:
             return Busy(self.rate + rate, math.inf, math.inf)
@@ -126,9 +126,8 @@ def smallest_first_means(classes: Sequence[ServedClass], cost: float) -> tuple[M
     state = np.zeros(2)
     times = np.empty(len(grid.nodes))
     for i in range(len(grid.nodes)):
-        places = ((x[i], density[0][i], below[0][i]), (middle[i], density[1][i], below[1][i]))
-        places = (*places, (x[i + 1], density[0][i + 1], below[0][i + 1]))
-        state = _step(state, x[i + 1] - x[i], places, cost)
+        first, last = ((x[j], density[0][j], below[0][j]) for j in (i, i + 1))
+        state = _step(state, x[i + 1] - x[i], (first, (middle[i], density[1][i], below[1][i]), last), cost)
         busy = Busy(below[0][i + 1], state[0], state[1])
         times[i] = busy.wait + busy.completion(x[i + 1], 0.0, cost)[0]
     means = {}

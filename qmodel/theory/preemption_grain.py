@@ -127,7 +127,7 @@ def _recycled(law: Distribution, x: Floats, grain: float) -> Floats:
 
 
 def _stretched(rate: float, law: Distribution, x: Floats, grain: float) -> Floats:
-    """Time from the first service to the last step: all steps but that one, each as long as those before it take."""
+    """Time from the first service to the last step: each step prolonged by those who go first at its end."""
     out, inside = np.zeros_like(x), np.ceil(x / grain * (1.0 - 1e-13))
     for i in range(1, int(inside.max())):
         held = inside > i

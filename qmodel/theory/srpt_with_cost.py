@@ -1,7 +1,7 @@
 """SRPT where each resumption of a preempted request costs c seconds: exact mean for sizes without point masses.
 
-A request of remaining size r is interrupted at rate mu(r) = lambda F(r), also while it is being resumed, so that its
-own server time is e(y) = int_0^y exp(mu(r) c) dr. With rho~(x) = lambda E[e(S); S <= x],
+A request of remaining size r is interrupted at rate mu(r) = lambda F(r), also while it is being resumed, so that
+its own server time is e(y) = int_0^y exp(mu(r) c) dr. With rho~(x) = lambda E[e(S); S <= x],
 
     E[T(x)] = ((1 - rho~ - lambda P(S > x) e(x)) Q + lambda P(S > x) E[L(x)^2]) / 2
               + int_0^x exp(mu(r) c) / (1 - rho~(r)) dr.
