@@ -120,10 +120,12 @@ def _result(scenario: Scenario, stops: Sequence[Stop], network: Network, ways: S
 
 
 def _class_result(served: ServedClass, r: int, stops: Sequence[Stop], network: Network, way: float) -> ClassResult:
+    service = math.fsum(_mean(stop.laws[r]) for stop in stops)
     times = zip(stops, network.times[r], strict=True)
+    extra: dict[str, float | None] = {f"mean_at_{stop.name}_s": float(time) for stop, time in times if stop.name}
     return ClassResult(
         served=replace(served, arrivals=Poisson(network.throughput[r])),
-        mean_service=math.fsum(_mean(stop.laws[r]) for stop in stops),
+        mean_service=service,
         mean_response=network.response(r) + way,
-        extra={f"mean_at_{stop.name}_s": float(time) for stop, time in times if stop.name},
+        extra=extra | {"mean_wait_s": network.response(r) - service},
     )

@@ -227,8 +227,12 @@ def _through(
         mean_service=service,
         mean_response=math.fsum(times.values()) + way,
         law=_law(passed, way) if exact and _no_overtaking(scenario) else None,
-        extra=dict(times),
+        extra={"mean_wait_s": _finite(math.fsum(times.values()) - service), **times},
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _no_overtaking(scenario: Scenario) -> bool:

@@ -67,6 +67,7 @@ class TestProductForm:
         answer = analyse(line([Exponential(0.5), Exponential(0.8)], *made))
         plain = analyse(line([Exponential(0.5), Exponential(0.8)]))
         assert answer["a"].mean_response_s == pytest.approx(5.25, rel=1e-12)
+        assert answer["a"].mean_wait_s == pytest.approx(5.0 - 1.3, rel=1e-12)
         assert answer["a"].p99_response_s == pytest.approx(plain["a"].p99_response_s + 0.25, rel=1e-9)
 
     def test_several_servers_at_the_ends(self):
