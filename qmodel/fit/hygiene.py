@@ -206,7 +206,7 @@ def _where(name: str, row: pd.Series, keys: Sequence[str]) -> str:
 def _by(off: float, name: str) -> str:
     if off < 0:
         return f"{-100 * off:.0f} % below that of a smaller {name}"
-    return f"{1.0 / (1.0 - off):.3g} times that of a larger {name}"
+    return f"{1.0 / max(1.0 - float(off), 1e-12):.3g} times that of a larger {name}"
 
 
 MIXED_GAP = 4.0

@@ -10,15 +10,12 @@ import numpy as np
 from qmodel.errors import InputError
 from qmodel.fit.columns import RUN_COLUMNS
 from qmodel.fit.hygiene import Finding, finding, profile_findings
-from qmodel.interop.cells import LEAST_GOOD
+from qmodel.interop.cells import LEAST_GOOD, LEAST_S, MOST_S
 from qmodel.interop.imported import OK, Imported, Translation
 from qmodel.interop.reading import Options
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LONGEST_S = 1e7
-"""No repetition takes longer; beyond it the file is damaged or its unit is another."""
 
 
 def profile(
@@ -61,7 +58,7 @@ def _statuses(path: str, frame: pd.DataFrame, given: list[str], told: list[Findi
     times = frame["latency_s"].to_numpy(float)
     ok = np.array([status == OK for status in given], dtype=bool)
     sentinel = ok & (times == -1)
-    broken = ok & ~sentinel & ~(np.isfinite(times) & (times > 0) & (times < LONGEST_S))
+    broken = ok & ~sentinel & ~(np.isfinite(times) & (times >= LEAST_S) & (times <= MOST_S))
     if sentinel.any():
         sentence = f"{int(sentinel.sum())} row(s) hold -1 in place of a time: out of memory"
         told.append(finding("sentinel", list(frame.index[sentinel]), sentence))

@@ -85,7 +85,8 @@ def read_silicon(content: Content, options: Options) -> Imported:
         faults.append(fault)
         findings += told
     out = kept(content.path, out, faults, findings)
-    again = out.duplicated(["mean_ttft_s", "mean_tpot_s"]) & out["mean_ttft_s"].notna()
+    given = frame.loc[out.index, list(SERVED)]
+    again = given.duplicated() & given.notna().all(axis=1)
     if again.any():
         sentence = f"{int(again.sum())} rows repeat an earlier (TTFT, TPOT) pair to the last digit: copies"
         findings.append(finding("copies", list(out.index[again]), sentence))
