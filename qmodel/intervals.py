@@ -76,6 +76,23 @@ def batch_means(values: ArrayLike, batches: int = BATCHES, confidence: float = C
     return Interval(value, value - half, value + half, _too_short(series, batches))
 
 
+def batch_deviation(values: ArrayLike, batches: int = BATCHES, confidence: float = CONFIDENCE) -> Interval:
+    """Standard deviation of a stationary, correlated series (divisor n), with its interval.
+
+    The interval is that of the mean squared distance from the series' mean, by batch means; the mean's own error
+    is of smaller order.
+
+    >>> round(batch_deviation([1.0, 3.0] * 50).value, 12)
+    1.0
+    """
+    series = _series(values)
+    if series.size < 2:
+        return Interval(math.nan, math.nan, math.nan, short=True)
+    square = batch_means(np.square(series - series.mean()), batches, confidence)
+    low, high = (math.sqrt(max(end, 0.0)) for end in (square.low, square.high))
+    return Interval(math.sqrt(square.value), low, high, square.short)
+
+
 def batch_quantile(
     values: ArrayLike,
     p: float,

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.errors import InputError
+from qmodel.simulation.caching import hits, real_cache, with_hit_ratio
 from qmodel.simulation.requests import Requests
-from qmodel.workload import ArrivalProcess, Discrete, PredictedSize, Trace
+from qmodel.simulation.streams import STREAMS, generator, stream
+from qmodel.workload import ArrivalProcess, Closed, Discrete, Distribution, Empirical, PredictedSize, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,38 +26,79 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-STREAMS = ("arrivals", "sizes", "predictions", "lotteries", "deliveries")
+SPARE_ROUNDS = 20
+"""Requests of a closed population beyond those counted, a user: they keep the system full to the end."""
 
 
-def draw(scenario: Scenario, count: int, seed: np.random.SeedSequence, horizon_s: float | None = None) -> Requests:
+def draw(
+    scenario: Scenario,
+    count: int,
+    seed: np.random.SeedSequence,
+    horizon_s: float | None = None,
+    spare: float = 1.0,
+) -> Requests:
     """About `count` requests of all classes (exactly, with one class that is no trace), or those in a horizon.
 
-    A trace that ends before the horizon ends the run for all classes.
+    A trace that ends before the horizon ends the run for all classes. Requests of closed populations have no
+    arrival yet (infinity) and come last, `spare` times as many as are expected.
     """
     classes = scenario.served
-    horizon = _last_recorded(scenario, count / scenario.rate if horizon_s is None else horizon_s)
+    span = _span(scenario, count, horizon_s)
     exactly = count if horizon_s is None and len(classes) == 1 else None
-    streams = [dict(zip(STREAMS, child.spawn(len(STREAMS)), strict=True)) for child in seed.spawn(len(classes))]
     arrivals = [
-        arrival_times(served.arrivals, each["arrivals"], horizon, exactly)
-        for served, each in zip(classes, streams, strict=True)
+        _to_come(scenario, served, exactly, span, spare)
+        if isinstance(served.arrivals, Closed)
+        else arrival_times(served.arrivals, stream(seed, index, "arrivals"), span, exactly)
+        for index, served in enumerate(classes)
     ]
     sizes = [times.size for times in arrivals]
-    marked = any(_releases(served) for served in classes)
-    drawn = [_columns(s, each, n, marked) for s, each, n in zip(classes, streams, sizes, strict=True)]
     index, order = _merged(arrivals)
-    columns = _joined(drawn, order)
+    columns = _columns_of(scenario, sizes, order, seed)
+    cache = real_cache(scenario)
+    if cache is not None:
+        hit = hits(cache, index.size, len(classes), index, seed, is_warm=horizon_s is None)
+        misses, saved = (_columns_of(with_hit_ratio(scenario, share), sizes, order, seed) for share in (0.0, 1.0))
+        columns = {n: np.where(hit, saved[n], c) if c.size else c for n, c in misses.items()}
 
     def lottery() -> Floats:
-        tickets = [np.random.default_rng(s["lotteries"]).random(n) for s, n in zip(streams, sizes, strict=True)]
+        tickets = [generator(seed, i, "lotteries").random(n) for i, n in enumerate(sizes)]
         return _in_order(tickets, order)
 
     return Requests(classes, _in_order(arrivals, order), index, **columns, draw_lottery=lottery)
 
 
-def _last_recorded(scenario: Scenario, horizon: float) -> float:
+def _span(scenario: Scenario, count: int, horizon_s: float | None) -> float:
+    """Seconds in which requests come."""
+    if horizon_s is None:
+        rate = math.fsum(s.rate for s in scenario.served if not isinstance(s.arrivals, Closed))
+        horizon_s = count / rate if rate else math.inf
     ends = [s.arrivals.recorded_s[-1] for s in scenario.served if isinstance(s.arrivals, Trace)]
-    return min([horizon, *(math.nextafter(end, math.inf) for end in ends)])
+    return min([horizon_s, *(math.nextafter(end, math.inf) for end in ends)])
+
+
+def _to_come(scenario: Scenario, served: ServedClass, exactly: int | None, span: float, spare: float) -> Floats:
+    """Places for the requests of a closed population: as many as its users, or the servers, can bring about."""
+    users = served.arrivals
+    assert isinstance(users, Closed)
+    if exactly is not None:
+        return np.full(exactly + SPARE_ROUNDS * users.population, math.inf)
+    if math.isinf(span):
+        fault = "closed populations of several classes have no common run length"
+        raise InputError("simulation", fault, "give horizon_s, or use one class")
+    fastest = min(users.rate, scenario.system.servers / served.size.mean)
+    return np.full(int(spare * (1.2 * fastest * span + users.population)) + 16, math.inf)
+
+
+def _columns_of(
+    scenario: Scenario, sizes: Sequence[int], order: NDArray[np.int64] | None, seed: np.random.SeedSequence
+) -> dict[str, Floats]:
+    """What all requests bring, in order of arrival."""
+    classes = scenario.served
+    marked = any(_releases(served) for served in classes)
+    streams = [{name: stream(seed, i, name) for name in STREAMS} for i in range(len(classes))]
+    return _joined(
+        [_columns(s, each, n, marked) for s, each, n in zip(classes, streams, sizes, strict=True)], order
+    )
 
 
 def _merged(arrivals: Sequence[Floats]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
@@ -104,7 +148,7 @@ def _columns(
     if long is not None:
         long_service = long.occupancy.sample(_generator(streams, "sizes"), n)
         long_mark = _marks(long.delivered_at, streams, n) if marked else mark
-    predicted = predictions(served.predicted_size, service, _generator(streams, "predictions"))
+    predicted = predictions(served.predicted_size, service, _generator(streams, "predictions"), served.size)
     return {
         "service_s": service,
         "long_s": long_service,
@@ -153,13 +197,13 @@ def _marks(law: Discrete | None, streams: dict[str, np.random.SeedSequence], n: 
     return np.ones(n) if law is None else law.sample(_generator(streams, "deliveries"), n)
 
 
-def predictions(law: PredictedSize, size: Floats, rng: np.random.Generator) -> Floats:
-    """Predicted sizes of requests of these true sizes; NaN where none is made."""
-    if law.error == "exact":
+def predictions(
+    law: PredictedSize, size: Floats, rng: np.random.Generator, of: Distribution | None = None
+) -> Floats:
+    """Predicted sizes of requests of these true sizes, draws of the law `of`; NaN where none is made.
+
+    Without `of`, these sizes are taken for their own law.
+    """
+    if not size.size:
         return size
-    if law.error == "exponential":
-        return size * rng.standard_exponential(size.size)
-    if law.error == "lognormal":
-        sigma = math.sqrt(math.log1p(law.scv))
-        return size * rng.lognormal(-0.5 * sigma**2, sigma, size.size)
-    return np.full(size.size, np.nan)
+    return law.draw(size, Empirical(size) if of is None else of, rng)

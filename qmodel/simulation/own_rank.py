@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import cfunc, njit, types
+from numba.experimental import function_type
 
 from qmodel.errors import InputError
 from qmodel.policy import Request
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qmodel.policy import Policy
     from qmodel.simulation.kernels.rank import Own
     from qmodel.simulation.requests import Requests
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 SIGNATURE = types.float64(*[types.float64] * 9)
 PROBES = 5
 PROBED, AGES = 100, 200
+
+
+assert function_type is not None  # imported so that numba knows first-class functions from the start
 
 
 class View(NamedTuple):
@@ -144,12 +150,16 @@ def rises(own: Own, requests: Requests) -> bool:
     return bool(own_rise(own, chosen, AGES))
 
 
-def check(own: Own, callback: Callback | None, policy: Policy) -> None:
-    """Raise InputError if the rank raised, or was not a number."""
+PYTHON_RANK = "the rank could not be compiled and was called in Python, which is slower"
+
+
+def check(own: Own, callback: Callback | None, policy: Policy, owner: NDArray[np.int64] | None = None) -> None:
+    """Raise InputError if the rank raised, or was not a number; `owner` is the request of each row seen."""
     place = f"policy '{policy.name or type(policy).__name__}', rank"
     if callback is not None and callback.fault is not None:
         fault = callback.fault
         raise InputError(place, f"raised {type(fault).__name__}: {fault}", "correct it") from fault
     if own.faults[0]:
-        request = int(own.faults[0])
+        row = int(own.faults[0])
+        request = row if owner is None else int(owner[row - 1]) + 1
         raise InputError(place, f"is not a number for request {request}", "return a finite float or an infinity")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from qmodel.scenario import Scenario
     from qmodel.simulation.kernels.columns import Log
+    from qmodel.simulation.network.serving import Fates
     from qmodel.simulation.requests import Requests
 
     Floats = NDArray[np.float64]
@@ -27,7 +28,8 @@ class Outcome:
     """What became of each request, in the order given. Times are seconds on the arrivals' clock.
 
     `start_s` first service, `delivered_s` result out, `done_s` server free of it, `reduced` served in the
-    long-queue mode, `preemptions` times interrupted (not counted where requests share at every instant).
+    long-queue mode, `preemptions` times interrupted (not counted where requests share at every instant),
+    `rejected` found the system full, `abandoned` lost patience (at `done_s`). Times that there are not are NaN.
     """
 
     start_s: Floats
@@ -35,18 +37,32 @@ class Outcome:
     delivered_s: Floats
     reduced: NDArray[np.bool_]
     preemptions: NDArray[np.int64]
+    rejected: NDArray[np.bool_]
+    abandoned: NDArray[np.bool_]
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, log: Log, notes: list[str]) -> Outcome:
         """From an event loop's log."""
-        return cls(log.start_s, log.done_s, log.delivered_s, log.reduced, log.preemptions, tuple(notes))
+        nobody = np.zeros(log.done_s.size, dtype=np.bool_)
+        return cls(
+            log.start_s, log.done_s, log.delivered_s, log.reduced, log.preemptions, nobody, nobody, tuple(notes)
+        )
+
+    @classmethod
+    def of_fates(cls, fates: Fates, notes: list[str]) -> Outcome:
+        """From what the general loop, or batches, made of the requests."""
+        from qmodel.simulation.kernels.network_rows import ABANDONED, REJECTED
+
+        rejected, abandoned = fates.state == REJECTED, fates.state == ABANDONED
+        times = fates.start_s, fates.done_s, fates.delivered_s
+        return cls(*times, fates.reduced, fates.preemptions, rejected, abandoned, tuple(notes))
 
     def to_frame(self) -> pd.DataFrame:
         """One row a request."""
         import pandas as pd
 
-        names = ("start_s", "done_s", "delivered_s", "reduced", "preemptions")
+        names = ("start_s", "done_s", "delivered_s", "reduced", "preemptions", "rejected", "abandoned")
         return pd.DataFrame({name: getattr(self, name) for name in names})
 
 
@@ -69,6 +85,7 @@ def replay(
     lottery: ArrayLike | None = None,
     grain_s: ArrayLike | None = None,
     grain_long_s: ArrayLike | None = None,
+    seed: int = 0,
     tell: Callable[[str], None] | None = to_stderr,
 ) -> Outcome:
     """Serve these requests under the scenario's policy, system and queue condition.
@@ -84,7 +101,8 @@ def replay(
     steps of about that length and decisions are taken between steps only, as a live serving loop takes them: the
     request of lowest (rank, arrival, index) gets the next step; sharing policies go by service received per weight.
 
-    Raises InputError naming the column and row at fault.
+    What else the scenario asks for (patience, routes, pauses, ...) is drawn from `seed`. Raises InputError naming
+    the column and row at fault, and for what cannot be replayed.
 
     >>> from qmodel.policy import SRPT
     >>> from qmodel.scenario import Scenario
@@ -98,6 +116,7 @@ def replay(
     """
     from qmodel.simulation.kernels.compiled import announced
     from qmodel.simulation.requests import given
+    from qmodel.simulation.running import refuse_unknown
     from qmodel.simulation.serving import Rules, serve
 
     requests = given(
@@ -112,11 +131,45 @@ def replay(
         predicted_s=predicted_s,
         lottery=lottery,
     )
-    rules = Rules.of(scenario)
+    refuse_unknown(scenario)
     if grain_s is not None:
-        rules = rules.in_steps(*_steps(requests, grain_s, grain_s if grain_long_s is None else grain_long_s))
+        _refuse_in_steps(scenario)
+        steps = _steps(requests, grain_s, grain_s if grain_long_s is None else grain_long_s)
+        rules = Rules.of(scenario).in_steps(*steps)
     with announced(tell):
+        if grain_s is not None:
+            return Outcome.of(*serve(scenario.policy, requests, rules))
+        return _whole(scenario, requests, np.random.SeedSequence(seed))
+
+
+def _whole(scenario: Scenario, requests: Requests, seed: np.random.SeedSequence) -> Outcome:
+    """Services that are not cut into steps."""
+    from qmodel.simulation import batching
+    from qmodel.simulation.network import serving as network
+    from qmodel.simulation.running import needs_general
+    from qmodel.simulation.serving import Rules, serve
+
+    if scenario.system.batching == "dynamic":
+        if any(each.factors for each in scenario.classes):
+            fault = "lengths are drawn, and cannot be replayed"
+            raise InputError("replay, output_tokens", fault, "give iteration times without tokens")
+        fates, _, notes = batching.serve_batches(scenario, requests, seed)
+        return Outcome.of_fates(fates, notes)
+    rules = Rules.of(scenario)
+    if not needs_general(scenario):
         return Outcome.of(*serve(scenario.policy, requests, rules))
+    if "closed" in scenario.features:
+        raise InputError("replay, arrivals", "closed populations bring their own", "use simulate")
+    fates, _, notes = network.serve(scenario, requests, seed, rules.control)
+    return Outcome.of_fates(fates, notes)
+
+
+def _refuse_in_steps(scenario: Scenario) -> None:
+    odd = sorted(scenario.features - {"piecewise"})
+    if odd:
+        raise InputError(f"replay, {odd[0]}", "is not replayed in steps", "leave out grain_s")
+    if scenario.system.batching == "dynamic":
+        raise InputError("system, batching", "a dynamic batch is served whole: no steps", "leave out grain_s")
 
 
 def _steps(requests: Requests, grain_s: ArrayLike, grain_long_s: ArrayLike) -> tuple[Floats, Floats]:

@@ -65,7 +65,12 @@ class Requests:
     @cached_property
     def deadline_s(self) -> Floats:
         """Arrival plus the response limit of the class; infinite without one."""
-        return self.arrival_s + self._by_class([response_limit(served.slo) for served in self.classes])
+        return self.arrival_s + self.deadline_after_s
+
+    @property
+    def deadline_after_s(self) -> Floats:
+        """The response limit of the class; infinite without one."""
+        return self._by_class([response_limit(served.slo) for served in self.classes])
 
     @property
     def demand(self) -> Demand:

@@ -10,12 +10,13 @@ import numpy as np
 
 from qmodel.answer import PolicyAnswer, unstable
 from qmodel.errors import InputError
-from qmodel.intervals import BATCHES, mser5
+from qmodel.intervals import BATCHES
 from qmodel.simulation.replaying import to_stderr
+from qmodel.simulation.stability import is_stable, long_run_load
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
-    from qmodel.simulation.summary import Metrics, Series
+    from qmodel.simulation.summary import Metrics
 
 SOURCE = "qmodel simulation"
 LONGEST_RUN = 50_000_000
@@ -58,48 +59,24 @@ def simulate(
     (True, 'simulation')
     """
     from qmodel.simulation.kernels.compiled import announced
+    from qmodel.simulation.running import refuse_unknown
 
     _check(requests, percentiles, precision, horizon_s, replications)
-    _refuse_unknown(scenario)
+    if scenario.system.batching == "continuous":
+        from qmodel.simulation.iterations.answering import simulate as iterate
+
+        with announced(tell):
+            return iterate(
+                scenario, requests=requests, seed=seed, percentiles=percentiles, precision=precision,
+                horizon_s=horizon_s, replications=replications, progress=progress,
+            )  # fmt: skip
+    refuse_unknown(scenario)
     with announced(tell):
         if horizon_s is not None:
             return _replicated(scenario, horizon_s, replications, seed, percentiles, progress)
         if not is_stable(scenario):
             return _unstable(scenario)
         return _steady(scenario, requests, seed, percentiles, precision, progress)
-
-
-HANDLED: frozenset[str] = frozenset()
-"""Features of a scenario (`Scenario.features`) that the simulator knows what to do with."""
-
-
-def _refuse_unknown(scenario: Scenario) -> None:
-    unknown = sorted(scenario.features - HANDLED)
-    if unknown:
-        raise InputError(f"simulation, {unknown[0]}", "is not simulated", "leave it out")
-
-
-def is_stable(scenario: Scenario) -> bool:
-    """Whether the servers keep up: with the service of a long queue, where there is a queue condition."""
-    return long_run_load(scenario) < 1.0
-
-
-def long_run_load(scenario: Scenario) -> float:
-    """Load per server while the queue is long; in dynamic batches, of the largest batches there may be."""
-    if scenario.system.batching == "dynamic":
-        return _batch_load(scenario) / scenario.system.servers
-    work = (
-        served.rate * (served.service if served.long_queue is None else served.long_queue).occupancy.mean
-        for served in scenario.served
-    )
-    return math.fsum(work) / scenario.system.servers
-
-
-def _batch_load(scenario: Scenario) -> float:
-    from qmodel.simulation.serving import batch_time
-
-    taken, limit = batch_time(scenario), scenario.system.max_batch
-    return scenario.rate * (taken.per_sequence if limit is None else taken.seconds(limit) / limit)
 
 
 def _check(
@@ -135,14 +112,15 @@ def _steady(
     precision: float | None,
     progress: Progress | None,
 ) -> PolicyAnswer:
-    from qmodel.simulation.summary import by_class
+    from qmodel.simulation.running import run_once
+    from qmodel.simulation.summary import by_class, warm_up
 
     while True:
-        run = _run(scenario, requests, np.random.SeedSequence(seed))
+        run = run_once(scenario, requests, np.random.SeedSequence(seed))
         if run is None:
             raise InputError("simulation", "no request arrives", "simulate more requests")
-        part, notes, busy = run
-        warmup = 0 if _recorded(scenario) else mser5(part.response_s)
+        part, notes, busy = run.series, run.notes, run.busy
+        warmup = 0 if _recorded(scenario) else warm_up(part)
         counted = by_class(part.of(slice(warmup, None)), len(scenario.served), percentiles)
         metrics = [each for _, each in counted]
         reached = precision is None or _reached(metrics, precision)
@@ -170,17 +148,18 @@ def _replicated(
     percentiles: Sequence[float],
     progress: Progress | None,
 ) -> PolicyAnswer:
+    from qmodel.simulation.running import run_once
     from qmodel.simulation.summary import across, by_class
 
     found: list[list[tuple[int, Metrics]]] = []
     notes: list[str] = []
     busy = 0.0
     for number, child in enumerate(np.random.SeedSequence(seed).spawn(replications), start=1):
-        run = _run(scenario, 0, child, horizon_s)
+        run = run_once(scenario, 0, child, horizon_s)
         if run is not None:
-            part, notes, share = run
-            found.append(by_class(part, len(scenario.served), percentiles))
-            busy += share / replications
+            notes = run.notes
+            found.append(by_class(run.series, len(scenario.served), percentiles))
+            busy += run.busy / replications
         if progress:
             progress(number, replications)
     if not found:
@@ -203,25 +182,6 @@ def _replicated(
     return answer
 
 
-def _run(
-    scenario: Scenario, requests: int, seed: np.random.SeedSequence, horizon_s: float | None = None
-) -> tuple[Series, list[str], float] | None:
-    """The series of one run, notes on it, and the share of time that servers were busy; None if nobody came."""
-    from qmodel.simulation.draw import draw
-    from qmodel.simulation.serving import Rules, serve
-    from qmodel.simulation.summary import series
-
-    drawn = draw(scenario, requests, seed, horizon_s)
-    if not len(drawn):
-        return None
-    log, notes = serve(scenario.policy, drawn, Rules.of(scenario))
-    work = np.where(log.reduced, drawn.long_s, drawn.service_s)
-    if log.batch.size:
-        work = (log.done_s - log.start_s) / log.batch
-    span = float(log.done_s.max()) * scenario.system.servers
-    return series(scenario, drawn, log), notes, float(work.sum()) / span if span else 0.0
-
-
 def _answer(scenario: Scenario, result: str, metrics: Sequence[Metrics], busy: float) -> PolicyAnswer:
     from qmodel.simulation.summary import class_answers
 
@@ -238,7 +198,8 @@ def _answer(scenario: Scenario, result: str, metrics: Sequence[Metrics], busy: f
 
 def _load_is_given(scenario: Scenario) -> bool:
     """Whether the load follows from rates and services alone; else it is measured in the run."""
-    return scenario.condition is None and scenario.system.batching != "dynamic"
+    measured = scenario.condition is not None or scenario.system.batching == "dynamic"
+    return not measured and "closed" not in scenario.features
 
 
 def _recorded(scenario: Scenario) -> bool:
@@ -277,7 +238,8 @@ def _drop_infinite(scenario: Scenario, metrics: Sequence[Metrics]) -> list[str]:
     waits = infinite_waits(scenario)
     for each, infinite in zip(metrics, [any(waits), *waits], strict=True):
         if infinite:
-            each["mean_wait_s"] = each["mean_response_s"] = each["mean_slowdown"] = None
+            for name in ("mean_wait_s", "mean_response_s", "std_response_s", "mean_slowdown"):
+                each[name] = None
     notes = []
     endless = [name for name, infinite in zip(names, waits, strict=True) if infinite]
     if endless:

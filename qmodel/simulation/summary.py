@@ -11,21 +11,22 @@ import numpy as np
 from scipy.special import stdtrit
 
 from qmodel.answer import ClassAnswer, percentile_name
-from qmodel.intervals import CONFIDENCE, Interval, batch_means, batch_quantile, batch_share
+from qmodel.intervals import CONFIDENCE, Interval, batch_deviation, batch_means, batch_quantile, batch_share, mser5
 from qmodel.simulation.requests import response_limit
-from qmodel.simulation.serving import batch_time
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qmodel.scenario import Scenario
     from qmodel.simulation.kernels.columns import Log
+    from qmodel.simulation.network.serving import Fates
     from qmodel.simulation.requests import Requests
 
     Floats = NDArray[np.float64]
 
 # A tail index below this is not told apart from 1, below which a mean is infinite.
 INFINITE_MEAN = 1.15
+INFINITE_VARIANCE = 2 * INFINITE_MEAN
 TAIL_SHARE, LEAST_TAIL = 0.002, 100
 
 
@@ -33,9 +34,10 @@ TAIL_SHARE, LEAST_TAIL = 0.002, 100
 class Series:
     """Of each counted request, in order of arrival: seconds, and whether it met its limit and was reduced.
 
-    `service_s` is the server's time until the result is out, the wait is the rest of the response. `limited`
-    and `met` are None where no class has a limit, `reduced` without a queue condition, `slowdown` where a service
-    takes no time.
+    `service_s` is the server's time until the result is out, the wait is the rest of the response (less pauses and
+    transfers). `limited` and `met` are None where no class has a limit, `reduced` without a queue condition,
+    `slowdown` where a service takes no time. `rejected` and `abandoned` are None where nobody can be; whoever
+    is has NaN for the times, and misses its limit.
     """
 
     class_index: NDArray[np.int64]
@@ -46,8 +48,17 @@ class Series:
     limited: NDArray[np.bool_] | None
     met: NDArray[np.bool_] | None
     reduced: NDArray[np.bool_] | None
+    rejected: NDArray[np.bool_] | None = None
+    abandoned: NDArray[np.bool_] | None = None
 
-    def of(self, chosen: NDArray[np.int64] | slice) -> Series:
+    @property
+    def lost(self) -> NDArray[np.bool_] | None:
+        """Who was never served; None where nobody can be."""
+        if self.rejected is None or self.abandoned is None:
+            return self.abandoned if self.rejected is None else self.rejected
+        return self.rejected | self.abandoned
+
+    def of(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Series:
         """The chosen requests alone."""
         kept: dict[str, Any] = {n: None if v is None else v[chosen] for n, v in vars(self).items()}
         return Series(**kept)
@@ -59,17 +70,13 @@ class Series:
 def series(scenario: Scenario, requests: Requests, log: Log) -> Series:
     """The series of all requests of a run."""
     service = size = requests.service_s
-    if log.batch.size:  # what a request of a batch is served is the batch; its size is what it takes alone
-        service = log.done_s - log.start_s
-        size = np.full(len(requests), batch_time(scenario).seconds(1))
     if scenario.condition is not None:
         service = size = np.where(log.reduced, requests.long_s, requests.service_s)
     before = service
     if requests.mark.size:
         before = service * np.where(log.reduced, requests.long_mark, requests.mark)
     response = log.delivered_s - requests.arrival_s
-    limits = np.array([response_limit(served.slo) for served in scenario.served])
-    limited = np.isfinite(limits)[requests.class_index] if np.isfinite(limits).any() else None
+    limited, met = judged(scenario, requests.class_index, response)
     return Series(
         requests.class_index,
         before,
@@ -77,8 +84,44 @@ def series(scenario: Scenario, requests: Requests, log: Log) -> Series:
         response,
         response / size if size.all() else None,
         limited,
-        None if limited is None else response <= limits[requests.class_index],
+        met,
         log.reduced if scenario.condition is not None else None,
+    )
+
+
+def judged(
+    scenario: Scenario, class_index: NDArray[np.int64], response: Floats
+) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+    """Who has a limit, and who met it; None where no class has one. NaN meets none."""
+    limits = np.array([response_limit(served.slo) for served in scenario.served])
+    if not np.isfinite(limits).any():
+        return None, None
+    return np.isfinite(limits)[class_index], response <= limits[class_index]
+
+
+def series_of_fates(scenario: Scenario, requests: Requests, fates: Fates) -> Series:
+    """The series of all requests of a run on the general loop, or in batches; by row."""
+    from qmodel.simulation.kernels.network_rows import ABANDONED, REJECTED
+
+    rejected = fates.state == REJECTED if scenario.system.buffer is not None else None
+    impatient = any(served.patience is not None for served in scenario.served)
+    response = fates.delivered_s - fates.arrival_s
+    service = fates.service_s
+    if requests.mark.size:
+        service = service * np.where(fates.reduced, requests.long_mark, requests.mark)
+    limited, met = judged(scenario, requests.class_index, response)
+    positive = fates.size_s > 0
+    return Series(
+        requests.class_index,
+        service,
+        response - service - fates.away_s,
+        response,
+        response / np.where(positive, fates.size_s, 1.0),
+        limited,
+        met,
+        fates.reduced if scenario.condition is not None else None,
+        rejected,
+        fates.state == ABANDONED if impatient else None,
     )
 
 
@@ -87,22 +130,53 @@ Metrics = dict[str, Interval | None]
 
 def class_metrics(part: Series, percentiles: Sequence[float]) -> Metrics:
     """Every metric of these requests, with batch-means intervals; None where it cannot be had."""
+    lost = part.lost
+    metrics: Metrics = {}
+    if part.met is not None:
+        metrics["attainment"] = _share(part.met[part.limited])
+    for name in ("rejected", "abandoned"):
+        happened = getattr(part, name)
+        if happened is not None:
+            metrics[f"{name}_share"] = _share(happened)
+    if lost is not None and lost.any():
+        part = part.of(~lost)
+    return _times(part, percentiles) | {"attainment": None} | metrics
+
+
+def _share(happened: NDArray[np.bool_]) -> Interval | None:
+    return batch_share(happened) if happened.size else None
+
+
+def _times(part: Series, percentiles: Sequence[float]) -> Metrics:
+    ordered = np.sort(part.response_s)
     metrics: Metrics = {
         "mean_service_s": batch_means(part.service_s),
         "mean_wait_s": batch_means(part.wait_s),
         "mean_response_s": batch_means(part.response_s),
+        "std_response_s": None if _varies_without_end(ordered) else batch_deviation(part.response_s),
     }
-    ordered = np.sort(part.response_s) if percentiles else None
     for percent in percentiles:
         metrics[percentile_name(percent)] = batch_quantile(part.response_s, percent / 100, ordered=ordered)
     slowdown = part.slowdown
     told = slowdown is not None and tail_index(slowdown) >= INFINITE_MEAN
     metrics["mean_slowdown"] = batch_means(slowdown) if slowdown is not None and told else None
-    judged = np.empty(0) if part.met is None else part.met[part.limited]
-    metrics["attainment"] = batch_share(judged) if judged.size else None
     if part.reduced is not None:
         metrics["share_reduced"] = batch_share(part.reduced)
     return metrics
+
+
+def _varies_without_end(ordered: Floats) -> bool:
+    """Whether sorted values look as if their variance were infinite; shorter series are not judged."""
+    return ordered.size * TAIL_SHARE >= LEAST_TAIL and tail_index(ordered) < INFINITE_VARIANCE
+
+
+def warm_up(part: Series) -> int:
+    """Requests at the start of a run that are to be left out: where MSER-5 ends it, of those that were served."""
+    if part.lost is None:
+        return mser5(part.response_s)
+    served = np.flatnonzero(~part.lost)
+    first = mser5(part.response_s[served])
+    return int(served[first]) if 0 < first < served.size else 0
 
 
 def tail_index(values: Floats) -> float:

@@ -21,7 +21,10 @@ def preset(name: str) -> Policy:
 
 
 EVERY_PRESET = list(PRESETS)
-RANKED = [name for name in EVERY_PRESET if name not in ("ps", "dps", "round-robin")]
+GENERAL = ("accumulating", "gittins")
+"""Only the general loop knows these."""
+QUICK = [name for name in EVERY_PRESET if name not in GENERAL]
+RANKED = [name for name in QUICK if name not in ("ps", "dps", "round-robin")]
 
 
 def two_classes(

@@ -6,6 +6,7 @@ present at every decision, so they are slow and plain.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -159,6 +160,8 @@ def stepwise(jobs: Sequence[Job], policy: Policy, step_s: float, mode: Mode | No
     """One step of `step_s` after another; returns whose each was."""
     mode = mode or Mode()
     now, arrived, order = 0.0, 0, []
+    number = itertools.count()
+    over: Job | None = None
     serving: Job | None = None
     waiting: list[Job] = []
     while any(math.isnan(job.done) for job in jobs):
@@ -171,7 +174,10 @@ def stepwise(jobs: Sequence[Job], policy: Policy, step_s: float, mode: Mode | No
             job.level = min((other.level for other in present), default=0.0)
             if policy.sharing:
                 job.begin(math.nan, mode.read(len(present) + 1))
+            job.request.joined = next(number)
             waiting.append(job)
+        if over is not None:
+            over.request.joined, over = next(number), None
         serving = _next(serving, waiting, policy)
         if math.isnan(serving.start):
             present_now = len(waiting) + 1
@@ -183,8 +189,10 @@ def stepwise(jobs: Sequence[Job], policy: Policy, step_s: float, mode: Mode | No
         before, serving.attained = serving.attained, serving.size * serving.steps / total
         weight = serving.request.weight if policy.sharing == "weighted" else 1.0
         serving.level += (serving.attained - before) / weight
+        if isinstance(policy, RoundRobin) and policy.turns(serving.attained) > policy.turns(before):
+            over = serving
         if serving.steps == total:
-            serving.done, serving = now, None
+            serving.done, serving, over = now, None, None
     return order
 
 

@@ -40,6 +40,8 @@ def replayed(
     """Arrivals and services in whole quarters of a second, often at the same instant, and what became of them."""
     if policy.sharing == "weighted":
         servers = 1
+    if policy.timed:
+        columns["grain_s"] = None  # has no rank that a step could go by
     rows = sorted(rows)
     arrival, service = np.array([row[0] for row in rows]) / 4, np.array([row[1] for row in rows]) / 4
     scenario = two_classes(policy, system=System(servers=servers))

@@ -13,7 +13,7 @@ from qmodel.scenario import Scenario, System
 from qmodel.simulation import replay, simulate
 from qmodel.simulation.own_rank import Callback, compile_rank, own
 from qmodel.simulation.serving import Rules, form_of, serve
-from tests.simulation.cases import EVERY_PRESET, column, drawn, jobs_of, one_class, preset, two_classes
+from tests.simulation.cases import RANKED, column, drawn, jobs_of, one_class, preset, two_classes
 from tests.simulation.reference import best_ranks, fluid
 
 
@@ -166,7 +166,7 @@ def test_a_rank_by_predictions_that_are_not_made_is_refused() -> None:
         simulate(replace(scenario, classes=classes), requests=100, tell=None)
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY_PRESET if name not in ("ps", "dps")])
+@pytest.mark.parametrize("name", RANKED)
 def test_the_compiled_form_of_a_preset_is_its_rank(name: str) -> None:
     from qmodel.simulation.kernels.rank import rank_of
 

@@ -5,20 +5,30 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
+from typing import Any
 
 import numba
 import numpy as np
 import pytest
 
-from qmodel.policy import Policy
-from qmodel.scenario import System
+from qmodel.policy import FCFS, PS, Policy, PreemptivePriority
+from qmodel.policy.preemption import Preemption
+from qmodel.policy.routing import Routing
+from qmodel.scenario import Scenario, System
+from qmodel.service.environment import Environment
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.station import Station
 from qmodel.service.transform import EarlyExit, FewerSteps, QueueCondition
-from qmodel.simulation import serving
-from tests.simulation.cases import EVERY_PRESET, drawn, preset, two_classes
+from qmodel.simulation import batching, serving
+from qmodel.simulation.kernels import caches
+from qmodel.simulation.network import serving as network
+from qmodel.workload import Closed, Erlang, Exponential, Hyperexponential, Pause, Poisson, RequestClass
+from tests.simulation.cases import QUICK, drawn, preset, two_classes
 
 PACKAGE = "qmodel.simulation"
+SEED = np.random.SeedSequence(3)
 
 
 class Wavy(Policy):
@@ -40,6 +50,8 @@ def plain() -> Iterator[ModuleType]:
     try:
         importlib.import_module("qmodel.simulation.kernels.arrivals")
         uncompiled = importlib.import_module("qmodel.simulation.serving")
+        for name in ("batching", "network.serving", "kernels.batched", "kernels.caches"):
+            importlib.import_module(f"{PACKAGE}.{name}")
         uncompiled.own_rank.PROBED, uncompiled.own_rank.AGES = 40, 20  # slow here, and seen to rise at once
     finally:
         numba.config.DISABLE_JIT = False
@@ -52,8 +64,24 @@ def plain() -> Iterator[ModuleType]:
         sys.modules["qmodel"].simulation = own[PACKAGE]  # type: ignore[attr-defined]
 
 
+def plain_batching(plain: ModuleType) -> ModuleType:
+    """Batches on loops that are not compiled."""
+    return sys.modules[f"{PACKAGE}.batching"]
+
+
+def plain_network(plain: ModuleType) -> ModuleType:
+    """The general loop, not compiled."""
+    return sys.modules[f"{PACKAGE}.network.serving"]
+
+
+def same_fates(ours: object, theirs: object) -> None:
+    """Every column is the same bits."""
+    for name, column in vars(ours).items():
+        np.testing.assert_array_equal(column, getattr(theirs, name), err_msg=name)
+
+
 @pytest.mark.parametrize("servers", [1, 2])
-@pytest.mark.parametrize("policy", [*map(preset, EVERY_PRESET), Wavy()], ids=[*EVERY_PRESET, "own"])
+@pytest.mark.parametrize("policy", [*map(preset, QUICK), Wavy()], ids=[*QUICK, "own"])
 def test_plain_and_compiled_loops_give_the_same_bits(plain: ModuleType, policy: Policy, servers: int) -> None:
     if servers > 1 and policy.sharing == "weighted":
         return
@@ -70,7 +98,7 @@ def test_plain_and_compiled_loops_give_the_same_bits(plain: ModuleType, policy: 
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("policy", [*map(preset, EVERY_PRESET), Wavy()], ids=[*EVERY_PRESET, "own"])
+@pytest.mark.parametrize("policy", [*map(preset, QUICK), Wavy()], ids=[*QUICK, "own"])
 def test_plain_and_compiled_steps_give_the_same_bits(plain: ModuleType, policy: Policy) -> None:
     condition = QueueCondition(above=3)
     scenario = two_classes(policy, rate=1.1).with_transforms(FewerSteps(condition, fraction=0.5))
@@ -105,10 +133,7 @@ def test_plain_batches(plain: ModuleType) -> None:
     taken = IterationTime(base=1.0, per_sequence=0.5)
     scenario = two_classes(preset("sjf"), system=System(servers=2, batching="dynamic", iteration_time=taken))
     requests = drawn(scenario, 200)
-    compiled, _ = serving.serve(scenario.policy, requests, serving.Rules.of(scenario))
-    python, _ = plain.serve(scenario.policy, requests, plain.Rules.of(scenario))
-    for ours, theirs in zip(compiled, python, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    same_fates(*(module.serve_batches(scenario, requests, SEED)[0] for module in (batching, plain_batching(plain))))
 
 
 def test_plain_limited_sharing_and_merging(plain: ModuleType) -> None:
@@ -135,3 +160,75 @@ def test_plain_ranks_that_are_not_numbers(plain: ModuleType) -> None:
     scenario = two_classes(Bad())
     with pytest.raises(InputError, match="not a number for request 1"):
         plain.serve(scenario.policy, drawn(scenario, 5), plain.Rules.of(scenario))
+
+
+def network_cases() -> dict[str, Scenario]:
+    """Scenarios that together go through all of the general loop."""
+    one, steps = Exponential(1.0), Erlang(2, 1.0)
+    condition = FewerSteps(QueueCondition(above=2, below=1, swap_time_s=0.1), fraction=0.5)
+    early = EarlyExit(fractions=(0.5, 1.0), probabilities=(0.3, 0.7), delivery="release")
+    slow = Environment((1.5, 0.0), ((-0.5, 0.5), (2.0, -2.0)))
+    patient = replace(two_classes(FCFS()).classes[0], patience=Exponential(1.5))
+    several = replace(two_classes(FCFS()).classes[1], pause=Pause(0.4, one))
+    servers = {"servers": 3}
+
+    def case(policy: Policy, preemption: Preemption | None = None, **system: Any) -> Scenario:
+        return replace(two_classes(policy, 0.9), system=System(**system), preemption=preemption or Preemption())
+
+    tandem = (
+        RequestClass("a", Poisson(0.5), services={"x": one, "z": steps}),
+        RequestClass("b", Poisson(0.3), services={"x": one, "y": steps, "z": one}, pause=Pause(0.3, one)),
+    )
+    return {
+        "routed": case(preset("srpt"), routing=Routing("jsq", 2), migration_s=0.1, **servers),
+        "least work": case(PS(), routing=Routing("least-work"), environment=slow, **servers),
+        "in turn": case(preset("dps"), routing=Routing("round-robin"), setup_s=one, **servers),
+        "at random": case(preset("lcfs-pr"), routing=Routing("random"), vacation_s=one, **servers),
+        "shortest": case(preset("las"), routing=Routing("jsq"), **servers),
+        "setups": case(preset("edf"), setup_s=one, buffer=4, **servers),
+        "grain and cost": case(preset("las"), Preemption(cost_s=0.05, grain_s=0.5), **servers),
+        "grain": case(preset("srpt"), Preemption(grain_s=0.5)),
+        "own, grain": case(Wavy(), Preemption(grain_s=0.5)),
+        "own": case(Wavy(), buffer=8),
+        "shared in turns": case(PS(), Preemption(grain_s=0.5), **servers),
+        "turns": case(preset("round-robin"), Preemption(cost_s=0.01, grain_s=0.1), environment=slow),
+        "levels": case(preset("mlfq"), setup_s=one).with_transforms(condition, early),
+        "trail": case(preset("trail"), buffer=9).with_transforms(early),
+        "limited": case(preset("sjf"), batching="processor-sharing", max_batch=2, buffer=9).with_transforms(early),
+        "own, reduced": case(Wavy(), buffer=9).with_transforms(condition),
+        "accumulating": case(preset("accumulating")),
+        "gittins": replace(two_classes(preset("gittins"), 0.9, Hyperexponential(1.0, 4.0))),
+        "nested": case(PreemptivePriority(within="sjf"), **servers),
+        "impatient": Scenario((patient, several), policy=preset("sjf"), system=System(servers=2, buffer=4)),
+        "tandem": Scenario(tandem, stations=(Station("x", transfer_s=0.1), Station("y", 2), Station("z", 1, PS()))),
+        "closed": Scenario((RequestClass("a", Closed(4, 1.0), one),), preset("srpt"), System(buffer=3)),
+    }  # fmt: skip
+
+
+NETWORK = network_cases()
+
+
+@pytest.mark.parametrize("name", NETWORK)
+def test_the_plain_general_loop(plain: ModuleType, name: str) -> None:
+    scenario = NETWORK[name]
+    requests = drawn(scenario, 60)
+    control = serving.Rules.of(scenario).control
+    until = 30.0 if name == "closed" else np.inf
+    ours, theirs = (
+        module.serve(scenario, requests, SEED, control, until, trail=20)
+        for module in (network, plain_network(plain))
+    )
+    same_fates(ours[0], theirs[0])
+    same_fates(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("name", ["oldest", "newest", "random", "least_frequent"])
+def test_plain_caches(plain: ModuleType, name: str) -> None:
+    rng = np.random.default_rng(1)
+    items, tickets = rng.integers(0, 20, 300), rng.random(300)
+    more: tuple[Any, ...] = {"oldest": (False,), "newest": (True,), "random": (tickets,)}.get(name, ())
+    called = {"newest": "oldest", "random": "at_random"}.get(name, name)
+    ours = getattr(caches, called)(items, 20, 4, *more)
+    theirs = getattr(sys.modules[f"{PACKAGE}.kernels.caches"], called)(items, 20, 4, *more)
+    np.testing.assert_array_equal(ours, theirs)
+    assert 0 < ours.sum() < 300

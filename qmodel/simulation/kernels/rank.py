@@ -13,15 +13,14 @@ from qmodel.simulation.kernels.compiled import compiled
 
 
 class Form(NamedTuple):
-    """rank = key - slope * age + age // quantum + number of thresholds reached; -inf from the age `limit` on.
+    """rank = key - slope * age + number of thresholds reached; -inf from the age `limit` on.
 
-    Every preset but the sharing ones is of this form. `quantum` is infinite, and `thresholds` and `limit` are
-    empty, where they say nothing. With `sized`, key and limit are proportional to the size.
+    Most presets are of this form. `thresholds` and `limit` are empty where they say nothing. With `sized`, key and
+    limit are proportional to the size.
     """
 
     key: Floats
     slope: float
-    quantum: float
     thresholds: Floats
     limit: Floats
     sized: bool
@@ -66,8 +65,6 @@ def _form_rank(form: Form, request: int, attained: float) -> float:
     if form.limit.size and attained >= form.limit[request]:
         return -np.inf
     rank = form.key[request] - form.slope * attained
-    if form.quantum < np.inf:
-        rank += attained // form.quantum
     for level in range(form.thresholds.size):
         rank += attained >= form.thresholds[level]
     return rank

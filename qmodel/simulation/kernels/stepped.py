@@ -43,16 +43,21 @@ def serve(
     form: Form | Own,
     sharing: bool,
     preemptive: bool,
+    turn_s: float,
     control: Control,
     log: Log,
 ) -> None:
-    """Serve all requests; fills the log."""
+    """Serve all requests; fills the log.
+
+    With a finite `turn_s` (round robin) requests have numbers in place of ranks: one as they join, and a new one,
+    behind those that joined meanwhile, when the service attained reaches a multiple of the turn.
+    """
     count = demand.arrival_s.size
     ranks, waiting = np.empty(count), np.empty(count, dtype=np.int64)
     done, level, own_rank_now = np.zeros(count), np.zeros(count), np.zeros(count)
     step_s, total, size = np.zeros(count), np.zeros(count), steps.size_s.copy()
-    queued = arrived = departed = 0
-    serving, now = NOBODY, 0.0
+    queued = arrived = departed = number = 0
+    serving, now, is_over = NOBODY, 0.0, False
     long, marked = False, demand.mark.size > 0
     while departed < count:
         if serving == NOBODY and queued == 0:
@@ -70,9 +75,16 @@ def serve(
                 long = is_long(arrived - departed, long, control)
                 log.reduced[request] = long
                 own_rank_now[request] = level[request]
+            elif turn_s < np.inf:
+                number += 1
+                own_rank_now[request] = number
             else:
                 own_rank_now[request] = rank_of(form, request, 0.0)
             queued = push(ranks, waiting, queued, own_rank_now[request], request)
+        if is_over:
+            number += 1
+            own_rank_now[serving] = number
+            is_over = False
         first = waiting[0]
         if serving == NOBODY:
             queued = pop(ranks, waiting, queued)
@@ -111,5 +123,7 @@ def serve(
         if sharing:
             level[serving] += (further - attained) / steps.weight[serving]
             own_rank_now[serving] = level[serving]
+        elif turn_s < np.inf:
+            is_over = np.floor(further / turn_s + ROUNDING) > np.floor(attained / turn_s + ROUNDING)
         elif preemptive:
             own_rank_now[serving] = rank_of(form, serving, further)

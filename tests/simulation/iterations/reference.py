@@ -19,6 +19,7 @@ class Sequence:
     generated: int = 0
     computed: int = 0
     held: int = 0
+    decoding: bool = False
     token_s: list[float] = field(default_factory=list)
     preemptions: int = 0
 
@@ -48,8 +49,8 @@ class Replica:
                 now = float(arrival_s[upcoming])
                 continue
             scheduled, free = self._schedule(waiting, running, free)
-            decodes = [s for s, n in scheduled if n == 1 and s.generated > 0]
-            prefill = sum(n for s, n in scheduled if not (n == 1 and s.generated > 0))
+            decodes = [s for s, _ in scheduled if s.decoding]
+            prefill = sum(n for s, n in scheduled if not s.decoding)
             context = sum(s.prompt + s.generated for s in decodes)
             now += self.time.seconds(len(scheduled), context, prefill)
             self.iterations += 1
@@ -57,6 +58,7 @@ class Replica:
                 sequence.computed += tokens
                 if sequence.computed == sequence.prompt + sequence.generated:
                     sequence.generated += 1
+                    sequence.decoding = True
                     sequence.token_s.append(now)
                     if sequence.generated == sequence.output:
                         running.remove(sequence)
@@ -74,6 +76,7 @@ class Replica:
                 victim = running.pop()
                 free += victim.held
                 victim.held = victim.computed = 0
+                victim.decoding = False
                 victim.preemptions += 1
                 waiting.insert(0, victim)
                 preempted = True
