@@ -20,6 +20,9 @@ LEVELS_TO_BEND = 6
 WORTHWHILE = 0.95
 """A bend must take at least a twentieth off the error in sample before it is judged by left-out levels."""
 
+MOST_OF_A_KIND = 2
+"""How many functions of a kind, those with the least error in sample, are judged by left-out levels."""
+
 BENDS = ((1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (2, 2))
 """Numbers of breaks and tiles that are tried."""
 
@@ -40,7 +43,12 @@ def bent_candidates(
         return []
     least = WORTHWHILE * min(spread(AffineCandidate(terms), cells, how) for terms in bases)
     bent = [*_all_bent(bases, cells, numeric, forms), *(c for c in curves if c.form != "table")]
-    return [c for c in bent if spread(c, cells, how) < least]
+    measured = sorted((spread(c, cells, how), k) for k, c in enumerate(bent))
+    taken: dict[str, list[Candidate]] = {}
+    for error, k in measured:
+        if error < least and len(taken.setdefault(bent[k].form, [])) < MOST_OF_A_KIND:
+            taken[bent[k].form].append(bent[k])
+    return [c for kind in taken.values() for c in kind]
 
 
 def spread(candidate: Candidate, cells: Cells, how: Fitting) -> float:

@@ -29,11 +29,24 @@ class Fold:
 def level_folds(cells: Cells, numeric: Sequence[str]) -> list[Fold]:
     """Each level of each numeric factor left out in turn; factors with two levels cannot lose one.
 
+    A level without which another factor would keep fewer than half of its levels is not left out: of a design that
+    varies one factor at a time, the base level holds everything together, and nothing could be judged without it.
     Where no factor has three levels, single cells are left out instead (factor "cell"); of fewer than four cells
     none can be spared.
     """
-    folds = [fold for name in numeric for fold in _of_factor(name, np.asarray(cells.levels[name]))]
+    every = [fold for name in numeric for fold in _of_factor(name, np.asarray(cells.levels[name]))]
+    folds = [fold for fold in every if keeps_variation(fold, cells, numeric)]
     return folds or (_single_cells(len(cells)) if len(cells) > 3 else [])
+
+
+def keeps_variation(fold: Fold, cells: Cells, numeric: Sequence[str]) -> bool:
+    """Whether every other factor keeps two levels and half of those it has when the fold is left out."""
+    for name in numeric:
+        values = np.asarray(cells.levels[name])
+        levels = len(np.unique(values))
+        if name != fold.factor and levels > 1 and len(np.unique(values[~fold.test])) < max(2.0, levels / 2):
+            return False
+    return True
 
 
 def _of_factor(name: str, values: np.ndarray) -> list[Fold]:

@@ -18,6 +18,9 @@ STARTS = (0.5, 1.0, 2.0)
 STEEPEST = 8.0
 """Largest exponent that is considered."""
 
+FLAT = 0.02
+"""A factor with a smaller exponent moves the time by less than a twentieth over a tenfold range."""
+
 LEVELS = 4
 """A factor with fewer levels does not determine offset, scale and exponent."""
 
@@ -69,10 +72,17 @@ class PowerLawCandidate:
 
 
 def power_law_candidates(cells: Cells, numeric: Sequence[str]) -> list[PowerLawCandidate]:
-    """One over each factor alone, and one over all that have enough levels."""
+    """One over each factor alone, one over all that have enough levels, and one over those of them that matter."""
     usable = [n for n in numeric if len(np.unique(cells.levels[n])) >= LEVELS and np.min(cells.levels[n]) > 0]
     singles = [PowerLawCandidate((name,)) for name in usable]
-    return [*singles, PowerLawCandidate(tuple(usable))] if len(usable) > 1 else singles
+    if len(usable) < 2:
+        return singles
+    whole = PowerLawCandidate(tuple(usable))
+    fitted = whole.fit(cells)
+    exponents = zip(usable, fitted.parameters[2:], strict=True) if fitted is not None else ()
+    mattering = tuple(name for name, exponent in exponents if exponent > FLAT)
+    inner = [PowerLawCandidate(mattering)] if 1 < len(mattering) < len(usable) else []
+    return [*singles, *inner, whole]
 
 
 def _starts(logs: Array, y: Array, scale: Array, how: Fitting) -> list[Array]:

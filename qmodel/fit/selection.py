@@ -14,6 +14,9 @@ from qmodel.fit.least_squares import DEFAULT, Fitting, residual_summary
 from qmodel.service.forms import Form
 from qmodel.service.table_form import Table
 
+MUCH_WORSE = 0.25
+"""A mean error larger than the best by this share of it is worse, however much the folds differ."""
+
 
 @dataclass(frozen=True)
 class Validated:
@@ -92,8 +95,8 @@ def _relative_error(form: Form | None, cells: Cells) -> Array:
 def within_one_standard_error(fold_errors: Sequence[Array]) -> list[bool]:
     """Which candidates are no worse than the best: mean paired difference over folds within one standard error.
 
-    The difference to the best is taken fold by fold, so that folds which are hard for every candidate do not make
-    every candidate look alike. Folds that some candidate could not be judged in (NaN) do not count. The best
+    Nor may it exceed a quarter of the best's error. The difference to the best is taken fold by fold, so that folds
+    which are hard for every candidate do not make every candidate look alike. Folds that some candidate could not be judged in (NaN) do not count. The best
     itself is always among them.
     """
     if not fold_errors[0].size:
@@ -109,7 +112,7 @@ def within_one_standard_error(fold_errors: Sequence[Array]) -> list[bool]:
             continue
         difference = errors - best
         error = np.std(difference, ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        near.append(bool(np.mean(difference) <= error))
+        near.append(bool(np.mean(difference) <= min(error, MUCH_WORSE * np.mean(best))))
     return near
 
 

@@ -31,6 +31,11 @@ from qmodel.service.terms import Term, level_text
 
 __all__ = ["FitResult", "fit_measurements"]
 
+PLACEMENT = ("tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel")
+"""Numbers that name a way of placing the model: time does not grow with them, so their levels are taken by name."""
+
+MOST_PLACEMENTS = 6
+
 IDLE_GAPS = "idle-gaps"
 """The pacing of a live run: requests come with gaps, so predictions assume it unless told otherwise."""
 
@@ -126,7 +131,9 @@ def _with_categories(m: Measurements, categorical: Sequence[str]) -> Measurement
     for name in categorical:
         if name not in m.factors:
             raise InputError("categorical", f"'{name}' is not a factor", nearest(name, list(m.factors)))
-    new = [name for name in categorical if name not in m.categorical]
+    by_nature = [n for n in m.numeric if n in PLACEMENT and m.frame[n].nunique() <= MOST_PLACEMENTS]
+    new = [name for name in (*by_nature, *categorical) if name not in m.categorical]
+    new = list(dict.fromkeys(new))
     frame = m.frame.assign(**{name: level_text(m.frame[name].to_numpy()) for name in new})
     return replace(m, frame=frame, categorical=(*m.categorical, *new))
 
