@@ -32,9 +32,10 @@ def threshold_result(
     """Exact means under FCFS and, for two priorities, under both kinds of priority."""
     if condition.above > HIGHEST.get(policy.name, condition.above):
         return NotAnalysable(f"above_queue is beyond {HIGHEST[policy.name]}", "a lower above_queue")
-    if type(policy) is FCFS or (isinstance(policy, NonPreemptivePriority) and len(levels(classes)) == 1):
+    plain = type(policy) in (NonPreemptivePriority, PreemptivePriority)
+    if type(policy) is FCFS or (plain and len(levels(classes)) == 1):
         return fcfs(classes, condition)
-    if type(policy) not in (NonPreemptivePriority, PreemptivePriority):
+    if not plain:
         reason = f"no result for policy '{policy.name}' when service depends on the queue's length"
         return NotAnalysable(reason, "fcfs, np-priority or pr-priority; or the transform at all times")
     if len(levels(classes)) > 2:
