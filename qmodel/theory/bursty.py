@@ -40,7 +40,7 @@ INDEPENDENT_STREAMS = "independent streams"
 
 def bursty(scenario: Scenario) -> Result | NotAnalysable | Unstable:
     """Every class's response where some class's arrivals are not Poisson."""
-    refusal = unmet(scenario, (FCFS,), poisson=False)
+    refusal = unmet(scenario, (FCFS,))
     if refusal is not None:
         return refusal
     classes = scenario.served

@@ -46,12 +46,7 @@ def mean_waits(processes: Sequence[ArrivalProcess], laws: Sequence[Distribution]
     arrivals = driven(processes)
     assert arrivals is not None
     work = stationary_work(arrivals, laws)
-    return [-float(share.sum()) for share in (seen(work.slope, marked, work) for marked in arrivals.marked)]
-
-
-def seen(row: np.ndarray, marked: np.ndarray, work: ModulatedWork) -> np.ndarray:
-    """A row of the work by phase, as the arrivals with these rates find it."""
-    return np.asarray(row @ marked / float((work.phases @ marked).sum()))
+    return [-float(work.seen(work.slope, marked).sum()) for marked in arrivals.marked]
 
 
 def map_g_1(classes: Sequence[ServedClass], arrivals: MarkedArrivals) -> Result | NotAnalysable | Unstable:
@@ -74,12 +69,12 @@ def map_g_1(classes: Sequence[ServedClass], arrivals: MarkedArrivals) -> Result 
 
 
 def _class(served: ServedClass, marked: np.ndarray, work: ModulatedWork) -> ClassResult:
-    at_once = float(seen(work.empty, marked, work).sum())
+    at_once = float(work.seen(work.empty, marked).sum())
     shares = marked.sum(axis=1) / served.rate
 
     def positive(s: np.ndarray) -> np.ndarray:
         return np.asarray(work.transform(s) @ shares - at_once)
 
     variable = any(math.isinf(law.moment(2)) for law in work.laws)
-    wait = math.inf if variable else -float(seen(work.slope, marked, work).sum())
+    wait = math.inf if variable else -float(work.seen(work.slope, marked).sum())
     return after_wait(served, wait, positive, 1.0 - at_once)

@@ -138,9 +138,9 @@ class ModulatedWork:
         share = -(0.5 * pi @ second @ one + part @ net @ one) / self.drift
         return np.asarray(part + share * pi)
 
-    def seen(self, stream: int, row: Any) -> Any:
-        """The row vector of work by phase as an arrival of the stream finds it, by the phase after its arrival."""
-        return row @ self.marked[stream] / self.rate(stream)
+    def seen(self, row: Any, marked: Matrix) -> Any:
+        """A row of the work by phase as the arrivals with these rates find it, by the phase after the arrival."""
+        return row @ marked / float((self.phases @ marked).sum())
 
 
 def level_generator(work: ModulatedWork) -> Matrix:

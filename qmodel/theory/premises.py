@@ -17,7 +17,7 @@ MOST_PHASES = 128
 
 
 def unmet(
-    scenario: Scenario, policies: Sequence[type[Policy]], *, most_servers: int | None = 1, poisson: bool = True
+    scenario: Scenario, policies: Sequence[type[Policy]], *, most_servers: int | None = 1
 ) -> NotAnalysable | None:
     """Why the scenario is outside a result for these policies and so many servers; None if it is inside."""
     bursty = [served.name for served in scenario.served if not served.arrivals.is_poisson]
@@ -32,10 +32,6 @@ def unmet(
         return NotAnalysable(f"no result for {asked} with limited sharing", "batching = 'none'")
     if scenario.condition is not None:
         return NotAnalysable(f"no result for {asked} with a queue condition", "the same without above_queue")
-    if poisson and bursty:
-        return NotAnalysable(
-            f"arrivals of class '{bursty[0]}' are not Poisson", "Poisson arrivals at the same rate"
-        )
     return None
 
 

@@ -80,11 +80,6 @@ class Capacity:
         """Phases in which the server works."""
         return self.work.speeds > 0
 
-    def found(self, row: Any, stream: int) -> Any:
-        """A row of the work by phase, as arrivals of the stream find it."""
-        marked = self.marked[stream]
-        return row @ marked / float((self.work.phases @ marked).sum())
-
     def _pace(self, w: Complex) -> tuple[Complex, Complex]:
         """K(w), and the transform of the time until the server works again, by phase then: all phases to `up`."""
         up, rates = self.up, self.work.generator
@@ -102,7 +97,7 @@ class Capacity:
         flat = np.asarray(w, dtype=complex).reshape(-1)
         pace, begun = self._pace(flat)
         values, vectors = np.linalg.eig(pace)
-        rows = self.found(self.work.transform(values), stream) * own.lst(values)[..., None]
+        rows = self.work.seen(self.work.transform(values), self.marked[stream]) * own.lst(values)[..., None]
         # sum_j row_j begun r_j (l_j 1), with l the left eigenvectors: rows of the inverse
         reached = np.einsum("njm,nmu,nuj->nj", rows, begun, vectors)
         weights = np.linalg.solve(vectors, np.ones((*values.shape, 1), dtype=complex))[..., 0]
@@ -123,8 +118,8 @@ class Capacity:
         alpha = stationary_law(a)
         scale = np.abs(self.work.d0).max() / self.work.speeds.max()
         group = np.outer(one, alpha) / scale - np.linalg.inv(scale * np.outer(one, alpha) - a)
-        phases = self.found(self.work.phases, stream)
-        amount = own.mean - float(self.found(self.work.slope, stream).sum())
+        phases = self.work.seen(self.work.phases, self.marked[stream])
+        amount = own.mean - float(self.work.seen(self.work.slope, self.marked[stream]).sum())
         ended = self._phases_when_done(a, start, stream, own) - phases @ start
         return float(phases @ stopped + amount * (alpha @ b) + ended @ group @ b)
 
@@ -133,8 +128,11 @@ class Capacity:
         values = np.where(np.abs(values) <= 1e-12 * np.abs(values).max(), 0.0, values).astype(complex)
         moving = values != 0
         rows = np.empty((len(values), len(self.work.speeds)), dtype=complex)
-        rows[~moving] = self.found(self.work.phases, stream)
-        rows[moving] = self.found(self.work.transform(values[moving]), stream) * own.lst(values[moving])[:, None]
+        rows[~moving] = self.work.seen(self.work.phases, self.marked[stream])
+        rows[moving] = (
+            self.work.seen(self.work.transform(values[moving]), self.marked[stream])
+            * own.lst(values[moving])[:, None]
+        )
         weights = np.einsum("jm,mu,uj->j", rows, start, vectors)
         return np.asarray((weights @ np.linalg.inv(vectors)).real)
 
@@ -142,7 +140,7 @@ class Capacity:
         """(time, mass) of responses that find no work, at one speed throughout."""
         from scipy.linalg import expm
 
-        empty = self.found(self.work.empty, stream)
+        empty = self.work.seen(self.work.empty, self.marked[stream])
         found: Atoms = []
         for x, p in sorted(own.atoms(), key=lambda atom: -atom[1])[:MOST]:
             for speed in np.unique(self.work.speeds[self.up]):
@@ -154,7 +152,7 @@ class Capacity:
 
 def in_environment(scenario: Scenario) -> Result | NotAnalysable | Unstable:
     """Every class's mean and law of the response in a random environment."""
-    refusal = unmet(scenario, (FCFS,), poisson=False)
+    refusal = unmet(scenario, (FCFS,))
     environment = scenario.system.environment
     if refusal is not None or environment is None:
         return refusal or NotAnalysable("there is no environment", "one")

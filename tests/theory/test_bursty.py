@@ -313,6 +313,15 @@ def test_no_convergence_is_said(monkeypatch):
     assert "streams as one" in found.result
 
 
+def test_newton_steps_that_lead_astray_are_not_taken():
+    arrivals = driven([BURSTY.at_rate(0.5)])
+    work = stationary_work(arrivals, [Exponential(1.0)])
+    start = np.ones(2, dtype=complex)
+    assert modulated_work._root(work, 0.7 + 0j, start)[0] == 0.7 + 0j
+    root, vector = modulated_work._root(work, 0.12 + 0j, start)
+    assert np.abs(work.at(np.array(root)) @ vector).max() < 1e-12
+
+
 def test_a_path_that_cannot_pass(monkeypatch):
     monkeypatch.setattr(gi_g_1, "MOST_PANELS", 1)
     with pytest.raises(gi_g_1.TooRegular):

@@ -142,6 +142,12 @@ def test_refusals():
         )
 
 
+@pytest.mark.parametrize("load", [0.5, 5.0])
+def test_large_buffers_neither_overflow_nor_lose_digits(load):
+    law = embedded_law(load, Exponential(1.0), 300)
+    assert law == pytest.approx(birth_and_death(1, load, 300), rel=1e-6, abs=1e-13)
+
+
 def test_nothing_infinite():
     found = analyse(scenario(20, (1.5, Lognormal(1.0, 50.0))), percentiles=())["all"]
     assert math.isfinite(found.mean_response_s) and 1 / 3 < found.rejected_share < 1

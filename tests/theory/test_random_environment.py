@@ -96,7 +96,7 @@ def test_slow_environment_is_a_mixture():
 
 @pytest.mark.parametrize("law", [Exponential(1.0), Deterministic(1.0), Lognormal(1.0, 4.0)], ids=repr)
 def test_breakdowns_by_completion_times(law):
-    """Avi-Itzhak & Naor (1963): M/G/1 with the completion time as service, plus the outage that an arrival finds."""
+    """Avi-Itzhak & Naor (1963): M/G/1 with the completion time as service, plus the outage an arrival finds."""
     rate, fail, repair = 0.4, 0.1, 1.0
     stretch = 1 + fail / repair
     completion = stretch * law.mean
