@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qmodel.predict import Asking, predict, simulate
     from qmodel.scenario import Scenario, System
     from qmodel.scenario_file import read_scenario
+    from qmodel.theory import response_by_size
     from qmodel.workload import (
         BoundedPareto,
         Deterministic,
@@ -78,6 +79,7 @@ __all__ = [
     "policies",
     "predict",
     "read_scenario",
+    "response_by_size",
     "simulate",
 ]
 
@@ -90,6 +92,7 @@ _WHERE = {
     "compare": "qmodel.compare",
     "predict": "qmodel.predict",
     "read_scenario": "qmodel.scenario_file",
+    "response_by_size": "qmodel.theory",
     "simulate": "qmodel.predict",
 }
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Complex = NDArray[np.complex128]
 
+ALL = slice(None)
 TOGETHER = 10
 """Bare point masses whose roots are found in one step."""
 NEARLY, ITERATIONS = 1e-5, 40
@@ -41,16 +42,16 @@ class RemainingTime:
     rate: float
     s: Complex
 
-    def transform(self) -> Complex:
-        """T~(s | x)."""
-        theta, x = self.theta, self.sizes.x[:, None]
+    def transform(self, t: float = 0.0, rows: slice = ALL) -> Complex:
+        """T~(s | x) exp(s t)."""
+        theta, x = self.theta[rows], self.sizes.x[rows, None]
         gone = 1.0 - np.exp(-theta * x)
-        mine = np.zeros(len(x))
+        mine = np.zeros(len(self.sizes.x))
         mine[len(self.sizes.nodes) :] = np.where(self.sizes.spread, 0.0, self.sizes.masses)
-        delay = (self.idle[:, None] * theta + self.rate * self.sizes.larger[:, None] * gone) / (
-            self.s - self.rate * mine[:, None] * gone
+        delay = (self.idle[rows, None] * theta + self.rate * self.sizes.larger[rows, None] * gone) / (
+            self.s - self.rate * mine[rows, None] * gone
         )
-        return np.asarray(delay * np.exp(-self.sizes.along(theta)))
+        return np.asarray(delay * np.exp(self.s * t - self.sizes.along(self.theta)[rows]))
 
     @cached_property
     def idle(self) -> Floats:

@@ -96,17 +96,20 @@ def _idle_twice(grid: SizeGrid) -> Floats:
     return (1.0 - grid.load_below) * (1.0 - grid.load_upto)
 
 
+CONDITIONAL: dict[type[Policy], Conditional] = {
+    SJF: shortest_job,
+    PSJF: preemptive_shortest_job,
+    SRPT: shortest_remaining,
+    LAS: least_attained,
+}
+"""The orders whose formula is one for all options."""
+
+
 def conditional_of(policy: Policy) -> Conditional:
     """The formula of this order; the policy is one of the presets named above."""
     if isinstance(policy, MLFQ):
         return multilevel(policy.thresholds)
-    known: dict[type[Policy], Conditional] = {
-        SJF: shortest_job,
-        PSJF: preemptive_shortest_job,
-        SRPT: shortest_remaining,
-        LAS: least_attained,
-    }
-    return known[type(policy)]
+    return CONDITIONAL[type(policy)]
 
 
 NAMES = {

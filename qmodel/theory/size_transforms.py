@@ -55,6 +55,11 @@ class Streams:
     rate: Column
     idle: Column
 
+    def at(self, rows: slice) -> Streams:
+        """Of these sizes."""
+        again = self.again if isinstance(self.again, float) else self.again[rows]
+        return Streams(self.new[rows], self.slope[rows], self.old[rows], again, self.rate[rows], self.idle[rows])
+
 
 @dataclass(frozen=True)
 class Work:

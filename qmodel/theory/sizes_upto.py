@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LOWEST, HIGHEST = 6, 12
 """Panels end at quantiles 10^-1 ... 10^-LOWEST from below and 10^-1 ... 10^-HIGHEST from above."""
 WIDEST = 1e300
+APART = 1e-9
+"""Ends of panels nearer to the last one than this, relatively, are left out."""
 MOST_ATOMS = 256
 """More values than this below t are put in cells of equal probability, each with its mean size."""
 
@@ -64,10 +66,10 @@ class SizesUpto:
         marks: Iterable[float],
         atoms: tuple[Floats, Floats],
         reach: float,
-        step: float,
+        even: tuple[float, float],
         order: int = 10,
     ) -> SizesUpto:
-        """Panels no longer than `step` that end at the marks and atoms below `reach`, and there."""
+        """Panels that end at the marks and atoms below `reach`, and there; `even`: longest one, and up to where."""
         values, masses = atoms
         discrete = masses.sum() > 1.0 - 1e-12
         seen = int(np.searchsorted(values, reach * (1 + 1e-12), side="right"))
@@ -75,9 +77,10 @@ class SizesUpto:
         values = cells[0]
         if discrete:
             return cls(law, None, *cells)
-        inner = [mark for mark in (*marks, *values.tolist()) if mark < reach * (1 - 1e-9)]
-        even = np.linspace(0.0, reach, math.ceil(reach / step - 1e-9) + 1)[1:]
-        return cls(law, Panels.through({*inner, *even.tolist()}, WIDEST, order), *cells)
+        inner = [mark for mark in (*marks, *values.tolist()) if mark < reach * (1 - APART)]
+        step, last = even[0], min(reach, even[1])
+        ends = np.linspace(0.0, last, math.ceil(last / step - 1e-9) + 1)[1:]
+        return cls(law, Panels.through({*inner, *ends.tolist(), reach}, WIDEST, order), *cells)
 
     @cached_property
     def nodes(self) -> Floats:
@@ -126,7 +129,7 @@ class SizesUpto:
             return values, np.zeros((len(self.atoms), values.shape[-1]))
         at_nodes, at_edges = self.panels.columns(values)
         at_edges = np.concatenate((np.zeros_like(at_edges[:1]), at_edges))
-        places = np.searchsorted(self.panels.edges, self.atoms * (1 + 1e-13), side="right")
+        places = np.searchsorted(self.panels.edges * (1 - 2.0 * APART), self.atoms, side="right")
         return at_nodes, at_edges[places]
 
     def along(self, values: Columns) -> Columns:
