@@ -89,6 +89,7 @@ def inverse_gram(x: Array, root_weights: Array) -> Array:
     """(x' W x)^-1 by way of QR with unit columns."""
     a = x * root_weights[:, None]
     norms = np.linalg.norm(a, axis=0)
+    norms[norms == 0] = 1.0
     r_inverse = np.linalg.pinv(np.linalg.qr(a / norms, mode="r"))
     return np.asarray(r_inverse @ r_inverse.T / np.outer(norms, norms))
 

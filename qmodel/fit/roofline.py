@@ -73,6 +73,7 @@ class MaxAffineCandidate:
         if best is None:
             return None
         final = _polished(x, cells.mean, w, best, how)
+        final = final[np.unique(np.argmax(x @ final.T, axis=1))]  # a piece that is nowhere the largest says nothing
         share = np.max(x / cells.mean[:, None], axis=0)
         return _form(terms, np.where(final * share > NEGLIGIBLE, final, 0.0) if how.nonnegative else final)
 

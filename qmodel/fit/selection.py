@@ -96,8 +96,8 @@ def within_one_standard_error(fold_errors: Sequence[Array]) -> list[bool]:
     """Which candidates are no worse than the best: mean paired difference over folds within one standard error.
 
     Nor may it exceed a quarter of the best's error. The difference to the best is taken fold by fold, so that folds
-    which are hard for every candidate do not make every candidate look alike. Folds that some candidate could not be judged in (NaN) do not count. The best
-    itself is always among them.
+    which are hard for every candidate do not make every candidate look alike. Folds that some candidate could not
+    be judged in (NaN) do not count. The best itself is always among them.
     """
     if not fold_errors[0].size:
         return [True] * len(fold_errors)
