@@ -12,6 +12,11 @@ def test_a_policy_without_a_rank_is_first_come_first_served() -> None:
     assert not Policy().preemptive and Policy().sharing is None and Policy().depends_on == frozenset()
 
 
+def test_only_some_policies_must_know_the_classes() -> None:
+    policy = SRPT()
+    assert not policy.binds and policy.bound([]) is policy
+
+
 def test_requests_start_neutral() -> None:
     request = Request(1.0, 2.0, 3.0)
     assert (request.priority, request.weight, request.lottery, request.class_name) == (0, 1.0, 0.0, "")
