@@ -59,7 +59,7 @@ def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) 
     result = _invertible(result, scenario)
     seconds = [second_moment(part) if percentiles else None for part in result.classes]
     parts = zip(result.classes, seconds, strict=True)
-    classes = [_class_answer(part, percentiles, second) for part, second in parts]
+    classes = [class_answer(part, percentiles, second) for part, second in parts]
     answer = PolicyAnswer(
         policy=scenario.policy.name,
         rate=math.fsum(part.served.rate for part in result.classes)
@@ -100,7 +100,8 @@ def _deviation(second: float | None, mean: float | None) -> float | None:
     return math.sqrt(max(second - mean**2, 0.0))
 
 
-def _class_answer(part: ClassResult, percentiles: Sequence[float], second: float | None) -> ClassAnswer:
+def class_answer(part: ClassResult, percentiles: Sequence[float], second: float | None) -> ClassAnswer:
+    """Metrics of one class; `second` is E[T^2], used along with percentiles."""
     metrics = _means(part.mean_service, part.mean_response)
     if percentiles:
         metrics["std_response_s"] = _deviation(second, metrics["mean_response_s"])
