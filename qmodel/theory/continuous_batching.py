@@ -257,6 +257,12 @@ class BatchingEngine:
         """Share of the room for prompts, in an average iteration, that is asked for."""
         return float(self.seen @ (self._arriving[0] / self._room))
 
+    @property
+    def prompt_scale(self) -> float:
+        """E[I^2] / E[I], the prompt that a prompt token belongs to, over the room for prompts."""
+        prompts = self.demand.prefills
+        return prompts.moment(2) / prompts.moment(1) / float(self.seen @ self._room)
+
     @cached_property
     def first_token(self) -> float:
         """Mean seconds from admission to the first token."""

@@ -24,6 +24,7 @@ ASSUMED = (
     "memory does not bind",
 )
 MOST_LOAD, MOST_PROMPTS = 0.955, 0.12
+UNBOUNDED = 10**9
 BESIDE = ("max_batched_tokens", "kv_block_tokens", "power_w", "idle_power_w", "whole_prompt")
 """Settings of an engine that leave its order and its iterations as they are."""
 
@@ -79,7 +80,7 @@ def _holds(scenario: Scenario, engine: BatchingEngine) -> int:
     """Requests of mean context that the memory holds; half a block of each is empty."""
     capacity = scenario.system.kv_capacity_tokens
     if capacity is None:
-        return engine.cap
+        return UNBOUNDED
     block = (scenario.system.engine or Engine()).kv_block_tokens
     return int(capacity / (engine.demand.context + block / 2.0))
 
@@ -88,9 +89,9 @@ def outside_range(engine: BatchingEngine, holds: int) -> str | None:
     """Why the approximation was not checked there, None if it was."""
     if engine.load > MOST_LOAD:
         return f"load {engine.load:.3g} is above {MOST_LOAD}"
-    if engine.budget_load > MOST_PROMPTS:
+    if engine.budget_load > MOST_PROMPTS and engine.prompt_scale > 2.0 / 3.0:
         return f"prompts take {engine.budget_load:.0%} of the iterations' token budget"
-    if holds < engine.cap * 2 and float(engine.occupancy[math.ceil(0.7 * holds) :].sum()) > 1e-3:
+    if float(engine.occupancy[math.ceil(0.7 * holds) :].sum()) > 1e-3:
         return f"memory for about {holds} requests binds"
     waiting = engine.wait / engine.ttft
     if engine.demand.outputs.scv > 1.2 and waiting > 0.02:

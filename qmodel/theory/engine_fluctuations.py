@@ -44,38 +44,39 @@ def variance_ratio(taken: IterationTime, demand: Demand) -> float:
 def _variance(taken: IterationTime, demand: Demand, alike: bool) -> float:
     outputs = _exponential(demand.outputs.moment(1)) if alike else demand.outputs
     omega = np.geomspace(SLOWEST, FASTEST, FREQUENCIES) / outputs.moment(1)
-    present, brought, by_input = _kernels(taken, demand, outputs, omega, alike)
-    spread = demand.inputs.moment(2) - demand.inputs.moment(1) ** 2
+    present, brought, spread = _kernels(taken, demand, outputs, omega, alike)
 
-    def mean(values: Complex) -> Complex:
+    def mean(values: Complex | Floats) -> Complex:
         return np.asarray(values @ outputs.weights)
 
     of_present, of_brought = mean(present), mean(brought)
     own = mean(np.abs(present) ** 2) - np.abs(of_present) ** 2
-    marks = mean(np.abs(brought) ** 2) - np.abs(of_brought) ** 2 + spread * mean(np.abs(by_input) ** 2)
+    marks = mean(np.abs(brought) ** 2 + spread) - np.abs(of_brought) ** 2
     both = mean(brought * present.conj()) - of_brought * of_present.conj()
     gain = of_present / (1.0 - of_brought)
     spectrum = (np.abs(gain) ** 2 * (1.0 + marks) + own + 2.0 * gain * both).real
-    return _arrivals(taken, demand, outputs) * float(np.trapezoid(spectrum, omega)) / math.pi
+    beyond = 2.0 / float(omega[-1])  # the spectrum falls as 2 / omega^2
+    return _arrivals(taken, demand, outputs) * (float(np.trapezoid(spectrum, omega)) + beyond) / math.pi
 
 
 def _kernels(
     taken: IterationTime, demand: Demand, outputs: Points, omega: Floats, alike: bool
-) -> tuple[Complex, Complex, Complex]:
-    """Transforms by frequency and length: of presence, of arrivals brought at the mean input, and by token."""
+) -> tuple[Complex, Complex, Floats]:
+    """By frequency and output: transforms of presence and of arrivals brought, and the spread that inputs add."""
     w = omega[:, None]
     turned = np.exp(-1j * w * outputs.values)
     present = (1.0 - turned) / (1j * w)
-    pulse = demand.rate * taken.per_prefill_token
-    at_once = pulse * demand.prefills.moment(1)
+    pulse, per_context = demand.rate * taken.per_prefill_token, demand.rate * taken.per_context_token
     if alike:
-        each = demand.rate * (taken.per_sequence + taken.per_context_token * demand.context)
-        return present, each * present + at_once, np.zeros_like(present)
+        each = demand.rate * taken.per_sequence + per_context * demand.context
+        return present, each * present + pulse * demand.prefills.moment(1), np.zeros(present.shape)
+    inputs = demand.by_output(lambda c: c.inputs.moment(1))
+    prefills = demand.by_output(lambda c: c.prefills.moment(1))
     aged = (present - outputs.values * turned) / (1j * w)
-    per_context = demand.rate * taken.per_context_token
-    flat = demand.rate * taken.per_sequence + per_context * demand.inputs.moment(1)
-    share = demand.prefills.moment(1) / demand.inputs.moment(1)
-    return present, flat * present + per_context * aged + at_once, per_context * present + pulse * share
+    flat = demand.rate * taken.per_sequence + per_context * inputs
+    of_input = demand.by_output(lambda c: c.inputs.moment(2)) - inputs**2
+    spread = of_input * np.abs(per_context * present + pulse * prefills / inputs) ** 2
+    return present, flat * present + per_context * aged + pulse * prefills, spread
 
 
 def _arrivals(taken: IterationTime, demand: Demand, outputs: Points) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -60,22 +60,45 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Demand:
-    """Requests of all classes together: `rate` per second, inputs, the part of them to prefill, outputs.
+class TokenClass:
+    """Requests of one class: their share, inputs, the part of them to prefill, and outputs; lengths independent."""
 
-    Lengths of a request are independent of one another.
-    """
-
-    rate: float
+    share: float
     inputs: Points
     prefills: Points
     outputs: Points
 
+
+@dataclass(frozen=True)
+class Demand:
+    """Requests of all classes together, `rate` per second; a class with long inputs may have long outputs too."""
+
+    rate: float
+    classes: tuple[TokenClass, ...]
+
+    def _blend(self, name: str) -> Points:
+        return Points.blend([c.share for c in self.classes], [getattr(c, name) for c in self.classes])
+
+    @cached_property
+    def prefills(self) -> Points:
+        """Prompt tokens to compute of a request of any class."""
+        return self._blend("prefills")
+
+    @cached_property
+    def outputs(self) -> Points:
+        """Output tokens of a request of any class."""
+        return self._blend("outputs")
+
+    def by_output(self, value: Callable[[TokenClass], float]) -> Floats:
+        """A number of each class, repeated for the points of its outputs, in the order of `outputs`."""
+        return np.concatenate([np.full(c.outputs.values.size, value(c)) for c in self.classes])
+
     @cached_property
     def context(self) -> float:
-        """Mean tokens in the cache of a running request: E[I] + (E[L^2] + E[L]) / (2 E[L]), by its iterations."""
-        mean = self.outputs.moment(1)
-        return self.inputs.moment(1) + (self.outputs.moment(2) + mean) / (2.0 * mean)
+        """Mean tokens in the cache of a running request, over iterations: (E[I L] + (E[L^2] + E[L]) / 2) / E[L]."""
+        lengths = self.outputs.values
+        held = self.by_output(lambda c: c.inputs.moment(1)) * lengths + (lengths**2 + lengths) / 2.0
+        return float(self.outputs.weights @ held) / self.outputs.moment(1)
 
     @property
     def prefill_rate(self) -> float:
@@ -86,6 +109,5 @@ class Demand:
 def together(rates: Sequence[float], demands: Sequence[tuple[Points, Points, Points]]) -> Demand:
     """The demand of classes with these rates and points of (inputs, prefills, outputs)."""
     rate = math.fsum(rates)
-    shares = [own / rate for own in rates]
-    inputs, prefills, outputs = (Points.blend(shares, [parts[i] for parts in demands]) for i in range(3))
-    return Demand(rate, inputs, prefills, outputs)
+    classes = (TokenClass(own / rate, *parts) for own, parts in zip(rates, demands, strict=True))
+    return Demand(rate, tuple(classes))
