@@ -146,8 +146,9 @@ def heading(found: Imported) -> Iterator[str]:
 
 def factor_lines(found: Imported) -> Iterator[str]:
     """Each factor and its levels."""
+    rows = found.frame[~found.frame["status"].astype(str).str.startswith("failed")]
     for name in found.factors:
-        values = found.frame[name]
+        values = rows[name]
         levels = sorted(values.dropna().unique().tolist(), key=lambda v: (isinstance(v, str), v))
         few = ", ".join(v if isinstance(v, str) else f"{v:g}" for v in levels[:6])
         more = (

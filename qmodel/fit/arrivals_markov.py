@@ -32,6 +32,8 @@ STARTS = (3, 10, 40, 160, 640)
 START_ROUNDS, ROUNDS = 12, 60
 ENOUGH = 1e-6
 """Rounds end when the log-likelihood of a gap grows by less than this."""
+TURNS = (0.1, 0.5, 0.9)
+"""Probabilities of a turn at an arrival, for starting points of a MAP."""
 START_GAPS = 20_000
 LEAST_RATE = 1e-12
 """Rates below this share of the largest are taken as it, so that every state can be left."""
@@ -195,10 +197,22 @@ def fit_map2(blocks: Sequence[Floats], near: Mmpp, rounds: int = ROUNDS) -> Map:
     d0, d1 = near.matrices
     rates = d1.sum(axis=1)
     mixed = [(1.0 - share) * d1 + share * np.outer(rates, near.phases_after_arrival) for share in (0.05, 0.5, 0.95)]
-    tried = [maximise(balanced(d0, one), one, few, START_ROUNDS) for one in mixed]
+    starts = [(balanced(d0, one), one) for one in mixed] + [_turning(blocks, share) for share in TURNS]
+    tried = [maximise(*start, few, START_ROUNDS) for start in starts]
     _, d0, d1 = max(tried, key=lambda one: one[0])
     _, d0, d1 = maximise(d0, d1, levels, rounds)
     return Map(rows_of(balanced(d0, d1)), rows_of(d1))
+
+
+def _turning(blocks: Sequence[Floats], share: float) -> tuple[Floats, Floats]:
+    """Short gaps and long ones, the kind changing at an arrival with this probability."""
+    gaps = np.concatenate(blocks)
+    short = gaps[gaps <= np.median(gaps)]
+    long = gaps[gaps > np.median(gaps)]
+    rates = np.array([1.0 / max(float(part.mean()), 1e-9 * float(gaps.mean())) for part in (short, long)])
+    d1 = rates[:, None] * np.array([[1.0 - share, share], [share, 1.0 - share]])
+    d0 = 0.02 * rates[:, None] * np.array([[0.0, 1.0], [1.0, 0.0]])
+    return balanced(d0, d1), d1
 
 
 def _some(blocks: Sequence[Floats], most: int) -> list[Floats]:

@@ -120,13 +120,16 @@ def falling(rows: pd.DataFrame, factors: Sequence[str], response: str) -> list[F
     """Cells out of line with those of less and more work, all other factors equal, by more than `FALL`.
 
     Along each factor the longest rising sequence of cell medians is believed. A cell outside it is told when it is
-    faster than a believed cell with less work, or slower than one with more, by that much.
+    faster than a believed cell with less work, or slower than one with more, by that much. Factors with many levels
+    come first, and what they tell is left out for the others: of two cells alone none can be believed.
     """
     found: list[Finding] = []
-    for name in factors:
-        if name in MORE_WORK and rows[name].nunique() > 1:
-            others = [key for key in factors if key != name and rows[key].nunique() > 1]
-            found += _out_of_line(rows, name, others, response)
+    work = sorted((name for name in factors if name in MORE_WORK), key=lambda name: -rows[name].nunique())
+    for name in work:
+        others = [key for key in factors if key != name and rows[key].nunique() > 1]
+        told = _out_of_line(rows, name, others, response) if rows[name].nunique() > 1 else []
+        rows = rows.drop(index=[line for one in told for line in one.rows])
+        found += told
     return found
 
 

@@ -202,7 +202,7 @@ def length_lines(found: Lengths, file: str = "FILE.csv") -> Iterator[str]:
     """The laws of lengths as text of at most 80 columns, but for the lines to paste."""
     for one in found.marginals:
         p50, p95, p99 = one.quantiles
-        points = f"p50 {p50:g}, p95 {p95:g}, p99 {p99:g}, max {one.largest:g}"
+        points = f"p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f}, max {one.largest:.0f}"
         yield f"  {one.name:<16}mean {one.mean:.5g}, scv {one.scv:.3g}; {points}"
         for low, high, count in one.atoms:
             place = f"{low:g}" if low == high else f"{low:g} to {high:g}"

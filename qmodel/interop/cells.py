@@ -38,6 +38,11 @@ def number(value: Any) -> float:
         return math.nan
 
 
+def sayable(value: Any) -> bool:
+    """Whether a JSON value is a short text or a finite number: what is kept as a fact of the origin."""
+    return (isinstance(value, str) and len(value) < 200) or math.isfinite(number(value))
+
+
 def numbers(values: Iterable[Any]) -> Floats:
     """JSON values as floats, NaN for what is no number."""
     return np.array([number(value) for value in values], dtype=float)

@@ -24,6 +24,8 @@ CLOCK = 1e-3
 """Two clocks of one machine may differ so much, in seconds."""
 CAP = 0.995
 """A heap from this share of the largest length on is a cap."""
+LENGTHS = ("input_tokens", "output_tokens")
+STEPS = ("sent_s", "first_token_s", "done_s", *LENGTHS)
 LATENCY_COLUMNS = (
     "request_id",
     "class",
@@ -119,13 +121,26 @@ def _causal(frame: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
 
 def _whole(frame: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
     """Steps and lengths that most requests have and some lack; lengths that are no lengths become empty."""
-    ok = (frame["status"] == OK).to_numpy()
-    for name in ("input_tokens", "output_tokens"):
+    return _told_missing(_real_lengths(frame), findings, STEPS)
+
+
+def whole_latencies(frame: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
+    """The same for requests without arrival times."""
+    return _told_missing(_real_lengths(frame), findings, ("response_s", "ttft_s", *LENGTHS))
+
+
+def _real_lengths(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in LENGTHS:
         values = frame[name].to_numpy(float)
         with np.errstate(invalid="ignore"):
             wrong = (values < 0) | (values > MOST_TOKENS) | (np.isfinite(values) & (values % 1 != 0))
         frame[name] = np.where(wrong, np.nan, values)
-    for name in ("sent_s", "first_token_s", "done_s", "input_tokens", "output_tokens"):
+    return frame
+
+
+def _told_missing(frame: pd.DataFrame, findings: list[Finding], names: Sequence[str]) -> pd.DataFrame:
+    ok = (frame["status"] == OK).to_numpy()
+    for name in names:
         lacks = ok & ~np.isfinite(frame[name].to_numpy(float))
         if not lacks.any() or lacks.sum() == ok.sum():
             continue

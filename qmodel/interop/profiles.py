@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.fit.columns import RUN_COLUMNS
+from qmodel.fit.columns import ABSENT, RUN_COLUMNS
 from qmodel.fit.hygiene import Finding, finding, profile_findings
 from qmodel.interop.cells import LEAST_GOOD, LEAST_S, MOST_S
 from qmodel.interop.imported import OK, Imported, Translation
@@ -16,6 +16,10 @@ from qmodel.interop.reading import Options
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LARGEST_LEVEL = 1e15
+"""No factor is larger."""
 
 
 def profile(
@@ -43,6 +47,7 @@ def profile(
     frame = pd.DataFrame({"run_id": "", **fixed, **options.levels, **columns}, index=pd.Index(index))
     given = list(frame["status"]) if "status" in frame else [OK] * n
     told = list(findings)
+    given = _levelled(frame, [name for name in factors if name in frame], given, told)
     frame["status"] = _statuses(path, frame, given, told)
     names = [*options.levels, *factors]
     for name in options.levels:
@@ -51,6 +56,23 @@ def profile(
     lead = [name for name in RUN_COLUMNS if name in frame and name != "status"]
     order = dict.fromkeys([*lead, *names, *(str(k) for k in frame if k != "status"), "status"])
     return Imported("", "", "profile", frame[list(order)], list(mapping), told, tuple(names))
+
+
+def _levelled(frame: pd.DataFrame, factors: Sequence[str], given: list[str], told: list[Finding]) -> list[str]:
+    """Status of each row, failed where a factor has no level: text that says nothing, no finite number."""
+    lacks = np.zeros(len(frame), dtype=bool)
+    for name in factors:
+        values = frame[name]
+        if values.dtype.kind in "iuf":
+            lacks |= ~(np.abs(values.to_numpy(float)) <= LARGEST_LEVEL)
+        else:
+            lacks |= values.astype(str).str.lower().isin(ABSENT).to_numpy()
+    if lacks.any():
+        sentence = f"{int(lacks.sum())} row(s) have a factor without a level; marked failed"
+        told.append(finding("unreadable", list(frame.index[lacks]), sentence))
+    return [
+        "failed: no level" if lack and status == OK else status for lack, status in zip(lacks, given, strict=True)
+    ]
 
 
 def _statuses(path: str, frame: pd.DataFrame, given: list[str], told: list[Finding]) -> list[str]:

@@ -56,8 +56,11 @@ def read_file(path: str | Path, kind: str | None = None, options: Options | None
 
 def read_known(content: Content, reader: Reader, options: Options) -> Imported:
     """Read with the reader; whatever a damaged file breaks in it becomes one line that names file and format."""
+    import numpy as np
+
     try:
-        found = reader.read(content, options)
+        with np.errstate(all="ignore"):  # what overflows is no number, and named as such
+            found = reader.read(content, options)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, ArithmeticError) as error:

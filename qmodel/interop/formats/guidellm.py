@@ -17,7 +17,7 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.fit.hygiene import Finding, finding
-from qmodel.interop.cells import number
+from qmodel.interop.cells import number, sayable
 from qmodel.interop.content import Content
 from qmodel.interop.figures import figures_frame
 from qmodel.interop.imported import OK, Imported, Translation
@@ -118,7 +118,7 @@ def _log(
     frame = finished(content.path, frame, findings)
     kind, rate = strategy.get("type_"), number(strategy.get("rate"))
     origin = {name: strategy[name] for name in ("type_", "rate", "random_seed", "worker_count", "max_concurrency")
-              if isinstance(strategy.get(name), str | int | float)}  # fmt: skip
+              if sayable(strategy.get(name))}  # fmt: skip
     return Imported(
         "", "", "requests", frame, MAPPING, findings, origin=origin,
         nominal=kind if isinstance(kind, str) else None,

@@ -39,9 +39,13 @@ def read_energy_diffusion(content: Content, options: Options) -> Imported:
         if theirs in frame:
             columns[ours] = column(frame, theirs)
             names.append(ours)
+    if "frames" in columns:
+        columns["frames"] = np.where(frame["Frames"].isna(), 1.0, columns["frames"])
     columns["latency_s"] = column(frame, "Batch latency (s)")
     mapping = [Translation("Batch latency (s)", "latency_s"), Translation("Model", "target")]
     mapping += [Translation(theirs, ours) for theirs, ours in DIFFUSION.items() if theirs in frame]
+    if "frames" in columns:
+        mapping.append(Translation("Frames, empty", "frames = 1", "an image is one frame"))
     each = [name for name in ("Energy/image (J)", "Energy/video (J)") if name in frame]
     if each:
         energy = np.nansum([np.nan_to_num(column(frame, name)) for name in each], axis=0)

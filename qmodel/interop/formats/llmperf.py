@@ -11,7 +11,7 @@ from qmodel.fit.hygiene import finding
 from qmodel.interop.cells import number, parsed_records
 from qmodel.interop.content import Content
 from qmodel.interop.imported import OK, Imported, Translation
-from qmodel.interop.logs import LONGEST_S, latency_frame
+from qmodel.interop.logs import LONGEST_S, latency_frame, whole_latencies
 from qmodel.interop.reading import Options, Reader
 
 MAPPING = [
@@ -59,7 +59,7 @@ def read(content: Content, options: Options) -> Imported:
         "output_tokens": out,
         "status": status,
     }
-    return Imported("", "", "latencies", latency_frame(rows, columns), MAPPING, findings)
+    return Imported("", "", "latencies", whole_latencies(latency_frame(rows, columns), findings), MAPPING, findings)
 
 
 READER = Reader("llmperf", "llmperf individual responses", is_llmperf, read)

@@ -16,11 +16,11 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.fit.hygiene import Finding, finding
-from qmodel.interop.cells import number, numbers, parsed_records
+from qmodel.interop.cells import number, numbers, parsed_records, sayable
 from qmodel.interop.content import Content
 from qmodel.interop.figures import figures_frame
 from qmodel.interop.imported import OK, Imported, Translation
-from qmodel.interop.logs import CLOCK, LONGEST_S, finished, latency_frame, log_frame
+from qmodel.interop.logs import CLOCK, LONGEST_S, finished, latency_frame, log_frame, whole_latencies
 from qmodel.interop.profiles import profile
 from qmodel.interop.reading import Options, Reader
 
@@ -92,7 +92,7 @@ def _requests(content: Content, run: Mapping[str, Any], findings: list[Finding])
         findings.append(finding("unreadable", np.flatnonzero(short) + 1, "latencies that are no times; failed"))  # type: ignore[arg-type]
         status = np.where(short, "failed: no latency", status)
         ok &= ~short
-    origin = {name: run[name] for name in ORIGIN if isinstance(run.get(name), str | int | float)}
+    origin = {name: run[name] for name in ORIGIN if sayable(run.get(name))}
     starts = _list(content, run, "start_times", n) if isinstance(run.get("start_times"), list) else None
     index = list(range(1, n + 1))
     if starts is None:
@@ -101,6 +101,7 @@ def _requests(content: Content, run: Mapping[str, Any], findings: list[Finding])
             tpot = np.where(ok & (gaps > 0), (response - ttft) / gaps, np.nan)
         columns = {"ttft_s": np.where(ok, ttft, np.nan), "response_s": np.where(ok, response, np.nan)}
         frame = latency_frame(index, {**columns, "tpot_s": tpot, "status": status, **lengths})
+        frame = whole_latencies(frame, findings)
         return Imported("", "", "latencies", frame, LATENCY_MAPPING, findings, origin=origin)
     waited = _list(content, run, "queue_times", n) if isinstance(run.get("queue_times"), list) else np.zeros(n)
     columns = {
