@@ -86,13 +86,18 @@ def simulate_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:
 
 def fill_percentiles(analysed: PolicyAnswer, scenario: Scenario, asking: Asking) -> None:
     """Put simulated percentiles (and with them SLO attainment), so labelled, where theory has none."""
-    names = [percentile_name(percent) for percent in asking.percentiles]
+    names = [
+        percentile_name(percent, quantity)
+        for quantity in ("response", "ttft", "tpot")
+        if f"mean_{quantity}_s" in analysed["all"].metrics
+        for percent in asking.percentiles
+    ]
     if all(answer.metrics.get(name) is not None for answer in analysed.classes for name in names):
         return
     try:
         simulated = simulate_one(scenario, asking)
-    except InputError as error:  # what theory answers need not be within the simulator's reach
-        analysed.notes.append(f"percentiles are left out: {error}")
+    except InputError as refusal:
+        analysed.notes.append(f"no percentiles: {refusal.place} {refusal.fault}")
         return
     for answer in analysed.classes:
         fill(answer, simulated[answer.name], [*names, "attainment"])

@@ -89,19 +89,41 @@ def print_answer(answer: Answer, percentiles: Sequence[float]) -> None:
         print(line.rstrip())
 
 
+QUANTITIES = {
+    "response": "response times",
+    "ttft": "times to first token",
+    "tpot": "times per output token after the first",
+}
+LOST = {"abandoned_share": "left", "rejected_share": "rejected"}
+"""Shares that stand beside the response times where an answer has them."""
+
+
 def answer_lines(answer: Answer, percentiles: Sequence[float], width: int) -> Iterator[str]:
-    """The what-if table, one row a policy, rate and class, and what the numbers rest on."""
-    metrics = ["mean_response_s", *map(percentile_name, percentiles)]
-    values = [c.metrics.get(m) for r in answer.results for c in r.classes for m in metrics]
-    unit, scale = time_unit(values)
-    yield caption(answer, unit)
+    """The what-if tables, one row a policy, rate and class, and what the numbers rest on."""
+    for quantity in QUANTITIES:
+        if quantity == "response" or _known(answer, f"mean_{quantity}_s"):
+            yield from _quantity_lines(answer, quantity, percentiles, width)
+    for line in legend(answer):
+        yield from textwrap.wrap(line, min(width, 100), subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _known(answer: Answer, metric: str) -> bool:
+    return any(c.metrics.get(metric) is not None for r in answer.results for c in r.classes)
+
+
+def _quantity_lines(answer: Answer, quantity: str, percentiles: Sequence[float], width: int) -> Iterator[str]:
+    """The table of one quantity; shares stand in that of the response times."""
+    metrics = [f"mean_{quantity}_s", *(percentile_name(percent, quantity) for percent in percentiles)]
+    unit, scale = time_unit([c.metrics.get(m) for r in answer.results for c in r.classes for m in metrics])
+    yield caption(answer, unit) if quantity == "response" else f"{QUANTITIES[quantity]} in {unit}"
     yield ""
     heads = ["mean", *(f"p{percent:.12g}" for percent in percentiles)]
     numbers = [
         Column(head, _cells(answer, metric, _scaled(scale))) for head, metric in zip(heads, metrics, strict=True)
     ]
-    if any(c.metrics.get("attainment") is not None for r in answer.results for c in r.classes):
-        numbers.append(Column("in SLO", _cells(answer, "attainment", share)))
+    if quantity == "response":
+        shares = {"attainment": "in SLO"} | LOST
+        numbers += [Column(shares[m], _cells(answer, m, share)) for m in shares if _known(answer, m)]
     ends = _ends(answer)
     for lines in blocks(_names(answer), numbers, _methods(answer), width):
         yield from (lines[0], "-" * len(lines[0]))
@@ -111,8 +133,6 @@ def answer_lines(answer: Answer, percentiles: Sequence[float], width: int) -> It
                 yield ""
     if not ends:
         yield ""
-    for line in legend(answer):
-        yield from textwrap.wrap(line, min(width, 100), subsequent_indent="  ", break_on_hyphens=False)
 
 
 def caption(answer: Answer, unit: str) -> str:

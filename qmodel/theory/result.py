@@ -261,5 +261,5 @@ def _inversion_notes(result: Result, percentiles: Sequence[float]) -> list[str]:
     if not laws or not percentiles:
         return []
     return [
-        f"percentiles by numerical inversion, estimated error in probability {max(law.error for law in laws):.0e}"
+        f"percentiles with an estimated error in probability of {max(law.error for law in laws):.0e}"
     ]
