@@ -1,25 +1,46 @@
-"""Writing results: a temporary file beside the target, then a rename."""
+"""Files that appear whole or not at all: written beside their place, then renamed.
+
+Everything here raises InputError where the place cannot be written to.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qmodel.errors import InputError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write to a temporary file beside `path` and rename: a reader never sees half a file.
-
-    Raises InputError where the place cannot be written to.
-    """
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that takes the place of `path` when the block ends well."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
     except OSError as error:
-        raise InputError(str(path), error.strerror or "cannot be written", "choose another place") from error
+        raise _refused(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise _refused(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _refused(path: Path, error: OSError) -> InputError:
+    return InputError(str(path), error.strerror or "cannot be written", "choose another place")
+
+
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Write text (as UTF-8, with plain line ends) or bytes; a reader never sees half a file."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return path

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from qmodel.errors import InputError, MissingExtra
 from qmodel.report import typst_writer
 from qmodel.report.document import Document
-from qmodel.report.files import write_bytes
+from qmodel.files import write_atomically
 
 
 def write_pdf(document: Document, path: Path) -> Path:
@@ -19,7 +19,7 @@ def write_pdf(document: Document, path: Path) -> Path:
 
     Raises MissingExtra without the typst package, InputError where Typst refuses the source.
     """
-    return write_bytes(path, typeset(typst_writer.render(document), path.parent)[0])
+    return write_atomically(path, typeset(typst_writer.render(document), path.parent)[0])
 
 
 def typeset(
@@ -59,7 +59,7 @@ def compile_latex(source: Path, target: Path, seconds: float = 180.0) -> Path | 
         for _ in range(1 if "latexmk" in command[0] else 3):
             run_latex([*command, f"-output-directory={scratch}", source.name], source, seconds)
         made = (Path(scratch) / source.name).with_suffix(".pdf")
-        return write_bytes(target, made.read_bytes())
+        return write_atomically(target, made.read_bytes())
 
 
 def latex_command() -> list[str] | None:

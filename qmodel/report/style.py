@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 
-from qmodel.report.files import replacing
+from qmodel.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

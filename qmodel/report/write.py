@@ -8,7 +8,7 @@ from pathlib import Path
 from qmodel.errors import InputError, MissingExtra
 from qmodel.report import latex, markdown
 from qmodel.report.document import Document, Figure
-from qmodel.report.files import write_text
+from qmodel.files import write_atomically
 from qmodel.report.pdf import write_pdf
 from qmodel.report.typst_writer import print_path
 
@@ -35,8 +35,8 @@ def write_report(document: Document, folder: Path, stem: str = "report") -> Writ
     typst package the other two files are written all the same, and the answer says what is missing.
     """
     check_figures(document, folder)
-    source = write_text(folder / f"{stem}.md", markdown.render(document))
-    tex = write_text(folder / f"{stem}.tex", latex.render(document))
+    source = write_atomically(folder / f"{stem}.md", markdown.render(document))
+    tex = write_atomically(folder / f"{stem}.tex", latex.render(document))
     try:
         return Written(source, tex, write_pdf(document, folder / f"{stem}.pdf"))
     except MissingExtra as error:

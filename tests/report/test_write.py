@@ -3,7 +3,7 @@
 import pytest
 
 from qmodel.errors import InputError
-from qmodel.report.files import replacing, write_text
+from qmodel.files import replacing, write_atomically
 from qmodel.report.write import write_report
 from tests.report.sample import draw_figure, sample
 
@@ -36,7 +36,7 @@ def test_a_missing_figure_is_named_before_anything_is_written(tmp_path, suffix):
 
 
 def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path):
-    path = write_text(tmp_path / "new" / "a.txt", "one\n")
+    path = write_atomically(tmp_path / "new" / "a.txt", "one\n")
     with pytest.raises(RuntimeError), replacing(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
