@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qmodel.errors import InputError, MissingExtra
+from qmodel.files import write_atomically
 from qmodel.report import typst_writer
 from qmodel.report.document import Document
-from qmodel.files import write_atomically
 
 
 def write_pdf(document: Document, path: Path) -> Path:

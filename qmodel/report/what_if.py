@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from qmodel.answer import Answer, PolicyAnswer
 from qmodel.errors import InputError
-from qmodel.report.figures.panels import entry, in_order, legend_above, log_ticks, styled
 from qmodel.files import replacing
+from qmodel.report.figures.panels import entry, in_order, legend_above, log_ticks, styled
 from qmodel.report.names import class_name, policy_name, sentence_start
 from qmodel.report.quantity import Scale, scale_for
 from qmodel.report.style import POLICY_ORDER, Mark, marks, new_figure, style

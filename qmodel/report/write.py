@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qmodel.errors import InputError, MissingExtra
+from qmodel.files import write_atomically
 from qmodel.report import latex, markdown
 from qmodel.report.document import Document, Figure
-from qmodel.files import write_atomically
 from qmodel.report.pdf import write_pdf
 from qmodel.report.typst_writer import print_path
 
