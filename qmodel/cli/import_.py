@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from qmodel.interop.imported import Imported
 
 
+MOST_FIGURES = 40
+"""Figures shown; more are written only."""
+
+
 def command(
     file: Path = typer.Argument(help="Another tool's result, trace or measurements."),
     source: str | None = typer.Option(
@@ -111,6 +115,8 @@ def print_found(
     file = output.name if output is not None else "FILE.csv"
     for line in heading(found):
         print(line)
+    for line in figure_lines(found):
+        print(line)
     if shown is not None:
         print("\nArrivals")
         print("\n".join(profile_lines(shown)))
@@ -131,7 +137,7 @@ def heading(found: Imported) -> Iterator[str]:
     yield f"{found.path}: {found.title} ({found.kind})"
     yield f"{len(found.frame):,} rows: {SHAPES[found.shape]}"
     for name, value in found.origin.items():
-        yield f"  {name} = {value}"
+        yield f"  {name} = {f'{value:.6g}' if isinstance(value, float) else value}"
     if found.factors:
         yield from factor_lines(found)
     if found.mapping:
@@ -142,6 +148,18 @@ def heading(found: Imported) -> Iterator[str]:
         yield from textwrap.wrap(
             f"{one.theirs} -> {one.ours}{note}", 78, initial_indent="  ", subsequent_indent="      "
         )
+
+
+def figure_lines(found: Imported) -> Iterator[str]:
+    """The figures themselves, where the file is a short list of them."""
+    if not {"metric", "value", "unit"} <= set(found.frame) or "model" in found.frame:
+        return
+    yield ""
+    yield "Figures"
+    for metric, value, unit in found.frame[["metric", "value", "unit"]].head(MOST_FIGURES).itertuples(index=False):
+        yield f"  {metric:<32}{value:>12.5g}{'' if unit == '1' else f' {unit}'}"
+    if len(found.frame) > MOST_FIGURES:
+        yield f"  and {len(found.frame) - MOST_FIGURES} more (-o writes all)"
 
 
 def factor_lines(found: Imported) -> Iterator[str]:

@@ -32,6 +32,8 @@ ATOM, DISTINCT = 0.02, 20
 """Least share of all requests at an atom, and least number of different lengths for there to be any."""
 FEWEST = 50
 """With fewer lengths nothing is fitted."""
+TOLD = 0.1
+"""From this rank correlation on it is said that a scenario cannot hold it."""
 GOOD, MEAN_OFF = 0.05, 0.05
 """A law is good enough to paste when its distance and the error of its mean are at most these."""
 
@@ -213,9 +215,8 @@ def length_lines(found: Lengths, file: str = "FILE.csv") -> Iterator[str]:
         if one.chosen is None:
             yield f"  {'':<16}no law comes within {GOOD:g}: draw from the file"
     if found.spearman is not None and found.copula is not None:
-        yield (
-            f"  {'together':<16}rank correlation {found.spearman:.2f}, Gaussian copula {found.copula:.2f}"
-            + ("" if abs(found.spearman) < 0.1 else " (a scenario draws lengths independently)")
-        )
+        yield f"  {'together':<16}rank correlation {found.spearman:.2f}, Gaussian copula {found.copula:.2f}"
+        if abs(found.spearman) > TOLD:
+            yield f"  {'':<16}(a scenario draws lengths independently of each other)"
     for one in found.marginals:
         yield f"  paste: {one.spelling(file)}"

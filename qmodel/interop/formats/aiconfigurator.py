@@ -85,10 +85,10 @@ def read_silicon(content: Content, options: Options) -> Imported:
         faults.append(fault)
         findings += told
     out = kept(content.path, out, faults, findings)
-    given = frame.loc[out.index, list(SERVED)]
-    again = given.duplicated() & given.notna().all(axis=1)
+    pairs = frame.loc[out.index, list(SERVED)]
+    again = pairs.duplicated() & pairs.notna().all(axis=1)
     if again.any():
-        sentence = f"{int(again.sum())} rows repeat an earlier (TTFT, TPOT) pair to the last digit: copies"
+        sentence = f"{int(again.sum())} row(s) repeat an earlier (TTFT, TPOT) pair to the last digit: copies"
         findings.append(finding("copies", list(out.index[again]), sentence))
     findings += served_findings({"TTFT": "", "TPOT": "", "concurrency": ""})
     mapping = [
