@@ -54,8 +54,9 @@ class ExitLaw:
                 "work done": [percent(f) for f in t["fraction"]],
             }
         )
-        heading = f"Exits of {int(t['count'].sum())} requests from {self.source or 'a table'}"
-        return "\n".join([heading, "-" * len(heading), plain_table(shown), "", wrapped(self.paragraph())])
+        heading = f"Exits of {int(t['count'].sum())} requests"
+        origin = [wrapped(f"From {self.source}."), ""] if self.source else []
+        return "\n".join([heading, "-" * len(heading), *origin, plain_table(shown), "", wrapped(self.paragraph())])
 
     def paragraph(self) -> str:
         """In plain words."""

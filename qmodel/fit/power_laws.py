@@ -22,7 +22,10 @@ FLAT = 0.02
 """A factor with a smaller exponent moves the time by less than a twentieth over a tenfold range."""
 
 LEVELS = 4
-"""A factor with fewer levels does not determine offset, scale and exponent."""
+"""A factor with fewer levels is not tried; one of them may be left out."""
+
+ROBUST_PASSES = 3
+"""How often the scale of Huber's loss is taken anew from the residuals."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class PowerLawCandidate:
     def fit(self, cells: Cells, weights: Array | None = None, how: Fitting = DEFAULT) -> PowerLaw | None:
         """The best end over several starts; None where the inputs have too few levels, or one is not above zero."""
         x = np.column_stack([np.asarray(cells.levels[name], float) for name in self.inputs])
-        if np.any(x <= 0) or any(len(np.unique(column)) < LEVELS for column in x.T) or len(x) < x.shape[1] + 3:
+        if np.any(x <= 0) or any(len(np.unique(column)) < LEVELS - 1 for column in x.T) or len(x) < x.shape[1] + 3:
             return None
         middle = np.mean(np.log(x), axis=0)
         logs = np.log(x) - middle
@@ -66,6 +69,8 @@ class PowerLawCandidate:
                 best, least = end
         if best is None:
             return None
+        for _ in range(ROBUST_PASSES if how.loss == "huber" else 0):
+            best, _ = _descend(best, logs, cells.mean, scale, how)
         offset, height, exponents = best[0], best[1], best[2:]
         scale_at_one = float(height / np.exp(middle @ exponents))
         return PowerLaw(self.inputs, (float(offset), scale_at_one, *exponents.tolist()))

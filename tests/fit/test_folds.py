@@ -52,3 +52,13 @@ def test_largest_fifth():
     assert c.levels["a"][fold.test].tolist() == [9, 10]
     (fold,) = largest_fifth(cells(a=[1, 2, 4, 8, 16]), ["a"])
     assert fold.label == "a >= 16"
+
+
+def test_the_base_of_a_design_one_factor_at_a_time_is_not_left_out():
+    """Batch at 512 tokens, tokens at batch 1: without batch 1 the tokens do not vary."""
+    cells_at = [(b, 512.0) for b in (1.0, 2, 4, 8)] + [(1.0, t) for t in (64.0, 128, 256, 1024)]
+    frame = pd.DataFrame(cells_at, columns=["batch", "tokens"])
+    cells = Cells.of(frame, ["batch", "tokens"], np.ones(len(frame)))
+    labels = [fold.label for fold in level_folds(cells, ["batch", "tokens"])]
+    assert "batch = 1" not in labels and "tokens = 512" not in labels
+    assert {"batch = 2", "batch = 8", "tokens = 64", "tokens = 1024"} <= set(labels)

@@ -7,9 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from qmodel.errors import InputError
 from qmodel.fit import fit_measurements, read_profile
+from qmodel.fit.datasheets import device_named
 from qmodel.fit.diagnostics import break_moves
+from qmodel.fit.hardware import Work, read_hardware
 from qmodel.fit.table import Measurements
+from qmodel.service.domain import Numeric
 
 DATA = Path(os.environ.get("QMODEL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "profiling"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the open data are not in {DATA} (set QMODEL_DATA)")
@@ -99,6 +103,17 @@ def test_matrix_products(file, median, p95):
     assert straight["r_squared"] > 0.99 and straight["cross_validated"]["p95"] > 1.2 * high
 
 
+@pytest.mark.parametrize(
+    ("file", "median", "p95"),
+    [("vidur_a100_llama3-8b_mlp.csv", 0.011, 0.04), ("vidur_h100_llama2-7b_mlp.csv", 0.012, 0.09)],
+)
+def test_matrix_products_by_table(file, median, p95):
+    result, found, high = errors(gemm(file), forms=["table"])
+    assert found <= median and high <= p95
+    with pytest.raises(InputError, match="does not extrapolate"):
+        result.model.predict({"tokens": 1e6})
+
+
 def test_prefill_chunk_with_history():
     _, median, p95 = errors(prefill())
     assert median <= 0.03 and p95 <= 0.15
@@ -119,6 +134,35 @@ def test_time_between_tokens(hardware, parallel):
     bent = fit_measurements(m, forms=["piecewise"], analysis=False)
     broken = [text for text in bent.warnings if text.startswith("The break of batch_size")]
     assert bool(broken) == bool(break_moves(bent))
+
+
+@pytest.mark.parametrize(("phase", "median"), [("prefill", 0.10), ("decode", 0.02)])
+def test_splitwise_as_it_comes(phase, median, capsys):
+    """One factor at a time around a base cell, placements by name, invalid cells and copies named unprompted."""
+    from qmodel.cli.foreign import readable
+
+    tables = readable([DATA / "splitwise_perf_llama2-70b.csv"], "latency_s")
+    m = read_profile(tables, phase=phase)
+    result, found, _ = errors(m)
+    assert found <= median
+    assert "tensor_parallel" in result.model.domain.spans and not isinstance(
+        result.model.domain.spans["tensor_parallel"], Numeric
+    )
+    said = capsys.readouterr().err
+    assert "tensor_parallel = 2, batch_size = 64" in said and any("copies" in text for text in m.warnings)
+
+
+def test_hardware_reading_of_decode():
+    """RTX 4090: 16.06 GB of weights at 947 of 1008 GB/s, 128 KiB of KV a token at 941 GB/s."""
+    found = read_hardware(
+        errors(decode(), forms=["affine"])[0],
+        device_named("RTX 4090"),
+        Work({"1": 16.06e9, "batch_size:context_tokens": 131072.0}),
+    )
+    table = found.hardware.table
+    assert table.loc["1", "bandwidth"] == pytest.approx(947e9, rel=0.01)
+    assert table.loc["batch_size:context_tokens", "bandwidth_share"] == pytest.approx(0.934, abs=0.01)
+    assert found.hardware.warnings == () and np.max(found.hardware.floor_share) <= 1.0
 
 
 def test_diffusion_by_device_and_precision(tmp_path):

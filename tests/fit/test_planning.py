@@ -8,7 +8,7 @@ from scipy.stats import t as t_law
 
 from qmodel.errors import InputError
 from qmodel.fit import fit_measurements
-from qmodel.fit.planning import _updated, next_measurements, replicates_needed
+from qmodel.fit.planning import _updated, design_summary, next_measurements, replicates_needed
 from qmodel.fit.table import Measurements
 
 from .planted import planted
@@ -139,3 +139,15 @@ def test_a_constant_has_nothing_to_plan():
     result = fit_measurements(Measurements(frame, "latency_s", ("n",)), terms=["1"], analysis=False)
     with pytest.raises(InputError, match="planning: the function has no factor"):
         next_measurements(result)
+
+
+def test_design_summary_reads_well(result):
+    """Repetitions by the half width of the interval; at most 30 are proposed."""
+    text = design_summary(result, {"steps": [50.0, 80.0], "batch_size": [4.0, 16.0]}, count=2, precision=0.01)
+    needed = replicates_needed(result.model.residual_scv, 0.01)
+    words = " ".join(text.split())
+    assert f"{needed} repetitions tell a cell's mean to within 1.0 %" in words
+    assert "steps is wanted at 50 to 80, measured at 5 to 50." in words
+    assert max(map(len, text.splitlines())) <= 80
+    fine = " ".join(design_summary(result, count=1, precision=0.001).split())
+    assert "The plan takes 30" in fine and "Next measurements ---" in fine

@@ -30,3 +30,10 @@ def test_undetermined_and_unjudged_folds():
     assert within_one_standard_error([np.array([np.nan]), np.array([0.4])]) == [True, False]
     assert mean_known(np.array([np.nan, 2.0])) == 2.0
     assert mean_known(np.array([np.nan])) == np.inf
+
+
+def test_a_simpler_function_may_not_be_much_worse():
+    """Folds that differ widely make every difference look small; half as bad again is worse all the same."""
+    best, worse = np.array([0.1, 0.1, 1.0]), np.array([0.1, 0.1, 1.8])
+    assert within_one_standard_error([best, worse]) == [True, False]
+    assert within_one_standard_error([best, best + np.array([0.0, 0.0, 0.1])]) == [True, True]

@@ -75,7 +75,9 @@ def test_table_against_scipy():
     axes = [np.sort(rng.random(4)), np.sort(rng.random(3)), np.sort(rng.random(5))]
     values = rng.random((4, 3, 5))
     pairs = [("a", "b", "c"), axes]
-    table = Table(tuple((n, tuple(x.tolist())) for n, x in zip(*pairs, strict=True)), tuple(values.ravel().tolist()))
+    table = Table(
+        tuple((n, tuple(x.tolist())) for n, x in zip(*pairs, strict=True)), tuple(values.ravel().tolist())
+    )
     points = np.column_stack([rng.uniform(x[0], x[-1], 50) for x in axes])
     expected = RegularGridInterpolator(axes, values)(points)
     found = table.evaluate({n: points[:, k] for k, n in enumerate("abc")})
