@@ -212,6 +212,8 @@ def _by(off: float, name: str) -> str:
     return f"{1.0 / max(1.0 - float(off), 1e-12):.3g} times that of a larger {name}"
 
 
+MOST_CELLS = 400
+"""Cells looked at for hidden groups; all of them where a quarter of these show some."""
 MIXED_GAP = 4.0
 """Two groups of times are told apart from so many spreads on."""
 
@@ -226,14 +228,20 @@ def mixed(rows: pd.DataFrame, factors: Sequence[str], response: str) -> list[Fin
     sizes = rows.groupby(list(factors), dropna=False, observed=True)[response].transform("size")
     repeated = rows[sizes >= 4]
     cells = [cell for _, cell in repeated.groupby(list(factors), dropna=False, observed=True)[response]]
-    split = [cell for cell in cells if _two_groups(np.sort(np.log(cell.to_numpy(float))))]
-    if not split or len(split) < len(cells) / 4:
+    few = _split(cells[:: max(1, len(cells) // MOST_CELLS)])
+    if not few or len(few) < min(len(cells), MOST_CELLS) / 4:
         return []
+    split = _split(cells)
     sentence = (
         f"in {len(split)} of {len(cells)} cells the times of the same levels fall into two groups far apart: "
         "another factor was varied and is not among these"
     )
     return [finding("mixed", sorted(int(line) for cell in split for line in cell.index), sentence)]
+
+
+def _split(cells: Sequence[pd.Series]) -> list[pd.Series]:
+    """The cells whose times fall into two groups."""
+    return [cell for cell in cells if _two_groups(np.sort(np.log(cell.to_numpy(float))))]
 
 
 def _two_groups(values: np.ndarray) -> bool:
