@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
 
@@ -67,10 +67,21 @@ def the_scenario(file: Path | None, arrivals: str | None, service: str | None, s
     if not (arrivals and service):
         raise InputError("scenario", "is missing", "give SCENARIO.toml, or --arrivals and --service")
     if set_options:
-        raise InputError("--set", "needs a scenario file", "change --arrivals or --service instead")
+        return _changed(arrivals, service, settings(set_options))
     from qmodel.scenario import Scenario
     from qmodel.workload import RequestClass
     from qmodel.workload.grammar import parse_arrivals, parse_service
 
     one = RequestClass("requests", arrivals=parse_arrivals(arrivals), service=parse_service(service))
     return Scenario(classes=(one,), name="inline")
+
+
+def _changed(arrivals: str, service: str, changes: dict[str, str]) -> Scenario:
+    """The inline queue with fields of a scenario file put on top."""
+    from qmodel.scenario_file import from_tables
+    from qmodel.validation import parse_value, set_field
+
+    tables: dict[str, Any] = {"class": [{"name": "requests", "arrivals": arrivals, "service": service}]}
+    for path, text in changes.items():
+        set_field(tables, path, parse_value(text))
+    return from_tables(tables, "--set", Path(), "inline")

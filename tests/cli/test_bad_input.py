@@ -61,8 +61,8 @@ WORDS = {
     "rate huge": ((*INLINE, "--rate", "1e200"), "is too large"),
     "method": ((*INLINE, "--method", "guess"), "--method: 'guess' is unknown; auto, theory or simulation"),
     "set inline": (
-        (*INLINE, "--set", "a=1"),
-        "--set: needs a scenario file; change --arrivals or --service instead",
+        (*INLINE, "--set", "system.bufer=1"),
+        "--set: system.bufer: is not known; did you mean 'buffer'?",
     ),
     "set nothing": (("predict", "one.toml", "--set", "a"), "--set a: is no PATH=VALUE; e.g. --set class.chat"),
     "set nowhere": (("predict", "one.toml", "--set", "=1"), "--set =1: is no PATH=VALUE"),

@@ -230,3 +230,10 @@ class TestUnstable:
     def test_by_simulation_too(self, qmodel) -> None:
         done = qmodel("simulate", "--arrivals", "poisson:1.2", "--service", "exponential:1", *QUICK, "--json")
         assert done.code == 2 and read(done.out)["results"][0]["stable"] is False
+
+
+def test_fields_of_a_scenario_file_on_top_of_the_textbook_queue(qmodel) -> None:
+    """M/M/1/5 at load 0.8: P(reject) = 0.8^5 0.2 / (1 - 0.8^6)."""
+    done = qmodel(*INLINE, "--set", "system.buffer=5", "--json")
+    rejected = read(done.out)["results"][0]["classes"][0]["rejected_share"]
+    assert rejected == pytest.approx(0.8**5 * 0.2 / (1 - 0.8**6), rel=1e-9)
