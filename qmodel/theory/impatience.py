@@ -29,7 +29,7 @@ import numpy as np
 from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS
 from qmodel.scenario import Scenario, ServedClass
-from qmodel.theory.m_g_1 import INDEPENDENT, POISSON
+from qmodel.theory.m_g_1 import INDEPENDENT, POISSON, given_slowdown
 from qmodel.theory.offered_wait import OfferedWait, Stream, offered_waits
 from qmodel.theory.panels import Panels
 from qmodel.theory.phases import exponential_phases
@@ -230,6 +230,7 @@ def _class(
         served=served,
         mean_service=given.mean,
         mean_response=wait + given.mean,
+        mean_slowdown=given_slowdown(served, wait),
         law=ServedLaw(lambda t: cdf(given, t), wait + given.mean, error),
         extra={"abandoned_share": 1.0 - share},
     )

@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     Complex = NDArray[np.complex128]
 
 ITERATIONS = 20_000
+"""Most iterations, divided by the number of phases."""
 STILL, FINAL, CLOSED = 1e-6, 1e-12, 1e-8
 """Relative change of Q's rates from which Newton steps take over, at which iterations end without them, and largest
 error of the equation that is accepted."""
-ROUNDING, MOST_BLURRED = 1e-14, 1e-4
+BLOCK = 1 << 20
+"""Numbers in the matrices that are solved at a time."""
+ROUNDING, LOUDEST, MOST_BLURRED = 1e-14, 1e-10, 1e-4
 ALIKE = 1e10
 """Condition of the eigenvectors from which two are taken to be one."""
 ZERO = 1e-10
@@ -121,7 +124,12 @@ class ModulatedWork:
     def transform(self, s: Any) -> Complex:
         """v(s), shape (..., m), s != 0."""
         s = np.asarray(s, dtype=complex)
-        right = s[..., None] * self.idle
+        flat, rows = s.reshape(-1), max(1, BLOCK // self.d0.size)
+        parts = [self._transform(flat[i : i + rows]) for i in range(0, len(flat), rows)]
+        return np.concatenate(parts).reshape(*s.shape, -1)
+
+    def _transform(self, s: Complex) -> Complex:
+        right = s[:, None] * self.idle
         return np.asarray(np.linalg.solve(np.swapaxes(self.at(s), -1, -2), right[..., None])[..., 0])
 
     @cached_property
@@ -147,28 +155,29 @@ def level_generator(work: ModulatedWork) -> Matrix:
     """Q: rates of the phase at new minima of the work, per second of work. Raises NoConvergence."""
     start = _folded(work, np.array([0j]), np.eye(int((work.speeds > 0).sum()), dtype=complex)[None])[0].real
     size = float(np.abs(work.d0).max() / work.speeds.max())
-    near = _iterated(work, start, STILL, size)
+    near = _iterated(work, start, STILL, ROUNDING * size)
     closed = _closed(work, near, size)
-    if _within(_from_pairs(work, closed), closed, CLOSED, size):
+    noise = 0.1 * ROUNDING * size * (10.0 + float(np.linalg.cond(np.linalg.eig(closed)[1])))
+    if _within(_from_pairs(work, closed), closed, CLOSED, min(noise, LOUDEST * size)):
         return closed
     # roots that coincide, as alike streams have, attract one another's Newton steps: iterate to the end
-    final = _iterated(work, near, FINAL, size)
-    if _within(_from_pairs(work, final), final, CLOSED, size):
+    final = _iterated(work, near, FINAL, ROUNDING * size)
+    if _within(_from_pairs(work, final), final, CLOSED, ROUNDING * size):
         return final
     raise NoConvergence("the phase at new minima of the work is not found")
 
 
-def _iterated(work: ModulatedWork, q: Matrix, still: float, size: float) -> Matrix:
-    for _ in range(ITERATIONS):
+def _iterated(work: ModulatedWork, q: Matrix, still: float, noise: float) -> Matrix:
+    for _ in range(ITERATIONS // len(q)):
         old, q = q, _from_pairs(work, q)
-        if _within(q, old, still, size):
+        if _within(q, old, still, noise):
             break
     return q
 
 
-def _within(new: Matrix, old: Matrix, relative: float, size: float) -> bool:
-    """Whether every rate is as it was, up to this share of itself; `size` tells how large rounding errors are."""
-    return bool((np.abs(new - old) <= relative * np.abs(old) + ROUNDING * size).all())
+def _within(new: Matrix, old: Matrix, relative: float, noise: float) -> bool:
+    """Whether every rate is as it was, up to this share of itself and rounding errors."""
+    return bool((np.abs(new - old) <= relative * np.abs(old) + noise).all())
 
 
 def _folded(work: ModulatedWork, s: Complex, vectors: Complex) -> Complex:

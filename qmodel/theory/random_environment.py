@@ -38,7 +38,7 @@ from qmodel.theory.atoms import MOST, NEGLIGIBLE, Atoms, cdf_of
 from qmodel.theory.inversion import InvertedLaw
 from qmodel.theory.m_g_1 import INDEPENDENT, POISSON
 from qmodel.theory.map_g_1 import DRIVEN
-from qmodel.theory.modulated_work import ModulatedWork, NoConvergence, merged_streams
+from qmodel.theory.modulated_work import BLOCK, ModulatedWork, NoConvergence, merged_streams
 from qmodel.theory.premises import MOST_PHASES, driven, unmet
 from qmodel.theory.result import ClassResult, Result, Unstable
 from qmodel.theory.stationary import stationary_law
@@ -94,14 +94,18 @@ class Capacity:
 
     def transform(self, w: Any, stream: int, own: Distribution) -> Complex:
         """E[exp(-w T)] of a class whose request is delivered after work `own`; shape of w kept."""
-        flat = np.asarray(w, dtype=complex).reshape(-1)
-        pace, begun = self._pace(flat)
+        flat, rows = np.asarray(w, dtype=complex).reshape(-1), max(1, BLOCK // self.work.d0.size)
+        parts = [self._transform(flat[i : i + rows], stream, own) for i in range(0, len(flat), rows)]
+        return np.concatenate(parts).reshape(np.shape(w))
+
+    def _transform(self, w: Complex, stream: int, own: Distribution) -> Complex:
+        pace, begun = self._pace(w)
         values, vectors = np.linalg.eig(pace)
         rows = self.work.seen(self.work.transform(values), self.marked[stream]) * own.lst(values)[..., None]
         # sum_j row_j begun r_j (l_j 1), with l the left eigenvectors: rows of the inverse
         reached = np.einsum("njm,nmu,nuj->nj", rows, begun, vectors)
         weights = np.linalg.solve(vectors, np.ones((*values.shape, 1), dtype=complex))[..., 0]
-        return np.asarray((reached * weights).sum(axis=1).reshape(np.shape(w)))
+        return np.asarray((reached * weights).sum(axis=1))
 
     def mean_response(self, stream: int, own: Distribution) -> float:
         """E[T] (s): the mean pace for E[X], and what the phases at both ends add."""

@@ -253,16 +253,26 @@ def test_gamma_gaps_by_phases():
 
 def test_one_stream_for_all():
     streams = [(Renewal(0.4, 0.0077), Exponential(1.0)), (Renewal(0.4, 4.0), Exponential(1.0))]
-    found = analyse(scenario(*streams, (BURSTY.at_rate(0.1), Exponential(1.0))))
+    found = analyse(scenario(*streams, (Poisson(0.1), Exponential(1.0))))
     assert found.method == "approximation" and found["all"].p50_response_s is None
-    scvs = [(0.4, 0.0077), (0.4, 4.0), (0.1, BURSTY.index_of_dispersion())]
     weight = 1 / (1 + 4 * 0.1**2 * (0.81 / 0.33 - 1))
-    scv = weight * sum(r * c for r, c in scvs) / 0.9 + 1 - weight
+    scv = weight * (0.4 * 0.0077 + 0.4 * 4.0 + 0.1) / 0.9 + 1 - weight
     wait = 0.81 * 2 / 1.81 * (scv + 0.81) / (2 * 0.9 * 0.1)
     assert found["c1"].mean_wait_s == pytest.approx(wait, rel=1e-12)
     bound = 0.9 * (scv / 0.81 + 1) / 0.2
     assert f"{bound:.4g}" in found.notes[1] and wait < bound
-    assert bursty.dispersion(Poisson(1.0)) == 1.0 and bursty.mean_wait(0.5, 1.0, 1.0, math.inf) == math.inf
+    assert bursty.mean_wait(0.5, 1.0, 1.0, math.inf) == math.inf
+    refusal = analyse(scenario(*streams, (BURSTY.at_rate(0.1), Exponential(1.0))))
+    assert isinstance(refusal, NotAnalysable) and "phases" in refusal.reason
+
+
+@pytest.mark.parametrize("law", [Deterministic(1.0), Exponential(1.0), H2], ids=repr)
+@pytest.mark.parametrize("scv", [0.15, 0.7, 0.999, 2.0, 4.0])
+def test_the_stated_error_of_phase_type_gaps(law, scv):
+    for load, error in ((0.4, 0.14), (0.6, 0.06), (0.8, 0.01), (0.9, 0.01)):
+        exact = Factors(load, scv, law).mean_wait + 1.0
+        found = mean_waits([bursty.phase_type_gaps(Renewal(load, scv))], [law])[0] + 1.0
+        assert found == pytest.approx(exact, rel=error if scv > 1 else 0.025)
 
 
 @pytest.mark.parametrize("scv", [0.1, 0.5, 2.0, 4.0])
@@ -306,11 +316,14 @@ def test_refusals():
 def test_no_convergence_is_said(monkeypatch):
     monkeypatch.setattr(modulated_work, "CLOSED", -1.0)
     monkeypatch.setattr(modulated_work, "ROUNDING", 0.0)
+    monkeypatch.setattr(modulated_work, "ITERATIONS", 200)
     process = BURSTY.at_rate(0.5)
     refusal = analyse(scenario((process, H2)))
     assert isinstance(refusal, NotAnalysable) and "precision" in refusal.reason
     found = analyse(scenario(*APPROXIMATED))
     assert "streams as one" in found.result
+    erlang = analyse(scenario((Renewal(0.4, 0.1), H2), (Renewal(0.4, 0.5), H2)))
+    assert erlang.method == "approximation" and "streams as one" in erlang.result
 
 
 def test_newton_steps_that_lead_astray_are_not_taken():
