@@ -80,8 +80,18 @@ WORDS = {
         "one.toml: class.chat.priority: 'high' is not a whole number; give a whole number",
     ),
     "no theory": (
-        ("predict", "--arrivals", "renewal:0.5,2", "--service", "exponential:1", "--method", "theory"),
-        "policy 'fcfs': not analysable: arrivals of class 'requests' are not Poisson; nearest: Poisson arrivals",
+        (
+            "predict",
+            "--arrivals",
+            "renewal:0.5,2",
+            "--service",
+            "exponential:1",
+            "--policy",
+            "srpt",
+            "--method",
+            "theory",
+        ),
+        "policy 'srpt': not analysable: no result for arrivals of class 'requests' that are not Poisson",
     ),
 }
 
