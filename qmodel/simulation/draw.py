@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.errors import InputError
+from qmodel.errors import InputError, nearest
 from qmodel.simulation.caching import hits, real_cache, with_hit_ratio
 from qmodel.simulation.requests import Requests
 from qmodel.simulation.streams import STREAMS, generator, stream
 from qmodel.workload import ArrivalProcess, Closed, Discrete, Distribution, Empirical, PredictedSize, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,11 +36,13 @@ def draw(
     seed: np.random.SeedSequence,
     horizon_s: float | None = None,
     spare: float = 1.0,
+    present: Mapping[str, int] | None = None,
 ) -> Requests:
     """About `count` requests of all classes (exactly, with one class that is no trace), or those in a horizon.
 
     A trace that ends before the horizon ends the run for all classes. Requests of closed populations have no
-    arrival yet (infinity) and come last, `spare` times as many as are expected.
+    arrival yet (infinity) and come last, `spare` times as many as are expected. `present`: how
+    many of each class are there at time 0, their services not begun.
     """
     classes = scenario.served
     span = _span(scenario, count, horizon_s)
@@ -51,6 +53,8 @@ def draw(
         else arrival_times(served.arrivals, stream(seed, index, "arrivals"), span, exactly)
         for index, served in enumerate(classes)
     ]
+    if present:
+        arrivals = _with_present(classes, arrivals, present)
     sizes = [times.size for times in arrivals]
     index, order = _merged(arrivals)
     columns = _columns_of(scenario, sizes, order, seed)
@@ -65,6 +69,23 @@ def draw(
         return _in_order(tickets, order)
 
     return Requests(classes, _in_order(arrivals, order), index, **columns, draw_lottery=lottery)
+
+
+def _with_present(
+    classes: Sequence[ServedClass], arrivals: Sequence[Floats], present: Mapping[str, int]
+) -> list[Floats]:
+    """Arrivals with those that are there at first. Raises InputError for no class, and no number."""
+    names = [served.name for served in classes]
+    for name, count in present.items():
+        place = f"simulation, present, {name}"
+        if name not in names:
+            raise InputError(place, "is no class", nearest(name, names))
+        if count != int(count) or count < 0:
+            raise InputError(place, f"{count} is no number of requests", "give 0 or more")
+        if isinstance(classes[names.index(name)].arrivals, Closed):
+            raise InputError(place, "is a closed population, whose users think at first", "leave it out")
+    first = (np.zeros(int(present.get(name, 0))) for name in names)
+    return [np.concatenate(pair) for pair in zip(first, arrivals, strict=True)]
 
 
 def _span(scenario: Scenario, count: int, horizon_s: float | None) -> float:

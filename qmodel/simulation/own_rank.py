@@ -45,11 +45,11 @@ class View(NamedTuple):
 class Callback(types.WrapperAddressProtocol):
     """A Python rank behind a C function pointer, for numba's first-class functions.
 
-    The first exception is kept in `fault`, and NaN is returned from then on.
+    The first exception of any kind (`SystemExit` too) is kept in `fault`, and NaN is returned from then on.
     """
 
     def __init__(self, policy: Policy, names: tuple[str, ...]) -> None:
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
         self._policy, self._names = policy, names
         self._pointer = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_double] * 9)(self.__call__)
 
@@ -58,7 +58,7 @@ class Callback(types.WrapperAddressProtocol):
             return float("nan")
         try:
             return float(self._policy.rank(_request(values, self._names), values[-1]))
-        except Exception as error:
+        except BaseException as error:  # nothing may pass through the compiled loop, which would swallow it
             self.fault = error
             return float("nan")
 
@@ -135,7 +135,7 @@ def _agrees(function: Any, policy: Policy, seen: np.ndarray, names: tuple[str, .
         for attained in (0.0, 0.6 * values[1]):
             try:
                 expected = float(policy.rank(_request(values, names), attained))
-            except Exception:
+            except BaseException:  # the loop's callback meets it again, and keeps it
                 return False
             if not np.isclose(function.ctypes(*values, attained), expected, rtol=1e-12, equal_nan=True):
                 return False
@@ -158,6 +158,8 @@ def check(own: Own, callback: Callback | None, policy: Policy, owner: NDArray[np
     place = f"policy '{policy.name or type(policy).__name__}', rank"
     if callback is not None and callback.fault is not None:
         fault = callback.fault
+        if isinstance(fault, KeyboardInterrupt):  # the user's, not the rank's
+            raise fault
         raise InputError(place, f"raised {type(fault).__name__}: {fault}", "correct it") from fault
     if own.faults[0]:
         row = int(own.faults[0])

@@ -14,6 +14,8 @@ from qmodel.policy.gittins import Gittins
 from qmodel.workload import Closed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qmodel.scenario import Scenario
     from qmodel.simulation.network.serving import Fates
     from qmodel.simulation.requests import Requests
@@ -80,14 +82,18 @@ def _is_rare(scenario: Scenario) -> bool:
 
 
 def run_once(
-    scenario: Scenario, requests: int, seed: np.random.SeedSequence, horizon_s: float | None = None
+    scenario: Scenario,
+    requests: int,
+    seed: np.random.SeedSequence,
+    horizon_s: float | None = None,
+    present: Mapping[str, int] | None = None,
 ) -> Run | None:
-    """One run of about so many requests, or of a horizon; None if nobody came."""
+    """One run of about so many requests, or of a horizon with so many `present` at first; None if nobody came."""
     from qmodel.simulation.draw import draw
 
     spare = 1.0
     while True:
-        drawn = draw(scenario, requests, seed, horizon_s, spare)
+        drawn = draw(scenario, requests, seed, horizon_s, spare, present)
         if not len(drawn):
             return None
         if scenario.system.batching == "dynamic":

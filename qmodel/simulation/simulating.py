@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +33,7 @@ def simulate(
     precision: float | None = None,
     horizon_s: float | None = None,
     replications: int = REPLICATIONS,
+    present: Mapping[str, int] | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = to_stderr,
 ) -> PolicyAnswer:
@@ -44,8 +45,9 @@ def simulate(
     numbers).
 
     With `horizon_s`, the requests that arrive within it, from an empty system, are served to the end, in
-    independent `replications`; nothing is left out, and no steady state is supposed. This is the only way for a
-    queue that is unstable; without it such a queue is answered with `stable` False and no means.
+    independent `replications`; nothing is left out, and no steady state is supposed. `present` gives how many
+    requests of which class are there at its start, their services not begun; they count too. A horizon is the only
+    way for a queue that is unstable; without it such a queue is answered with `stable` False and no means.
 
     `progress` is called with (requests or replications done, in all); `tell` with a line when the simulator must be
     compiled first. Raises InputError for what cannot be simulated.
@@ -62,6 +64,9 @@ def simulate(
     from qmodel.simulation.running import refuse_unknown
 
     _check(requests, percentiles, precision, horizon_s, replications)
+    if present and (horizon_s is None or scenario.system.batching == "continuous"):
+        fault = "needs a horizon, and requests that are served whole"
+        raise InputError("simulation, present", fault, "give horizon_s, or leave it out")
     if scenario.system.batching == "continuous":
         from qmodel.simulation.iterations.answering import simulate as iterate
 
@@ -73,7 +78,7 @@ def simulate(
     refuse_unknown(scenario)
     with announced(tell):
         if horizon_s is not None:
-            return _replicated(scenario, horizon_s, replications, seed, percentiles, progress)
+            return _replicated(scenario, horizon_s, replications, seed, percentiles, progress, present or {})
         if not is_stable(scenario):
             return _unstable(scenario)
         return _steady(scenario, requests, seed, percentiles, precision, progress)
@@ -120,7 +125,7 @@ def _steady(
         if run is None:
             raise InputError("simulation", "no request arrives", "simulate more requests")
         part, notes, busy = run.series, run.notes, run.busy
-        warmup = 0 if _recorded(scenario) else warm_up(part)
+        warmup = 0 if _recorded(scenario) or "piecewise" in scenario.features else warm_up(part)
         counted = by_class(part.of(slice(warmup, None)), len(scenario.served), percentiles)
         metrics = [each for _, each in counted]
         reached = precision is None or _reached(metrics, precision)
@@ -147,6 +152,7 @@ def _replicated(
     seed: int,
     percentiles: Sequence[float],
     progress: Progress | None,
+    present: Mapping[str, int],
 ) -> PolicyAnswer:
     from qmodel.simulation.running import run_once
     from qmodel.simulation.summary import across, by_class
@@ -155,7 +161,7 @@ def _replicated(
     notes: list[str] = []
     busy = 0.0
     for number, child in enumerate(np.random.SeedSequence(seed).spawn(replications), start=1):
-        run = run_once(scenario, 0, child, horizon_s)
+        run = run_once(scenario, 0, child, horizon_s, present)
         if run is not None:
             notes = run.notes
             found.append(by_class(run.series, len(scenario.served), percentiles))
@@ -165,10 +171,11 @@ def _replicated(
     if not found:
         raise InputError("simulation, horizon_s", f"no request arrives in {horizon_s:g} s", "make it longer")
     metrics = [across(each) for each in zip(*found, strict=True)]
-    title = f"discrete-event simulation of {replications} times {horizon_s:g} s from empty"
+    before = "from empty" if not any(present.values()) else f"with {sum(present.values())} present at first"
+    title = f"discrete-event simulation of {replications} times {horizon_s:g} s {before}"
     answer = _answer(scenario, title, metrics, busy)
     answer.stable = is_stable(scenario)
-    answer.notes = [*notes, f"finite horizon: requests that arrive within {horizon_s:g} s from an empty system"]
+    answer.notes = [*notes, f"finite horizon: requests that arrive within {horizon_s:g} s, {before}"]
     if not answer.stable:
         answer.notes.append("the queue is unstable: these values hold for this horizon only and grow with it")
     total = sum(each[0][0] for each in found)
@@ -225,6 +232,8 @@ def _notes(scenario: Scenario, metrics: Sequence[Metrics], count: int, warmup: i
         notes.append(f"the run of {count:,} requests is too short for the intervals of {names}; ask for more")
     if warmup >= count // 2 > 0:
         notes.append("no end of the warm-up was found; ask for more requests")
+    if "piecewise" in scenario.features:
+        notes.append("the arrival rate changes with the time: averages over the run, from empty")
     if _recorded(scenario):
         notes.append("recorded arrivals: one pass over the trace, from empty, nothing left out")
     return notes

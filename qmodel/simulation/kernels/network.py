@@ -15,7 +15,7 @@ import numpy as np
 from qmodel.simulation.kernels.borrowed import borrowed
 from qmodel.simulation.kernels.compiled import compiled, inlined
 from qmodel.simulation.kernels.heap import pop, push
-from qmodel.simulation.kernels.network_queues import head, leave, longest, wait
+from qmodel.simulation.kernels.network_queues import head, leave, longest, on_servers, wait
 from qmodel.simulation.kernels.network_routes import route
 from qmodel.simulation.kernels.network_rows import (
     ABANDONED,
@@ -195,6 +195,22 @@ def next_event(net: Network, arrived: int, changed: int) -> float:
 
 
 @inlined
+def account(net: Network, passed_s: float) -> None:
+    """Count the time that passes: of those in the system, and of servers at work."""
+    clock = net.clock[0]
+    clock.area_s += clock.present * passed_s
+    for queue in range(net.queues.size):
+        row = net.queues[queue]
+        busy = min(row.inside, on_servers(net, queue)) if row.inside > 0 else 0
+        clock.busy_s += busy * clock.speed * passed_s
+    for server in range(net.servers.size):
+        place = net.servers[server]
+        if place.visit != NONE:
+            overhead = min(passed_s, max(0.0, place.begin_s - clock.now))
+            clock.busy_s += overhead + (passed_s - overhead) * clock.speed
+
+
+@inlined
 def end_slices(net: Network) -> None:
     """Services, turns, setups and vacations that end now."""
     now = net.clock[0].now
@@ -260,9 +276,11 @@ def run(net: Network) -> None:
     for server in range(net.servers.size):
         rest(net, server)
     while clock.finished < net.requests and not clock.dry:
-        clock.now = next_event(net, arrived, changed)
-        if clock.now == np.inf:  # what has not come will not come
+        upcoming = next_event(net, arrived, changed)
+        if upcoming == np.inf:  # what has not come will not come
             break
+        account(net, upcoming - clock.now)
+        clock.now = upcoming
         if changed < net.change_s.size and net.change_s[changed] <= clock.now:
             settle(net)
             changed += 1

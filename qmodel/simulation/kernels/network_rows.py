@@ -118,6 +118,8 @@ STATION = _record(
 )
 CLOCK = _record(
     ("now", np.float64),
+    ("area_s", np.float64),  # integral of the number in the system
+    ("busy_s", np.float64),  # spent by all servers on requests, what they need beside service too
     ("speed", np.float64),
     ("present", np.int64),
     ("finished", np.int64),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.simulation import own_rank, streams
+from qmodel.simulation.invariants import Records, littles_law
 from qmodel.simulation.kernels import network_rows as rows
 from qmodel.simulation.kernels.network import run
 from qmodel.simulation.kernels.network_rows import ABANDONED, DONE, NONE, REJECTED
@@ -41,6 +42,7 @@ class Fates:
     `delivered_s` result out, `service_s` all its services, `size_s` what it would take alone, `away_s` pauses and
     transfers, `overhead_s` what servers spent on it beside service, `state` DONE, REJECTED, ABANDONED, or COMING if
     it never came (closed populations). `ran_out`: a closed population would have sent more before its time was up.
+    `area_s`: the integral of the number in the system; `busy_s`: seconds of work and overhead that servers did.
     """
 
     arrival_s: Floats
@@ -56,6 +58,8 @@ class Fates:
     migrations: NDArray[np.int64]
     state: NDArray[np.int64]
     ran_out: bool = False
+    area_s: float = 0.0
+    busy_s: float = 0.0
 
     def __len__(self) -> int:
         return self.state.size
@@ -98,7 +102,10 @@ def serve(
         pool *= 4
     taken = min(trail, int(net.clock[0].taken_up))
     notes = [*layout.notes, *([] if callback is None or layout.own is None else [own_rank.PYTHON_RANK])]
-    found = fates(net.visits, visits, len(requests), ran_out=bool(net.clock[0].ran_out))
+    clock = net.clock[0]
+    found = fates(net.visits, visits, len(requests))
+    found = replace(found, ran_out=bool(clock.ran_out), area_s=float(clock.area_s), busy_s=float(clock.busy_s))
+    littles_law(Records.of_fates(found), found.area_s)
     return found, Trail(visits.owner[net.trail[:taken]], net.trail_s[:taken]), notes
 
 
@@ -209,7 +216,7 @@ def _spells(scenario: Scenario, seed: np.random.SeedSequence, pool: int) -> Floa
     return law.sample(np.random.default_rng(streams.system_stream(seed, "spells")), pool)
 
 
-def fates(table: Any, visits: Visits, count: int, ran_out: bool = False) -> Fates:
+def fates(table: Any, visits: Visits, count: int) -> Fates:
     """From the visits of each of `count` requests to its fate."""
     owner = visits.owner
     last = np.arange(count)
@@ -238,5 +245,4 @@ def fates(table: Any, visits: Visits, count: int, ran_out: bool = False) -> Fate
         preemptions=total["preemptions"].astype(np.int64),
         migrations=total["migrations"].astype(np.int64),
         state=state.astype(np.int64),
-        ran_out=ran_out,
     )
