@@ -1,5 +1,7 @@
 """Models put together from fitted parts, for mixed batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,8 +75,6 @@ def test_ranges_meet():
 def test_covariances_stand_apart():
     a = ServiceModel.affine({"1": 1.0}, domain={})
     b = ServiceModel.affine({"n": 1.0}, domain={"n": (1, 9)})
-    from dataclasses import replace
-
     both = compose(
         [("a", replace(a, covariance=np.array([[4.0]]))), ("b", replace(b, covariance=np.array([[9.0]])))]
     )
