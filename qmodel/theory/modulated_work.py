@@ -126,7 +126,7 @@ class ModulatedWork:
         s = np.asarray(s, dtype=complex)
         flat, rows = s.reshape(-1), max(1, BLOCK // self.d0.size)
         parts = [self._transform(flat[i : i + rows]) for i in range(0, len(flat), rows)]
-        return np.concatenate(parts).reshape(*s.shape, -1)
+        return np.concatenate(parts or [np.empty(0, dtype=complex)]).reshape(*s.shape, len(self.d0))
 
     def _transform(self, s: Complex) -> Complex:
         right = s[:, None] * self.idle
