@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from qmodel.fit.arrivals import ArrivalProfile
+    from qmodel.fit.hygiene import Finding
     from qmodel.fit.lengths import Lengths
     from qmodel.interop.imported import Imported
 
@@ -34,6 +35,8 @@ def command(
     layers: int | None = typer.Option(
         None, min=1, help="Compose kernel times of a layer to an iteration of so many."
     ),
+    device: str | None = typer.Option(None, help="Device whose memory must feed each repetition: h200, a100 ..."),
+    reads: str | None = typer.Option(None, help="Bytes each repetition reads at least, e.g. 16G, for --device."),
     arrivals: Path | None = typer.Option(None, help="Write the fitted arrival process (JSON, for mmpp:FILE.json)."),
     answer: Path | None = typer.Option(None, help="Write what the requests saw as an answer (JSON)."),
     scenario: Path | None = typer.Option(None, help="Scenario whose policy and rate that answer takes."),
@@ -51,6 +54,7 @@ def command(
         return print_kinds()
     columns = tuple(name.strip() for name in factors.split(",")) if factors else ()
     found = read_file(file, source, Options(settings(level), columns, response, unit, layers))
+    found.findings += floors(found, device, reads)
     shown = None
     if found.shape == "requests" and found.frame["scheduled_s"].iloc[-1] > 0:
         shown = characterise(found.frame["scheduled_s"], found.nominal_rate, found.nominal)
@@ -70,6 +74,21 @@ def command(
     if answer is not None:
         write_answer(found, scenario, policy, answer)
     return 0
+
+
+def floors(found: Imported, device: str | None, reads: str | None) -> list[Finding]:
+    """Rows faster than the named device's memory could feed. Raises InputError where only one is named."""
+    from qmodel.errors import InputError
+    from qmodel.fit.hardware import parse_work
+    from qmodel.interop.floors import memory_findings
+
+    if device is None and reads is None:
+        return []
+    if device is None or reads is None:
+        raise InputError("--device, --reads", "go together", "e.g. --device h200 --reads 16G")
+    if found.shape != "profile":
+        raise InputError("--device", f"is for measured times; this is a table of {found.shape}", "leave it out")
+    return memory_findings(found.frame, parse_work([f"1={reads}"], "--reads")["1"], device)
 
 
 def print_kinds() -> int:

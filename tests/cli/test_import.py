@@ -134,6 +134,17 @@ def test_levels_and_layers(qmodel: Command, refused: Callable[..., str], tmp_pat
     assert "is no table of per_sequence kernels" in refused("import", lone, "--layers", "4")
 
 
+def test_faster_than_memory_is_named(qmodel: Command, refused: Callable[..., str], tmp_path: Path) -> None:
+    path = put(tmp_path, "p.csv", samples.own_profile())
+    assert "too fast" not in qmodel("import", path, "--device", "h200", "--reads", "1M").err
+    done = qmodel("import", path, "--device", "h200", "--reads", "48G")  # 10 ms; the profile begins at 5 ms
+    assert "faster than the 10 ms in which 4800 GB/s of memory could read 48 GB once" in done.err
+    assert "go together" in refused("import", path, "--device", "h200")
+    assert "did you mean" in refused("import", path, "--device", "h20", "--reads", "1G")
+    trace = put(tmp_path, "t.csv", samples.azure())
+    assert "is for measured times" in refused("import", trace, "--device", "h200", "--reads", "1G")
+
+
 # --- qmodel fit -------------------------------------------------------------------------------------------
 
 

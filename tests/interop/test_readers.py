@@ -372,3 +372,24 @@ def test_provenance_is_plain(read) -> None:
     facts = read(samples.azure()).provenance()
     assert facts["source"]["kind"] == "azure" and len(facts["source"]["sha256"]) == 64
     assert facts["table"]["rows"] == 60
+
+
+def test_splitwise_below_the_memory_floor(read) -> None:
+    """70 B weights of 16 bits over 8 H100: 5.2 ms an iteration at least."""
+    lines = samples.splitwise().split("\n")
+    cells = lines[30].split(",")
+    assert cells[-1] == "8"
+    cells[8] = "0.030"  # seconds where the others are milliseconds
+    lines[30] = ",".join(cells)
+    fast = [one for one in read("\n".join(lines)).findings if one.kind == "too fast"]
+    assert [one.rows for one in fast] == [(31,)] and "5.224 ms" in fast[0].sentence
+
+
+def test_devices_without_a_data_sheet_are_passed_over() -> None:
+    import pandas as pd
+
+    from qmodel.interop.floors import memory_findings
+
+    rows = pd.DataFrame({"latency_s": [1e-6, 1e-6], "device": ["abacus", "L4"], "status": "ok"}, index=[2, 3])
+    assert [one.rows for one in memory_findings(rows, 1e9)] == [(3,)]
+    assert memory_findings(rows.drop(columns="device"), 1e9) == []

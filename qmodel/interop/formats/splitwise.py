@@ -14,6 +14,7 @@ from qmodel.fit.hygiene import Finding, finding
 from qmodel.interop.cells import column
 from qmodel.interop.content import Content
 from qmodel.interop.csv_frame import csv_frame
+from qmodel.interop.floors import memory_findings, weight_bytes
 from qmodel.interop.imported import OK, Imported, Translation
 from qmodel.interop.profiles import profile
 from qmodel.interop.reading import Options, Reader
@@ -62,7 +63,12 @@ def read_splitwise(content: Content, options: Options) -> Imported:
     names = ["phase", *levels]
     columns = {str(name): table[name].to_numpy() for name in table}
     lines = [int(k) for k in table.index]
-    return profile(content.path, lines, columns, names, options, mapping=mapping, findings=findings, target=target)
+    made = profile(content.path, lines, columns, names, options, mapping=mapping, findings=findings, target=target)
+    size = weight_bytes(target)
+    if size is not None:  # each iteration reads all weights once
+        decode = made.frame[made.frame["phase"] == "decode"]
+        made.findings += memory_findings(decode.assign(status=OK), size)
+    return made
 
 
 def _contradictions(frame: pd.DataFrame, levels: dict[str, Any], ratio: np.ndarray) -> list[Finding]:
