@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -103,5 +104,5 @@ def test_the_inner_order_is_bound_to_the_classes():
 @given(st.lists(st.floats(-1e6, 1e6).map(lambda x: round(x, 6)), min_size=2, max_size=6, unique=True))
 def test_the_fraction_keeps_the_order(ranks):
     found = [fraction(rank) for rank in sorted(ranks)]
-    assert all(a < b for a, b in zip(found, found[1:], strict=False))
+    assert all(a < b for a, b in pairwise(found))
     assert fraction(-math.inf) == 0.0 <= found[0] and found[-1] < fraction(math.inf) < 1.0
