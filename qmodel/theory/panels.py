@@ -29,7 +29,7 @@ class Panels:
         """Panels with these ends (those above 0), none wider than the ratio `widest`, of `order` nodes each."""
         found = np.array(sorted(end for end in ends if 0 < end < math.inf))
         found = found[np.append(True, np.diff(found) > 1e-13 * found[1:])]
-        pieces = np.ceil(np.log(found[1:] / found[:-1]) / math.log(widest)).astype(int)
+        pieces = np.maximum(np.ceil(np.log(found[1:] / found[:-1]) / math.log(widest)), 1).astype(int)
         split = [np.geomspace(a, b, n + 1)[:-1] for a, b, n in zip(found[:-1], found[1:], pieces, strict=True)]
         return cls(np.concatenate((*split, found[-1:])), order)
 

@@ -17,24 +17,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qmodel.scenario import ServedClass
-from qmodel.theory import formulas
-from qmodel.theory.inversion import InvertedLaw
+from qmodel.theory import euler, formulas
 from qmodel.theory.m_g_1 import INDEPENDENT, POISSON, positive_wait
+from qmodel.theory.panels import Panels
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.sharing_law import SharingLaw
-from qmodel.theory.sizes import SizeGrid, components
+from qmodel.theory.sizes import components
 from qmodel.theory.supply import delivery, merged
 from qmodel.workload import Discrete, Distribution, Gamma, Hyperexponential
 from qmodel.workload.distribution import Scaled
 from qmodel.workload.partial import limited_moment
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 MOST_COMPONENTS = 8
-LEFT = 1e-12
-"""Share of the mean size beyond which nothing more is left to integrate."""
+LEFT, FACTOR, ORDER, TERMS, MOST_ATOMS = 1e-13, 3.0, 8, 32, 64
+"""For the variance: probability of sizes past the last panel, panels and their nodes, terms of the inversion, and
+atoms at which panels end."""
 
 
 def processor_sharing(classes: Sequence[ServedClass]) -> Result:
@@ -71,15 +76,28 @@ def second_moment(given: Distribution, rate: float, size: Distribution) -> float
     """
     if math.isinf(given.moment(2)):
         return math.inf
-    load = rate * size.mean
-    waits = InvertedLaw(positive_wait(rate, size), load, lambda t: 1.0 - load, scale=size.mean)
-    grid = SizeGrid(rate, size, (given,))
-    y = grid.nodes
+    panels = Panels.through(_ends(given, size), math.inf, ORDER)
+    y = panels.nodes
     left = given.mean - limited_moment(given, 1, y)
-    held = left > LEFT * given.mean
-    longer = np.array([1.0 - waits.cdf(float(t)) for t in y[held]])
-    inner = float((grid.panels.weights * left)[held] @ longer)
-    return (2.0 * inner + given.moment(2)) / (1.0 - load) ** 2
+    inner = float((panels.weights * left) @ _waits_longer(rate, size, y))
+    return (2.0 * inner + given.moment(2)) / (1.0 - rate * size.mean) ** 2
+
+
+def _ends(given: Distribution, size: Distribution) -> set[float]:
+    """Ends of panels for the wait: steps of a factor 3 as far as the largest sizes, and the first atoms."""
+    largest = max(float(part.upper_quantile(LEFT)) for part in components(given))
+    steps = math.ceil(math.log(largest / given.mean, FACTOR)) if largest > given.mean else 0
+    ends = {given.mean * FACTOR**k for k in range(-4, steps + 1)}
+    atoms = {value for law in (given, size) for value, _ in law.atoms()[:MOST_ATOMS]}
+    return {end for end in ends | atoms if end < largest} | {largest}
+
+
+def _waits_longer(rate: float, size: Distribution, y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P(W > y) under FCFS, elementwise."""
+    turns = euler.contour(1.0, TERMS)[None, :]
+    s = turns / y[:, None]
+    upto = (positive_wait(rate, size)(s) / s * np.exp(turns)).real @ euler.weights(TERMS) / y
+    return np.asarray(np.clip(rate * size.mean - upto, 0.0, 1.0))
 
 
 def quickly_inverted(size: Distribution) -> bool:

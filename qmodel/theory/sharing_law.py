@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.theory.busy_period import prolonged
-from qmodel.theory.roots import first_reaching
+from qmodel.theory.roots import interpolated
 from qmodel.theory.sizes import weighted_components
 from qmodel.workload import Distribution
 from qmodel.workload.partial import limited_moment
@@ -73,7 +73,13 @@ class SharingLaw:
 
     def percentile(self, percent: float) -> float:
         """Smallest t with P(T <= t) >= percent/100."""
-        return first_reaching(self.cdf, percent / 100.0, self.own.mean, PRECISION)
+        start = self.own.mean / (1.0 - self._load)
+        return interpolated(self.cdf, percent / 100.0, self._seen, start, still=PRECISION, tolerance=PRECISION)
+
+    @cached_property
+    def _seen(self) -> dict[float, float]:
+        """Probabilities computed so far for percentiles."""
+        return {}
 
     @cached_property
     def _load(self) -> float:
