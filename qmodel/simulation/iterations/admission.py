@@ -53,8 +53,8 @@ def blocks_to_admit(limits: Limits, request: Any, chunk: int) -> int:
     if limits.blocks == NEVER:
         return 0
     tokens = computed_at_admission(request) + chunk
-    if limits.prefill_first:
-        tokens = max(tokens, request.prompt + request.generated)
+    if limits.prefill_first:  # decoding requests are given their next block afterwards
+        tokens = request.computed if is_prefilled(request) else max(tokens, request.prompt + request.generated)
     return max(0, blocks_for(tokens, limits.block_tokens) - request.blocks)
 
 
@@ -87,12 +87,14 @@ def full_length(limits: Limits, request: Any) -> int:
 def make_way(engine: Engine, limits: Limits, form: Any) -> bool:
     """Preempt those that go after the first waiting request, as far as that lets it in; returns whether any was."""
     now = engine.now[0]
+    now.balked = 0
     preempted = False
     while now.waiting > 0 and now.running > 0:
         row = engine.wait_row[0]
         request = engine.live[row]
         fits = has_memory(engine, limits, row, first_chunk(limits, request, limits.max_tokens))
         if now.running < limits.max_batch and fits:
+            now.balked = 1  # unless those that run need the memory first
             break
         worst, worst_rank = -1, engine.wait_key[0]
         could_free = 0
@@ -106,7 +108,10 @@ def make_way(engine: Engine, limits: Limits, form: Any) -> bool:
         needed = (
             blocks_for(request.prompt + request.generated + limits.drafts, limits.block_tokens) - request.blocks
         )
-        if worst == -1 or (limits.blocks != NEVER and needed > limits.blocks - now.used + could_free):
+        if worst == -1:
+            break
+        if limits.blocks != NEVER and needed > limits.blocks - now.used + could_free:
+            now.balked = 1
             break
         preempt(engine, limits, form, worst)
         preempted = True

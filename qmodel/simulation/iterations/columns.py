@@ -34,7 +34,7 @@ TIMES_OF_REQUEST = ("arrival_s", "patience_s", "start_s", "first_s", "last_s", "
 COUNTS_OF_ENGINE = (
     "next", "live", "running", "decoding", "waiting", "paused", "tick", "soonest", "used", "context", "reserved",
     "iterations", "free_rows", "records", "tokens", "preemptions", "recomputed", "swapped", "spoken", "uneven",
-    "outside", "computed", "samples", "peak_running", "peak_tokens", "peak_blocks",
+    "outside", "balked", "computed", "samples", "peak_running", "peak_tokens", "peak_blocks",
 )  # fmt: skip
 TIMES_OF_ENGINE = ("now_s", "decoded_s", "extra_s", "busy_s", "sample_s", "gap_s")
 
@@ -54,7 +54,8 @@ those times."""
 NOW = _record(COUNTS_OF_ENGINE, TIMES_OF_ENGINE)
 """The engine's present. `tick` counts decoding iterations, `soonest` is the tick at which the next request ends.
 `used`: KV blocks in use; `context`: tokens of those that decode. `extra_s`: swapping and resuming due before the
-next iteration. `uneven`: not all that decode emitted a token when the last iteration ended."""
+next iteration. `balked`: the first in the queue goes before others that run, but was not let in yet. `uneven`: not
+all that decode emitted a token when the last iteration ended."""
 
 
 class Arrivals(NamedTuple):
@@ -210,7 +211,8 @@ def blank_engine(rows: int, block_tokens: int) -> Engine:
     heaps = [np.empty(rows, dtype=kind) for kind in (np.float64, np.int64, np.int64) * 2]
     free = np.arange(rows, dtype=np.int64)[::-1].copy()
     lists = (np.empty(rows, dtype=np.int64), np.empty(rows, dtype=np.int64))
-    return Engine(now, live, free, *lists, *heaps, np.zeros(block_tokens, dtype=np.int64))
+    columns: list[Any] = [now, live, free, *lists, *heaps, np.zeros(block_tokens, dtype=np.int64)]
+    return Engine(*columns)
 
 
 def grown(engine: Engine) -> Engine:
@@ -230,4 +232,5 @@ def grown(engine: Engine) -> Engine:
 def blank_records(rows: int) -> Records:
     """Room for so many records."""
     kinds = {"arrival_s", "start_s", "first_s", "done_s", "away_s", "qoe"}
-    return Records(*(np.empty(rows, dtype=np.float64 if n in kinds else np.int64) for n in Records._fields))
+    columns: list[Any] = [np.empty(rows, dtype=np.float64 if n in kinds else np.int64) for n in Records._fields]
+    return Records(*columns)

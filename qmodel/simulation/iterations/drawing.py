@@ -125,7 +125,8 @@ def _merged(classes: Sequence[RequestClass], arrivals: list[Floats], parts: list
     times = np.concatenate(arrivals)
     order = np.argsort(times, kind="stable")
     n = times.size
-    columns = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0] if name != "later"}
+    names = [name for name in parts[0] if name != "later"]
+    columns: dict[str, Any] = {name: np.concatenate([part[name] for part in parts])[order] for name in names}
     return TokenRequests(
         classes=tuple(classes),
         arrival_s=times[order],

@@ -17,7 +17,7 @@ def cell(axis: Floats, value: float) -> tuple[int, float]:
     last = axis.size - 1
     if last == 0:
         return 0, 0.0
-    low = min(max(np.searchsorted(axis, value, side="right") - 1, 0), last - 1)
+    low = min(max(int(np.searchsorted(axis, value, side="right")) - 1, 0), last - 1)
     return low, (value - axis[low]) / (axis[low + 1] - axis[low])
 
 

@@ -119,6 +119,8 @@ def fits_for_good(engine: Engine, limits: Limits, row: int, left: int) -> bool:
                 generated = request.generated
                 if other >= 0 and request.state == DECODING:
                     generated = request.output - (engine.ends[other] - engine.now[0].tick)
+                if other == -1 or request.state != DECODING:
+                    generated += 1
                 tokens = request.prompt + min(generated + at, request.output) - 1
                 held += blocks_for(tokens + limits.drafts, limits.block_tokens)
         if held > limits.blocks:
@@ -135,4 +137,4 @@ def remaining(engine: Engine, limits: Limits, place: int, row: int, left: int) -
     slowest = max(1, limits.max_tokens - limits.max_batch * (1 + limits.drafts))
     if place >= 0:
         left = request.prompt + request.generated - request.computed
-    return (left + slowest - 1) // slowest + request.output - request.generated - 1
+    return 1 + (left + slowest - 1) // slowest + request.output - request.generated - 1

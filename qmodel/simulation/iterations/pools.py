@@ -7,7 +7,7 @@ KV cache moves, and the request joins the decode engine's queue, ordered by that
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qmodel.policy import Policy
+    from qmodel.service.engine import Engine
     from qmodel.simulation.iterations.columns import Records
     from qmodel.simulation.iterations.rules import Rules
     from qmodel.simulation.iterations.token_requests import TokenRequests
@@ -45,7 +46,8 @@ def _on_one_engine(
     parts: list[Records] = []
 
     def keep(records: Records) -> None:
-        parts.append(type(records)(*(column.copy() for column in records)))
+        columns: list[Any] = [column.copy() for column in records]
+        parts.append(type(records)(*columns))
 
     totals = serve(requests, policy, rules, keep, seed=seed, jumps=jumps, sample_s=sample_s)
     return TokenOutcome.joined(parts), totals
@@ -72,17 +74,21 @@ def _pooled(
         born_s=requests.arrival_s[onward],
         patience_s=np.full(onward.size, np.inf),
     )
-    decoding = replace(rules, engine=replace(engine, prefill="mixed", prefill_servers=1))
+    decoding = replace(rules, engine=_one_pool(engine), buffer=None)
     decoded, spent = _on_one_engine(joined, policy, decoding, seed, jumps)
     totals.add(spent)
     return _both(prefilled, decoded, onward), totals
+
+
+def _one_pool(engine: Engine) -> Engine:
+    return replace(engine, prefill="mixed", prefill_servers=1, transfer_s=0.0, transfer_tokens_per_s=None)
 
 
 def _prefilled(
     requests: TokenRequests, policy: Policy, rules: Rules, seed: int, jumps: bool
 ) -> tuple[TokenOutcome, Totals]:
     """The prompts alone, on the prefill servers; each emits one token."""
-    engine = replace(rules.engine, prefill="mixed", prefill_servers=1, speculative_tokens=0, lookahead="none")
+    engine = replace(_one_pool(rules.engine), speculative_tokens=0, lookahead="none")
     alone, totals, parts = replace(rules, engine=engine), Totals(), []
     for server in range(rules.engine.prefill_servers):
         chosen = np.arange(server, len(requests), rules.engine.prefill_servers)

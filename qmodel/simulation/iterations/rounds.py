@@ -139,6 +139,7 @@ def accept_drafts(engine: Engine, limits: Limits, sinks: Sinks) -> None:
                 engine.ends[place] -= more
                 now.context += more
                 now.tokens += more
+                now.computed += more
                 now.soonest = min(now.soonest, engine.ends[place])
                 if is_heard(limits, request):
                     for extra in range(more):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.service.composed import ComposedTime
+from qmodel.service.composed import AttentionTable, ComposedTime, Curve
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import EarlyExit
@@ -79,22 +79,25 @@ def times_of(rules: Rules) -> Times:
     """The iteration time as the loop reads it."""
     from qmodel.simulation.iterations.columns import Times
 
-    none = np.empty(0)
     time, draft = rules.time, float(rules.engine.draft_s)
     if isinstance(time, IterationTime):
         linear = (time.base, time.per_sequence, time.per_context_token, time.per_prefill_token)
-        empty = (none,) * 8 + (np.empty((0, 0, 0, 0)), np.empty((0, 0, 0, 0), dtype=np.bool_))
-        return Times(*map(float, linear), draft, *empty)
-    curves = [none if c is None else a for c in (time.dense, time.head) for a in _columns(c)]
-    if time.attention is None:
-        grid = (none,) * 4 + (np.empty((0, 0, 0, 0)), np.empty((0, 0, 0, 0), dtype=np.bool_))
+        columns: list[Any] = [*map(float, linear), draft, *_curve(None), *_curve(None), *_grid(None)]
     else:
-        grid = (*time.attention.axes, time.attention.filled_s, time.attention.measured)
-    return Times(float(time.base_s), 0.0, 0.0, 0.0, draft, *curves, *grid)
+        columns = [float(time.base_s), 0.0, 0.0, 0.0, draft]
+        columns += [*_curve(time.dense), *_curve(time.head), *_grid(time.attention)]
+    return Times(*columns)
 
 
-def _columns(curve: object) -> tuple[np.ndarray, np.ndarray]:
-    return (np.empty(0), np.empty(0)) if curve is None else (curve.at, curve.taken_s)  # type: ignore[attr-defined]
+def _curve(curve: Curve | None) -> list[Any]:
+    return [np.empty(0), np.empty(0)] if curve is None else [curve.at, curve.taken_s]
+
+
+def _grid(table: AttentionTable | None) -> list[Any]:
+    if table is None:
+        nothing = np.empty((0, 0, 0, 0))
+        return [*(np.empty(0) for _ in range(4)), nothing, nothing.astype(np.bool_)]
+    return [*table.axes, table.filled_s, table.measured]
 
 
 def limits_of(

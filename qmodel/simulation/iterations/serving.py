@@ -27,12 +27,13 @@ from qmodel.simulation.iterations.columns import (
 )
 from qmodel.simulation.iterations.ranks import by_row
 from qmodel.simulation.iterations.rules import Rules, limits_of, times_of
+from qmodel.simulation.iterations.token_requests import TokenRequests
+from qmodel.simulation.kernels.rank import Own
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qmodel.policy import Policy
-    from qmodel.simulation.iterations.token_requests import TokenRequests
 
 ROWS, RECORDS, SPOKEN, SAMPLES = 1024, 65_536, 1 << 20, 1 << 16
 Handler = Callable[[Records], None]
@@ -93,7 +94,7 @@ def serve(
         raise InputError(
             f"policy '{policy.name}'", "does not say who is admitted first", "use fcfs or another order"
         )
-    chunks = iter([requests] if hasattr(requests, "arrival_s") else requests)
+    chunks = iter([requests] if isinstance(requests, TokenRequests) else requests)
     first = next(chunks, None)
     if first is None:
         raise InputError("replay", "holds no request", "give at least one")
@@ -138,9 +139,8 @@ class _Run:
             if code in (FLUSH, OVER):
                 self._flush(handle)
             if code == OVER:
-                own = self.form if self.callback is not None or hasattr(self.form, "faults") else None
-                if own is not None:
-                    own_rank.check(own, self.callback, self.policy)
+                if isinstance(self.form, Own):
+                    own_rank.check(self.form, self.callback, self.policy)
                 return self._totals()
             if code == GROW:
                 self._grow()
@@ -164,7 +164,8 @@ class _Run:
         count = int(now["records"][0])
         self.left += count
         if count:
-            handle(Records(*(column[:count] for column in self.records)))
+            columns: list[Any] = [column[:count] for column in self.records]
+            handle(Records(*columns))
         now["records"] = 0
         if self.hear is not None:
             spoken = int(now["spoken"][0])

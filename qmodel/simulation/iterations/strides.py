@@ -72,7 +72,9 @@ def iterations_until(now_s: float, until_s: float, taken_s: float, rise_s: float
 def stride(engine: Engine, limits: Limits, arrivals: Arrivals, sinks: Sinks, taken_s: float, rise_s: float) -> int:
     """For how many iterations nobody ends, nothing happens, and memory suffices; takes the blocks for them."""
     now = engine.now[0]
-    if now.waiting > 0 and (limits.volatile or (limits.lookahead == FUTURE and now.running < limits.max_batch)):
+    if now.waiting > 0 and (
+        limits.volatile or now.balked or (limits.lookahead == FUTURE and now.running < limits.max_batch)
+    ):
         return 1
     most = min(now.soonest - now.tick, LONGEST_STRIDE)
     most = iterations_until(now.now_s, event_s(engine, limits, arrivals), taken_s, rise_s, most)
