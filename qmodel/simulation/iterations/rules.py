@@ -90,14 +90,14 @@ def times_of(rules: Rules) -> Times:
 
 
 def _curve(curve: Curve | None) -> list[Any]:
-    return [np.empty(0), np.empty(0)] if curve is None else [curve.at, curve.taken_s]
+    return [np.empty(0), np.empty(0)] if curve is None else [np.array(curve.at), np.array(curve.taken_s)]
 
 
 def _grid(table: AttentionTable | None) -> list[Any]:
     if table is None:
         nothing = np.empty((0, 0, 0, 0))
         return [*(np.empty(0) for _ in range(4)), nothing, nothing.astype(np.bool_)]
-    return [*table.axes, table.filled_s, table.measured]
+    return [np.array(column) for column in (*table.axes, table.filled_s, table.measured)]
 
 
 def limits_of(
