@@ -179,8 +179,9 @@ def gi_g_1(classes: Sequence[ServedClass], rate: float, scv: float) -> Result | 
         busy = 1.0 - factors.at_once
     except TooRegular:
         return NotAnalysable(f"gaps of scv {scv:g} are all but constant", "scv = 0.01")
+    wait = max(0.0, factors.mean_wait)  # rounding errors, where hardly anyone waits
     return Result(
-        classes=tuple(after_wait(served, factors.mean_wait, factors.positive, busy) for served in classes),
+        classes=tuple(after_wait(served, wait, factors.positive, busy) for served in classes),
         name="GI/G/1 FCFS: Wiener-Hopf factorisation",
         source="Pollaczek 1952; Smith 1953; Abate, Choudhury & Whitt 1993",
         assumptions=(RENEWAL, INDEPENDENT, ONE_SERVER),

@@ -91,16 +91,17 @@ class Memoryless:
         return Panels.through({*x[1:].tolist(), *marks}, 3.0)
 
     @cached_property
-    def weighed(self) -> tuple[float, Vector]:
-        """P(V = 0), and f times the quadrature weight at the nodes."""
+    def weighed(self) -> tuple[float, Vector, float]:
+        """P(V = 0), f times the quadrature weight at the nodes, and log f(0)."""
         logs = self.log_density(self.panels.nodes)
         offered = self.rate * self.mean
         below = np.concatenate(([0.0], np.cumsum(np.log(offered / np.arange(1.0, self.servers)))))
         top = max(float(below.max()), float(logs.max()) + float(below[-1]) + math.log(self.rate))
+        start = float(below[-1]) + math.log(self.rate) - top
         none = math.exp(float(np.logaddexp.reduce(below)) - top)
-        some = np.exp(logs + below[-1] + math.log(self.rate) - top) * self.panels.weights
+        some = np.exp(logs + start) * self.panels.weights
         whole = none + float(some.sum())
-        return none / whole, some / whole
+        return none / whole, some / whole, start - math.log(whole)
 
     @property
     def idle(self) -> float:
@@ -134,10 +135,8 @@ class Memoryless:
     def _last_panel(self, stream: Stream, own: Distribution, t: float, start: float) -> float:
         node, weight = np.polynomial.legendre.leggauss(16)
         x, w = start + 0.5 * (t - start) * (node + 1.0), 0.5 * (t - start) * weight
-        first = float(self.weighed[1][0] / self.panels.weights[0])
-        scale = math.log(first) - float(self.log_density(self.panels.nodes[:1])[0])
         stays = 1.0 if stream.patience is None else stream.patience.sf(x)
-        return float((w * np.exp(self.log_density(x) + scale) * stays) @ own.cdf(t - x))
+        return float((w * np.exp(self.log_density(x) + self.weighed[2]) * stays) @ own.cdf(t - x))
 
 
 class ServedLaw:

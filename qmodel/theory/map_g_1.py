@@ -76,5 +76,5 @@ def _class(served: ServedClass, marked: np.ndarray, work: ModulatedWork) -> Clas
         return np.asarray(work.transform(s) @ shares - at_once)
 
     variable = any(math.isinf(law.moment(2)) for law in work.laws)
-    wait = math.inf if variable else -float(work.seen(work.slope, marked).sum())
+    wait = math.inf if variable else max(0.0, -float(work.seen(work.slope, marked).sum()))
     return after_wait(served, wait, positive, 1.0 - at_once)

@@ -214,6 +214,12 @@ def test_infinite_variance():
         assert "infinite" in found.notes[0]
 
 
+def test_hardly_anyone_waits():
+    for process in (BURSTY.at_rate(1e-9), Renewal(0.1, 0.01)):
+        found = analyse(scenario((process, Deterministic(1.0))), percentiles=(99,))["all"]
+        assert 0.0 <= found.mean_wait_s < 1e-6 and found.p99_response_s == pytest.approx(1.0)
+
+
 def test_unstable():
     for process in (Renewal(1.0, 4.0), BURSTY.at_rate(1.1)):
         found = analyse(scenario((process, Exponential(1.0))))

@@ -172,6 +172,15 @@ def test_short_patience_is_erlangs_loss_and_long_patience_none():
     assert kept.p95_response_s == pytest.approx(2 * math.log(20), rel=1e-6)
 
 
+def test_heavy_overload():
+    """A thousand requests for each one served: the offered wait settles where one in a thousand stays."""
+    found = analyse(scenario((1000.0, Exponential(1.0), Exponential(3.0))), percentiles=(50,))["all"]
+    assert found.abandoned_share == pytest.approx(0.999, rel=1e-9)
+    assert 0 < found.mean_wait_s < found.p50_response_s + 3.0 * math.log(1000)
+    served = 3.0 * math.log(1000)
+    assert found.mean_wait_s == pytest.approx(served, rel=0.1)
+
+
 def test_patient_classes_decide_stability():
     impatient = (5.0, Exponential(1.0), Exponential(1.0))
     assert analyse(scenario(impatient, (0.9, Exponential(1.0), None)), percentiles=()).stable
