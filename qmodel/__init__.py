@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qmodel.predict import Asking, predict, simulate
     from qmodel.scenario import Scenario, System
     from qmodel.scenario_file import read_scenario
+    from qmodel.sensitivity import sensitivity
     from qmodel.theory import response_by_size
     from qmodel.workload import (
         BoundedPareto,
@@ -80,6 +81,7 @@ __all__ = [
     "predict",
     "read_scenario",
     "response_by_size",
+    "sensitivity",
     "simulate",
 ]
 
@@ -93,6 +95,7 @@ _WHERE = {
     "predict": "qmodel.predict",
     "read_scenario": "qmodel.scenario_file",
     "response_by_size": "qmodel.theory",
+    "sensitivity": "qmodel.sensitivity",
     "simulate": "qmodel.predict",
 }
 

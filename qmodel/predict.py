@@ -49,14 +49,19 @@ def predict(
     Raises InputError when `asking.method` is "theory" and there is no result.
     """
     asking = asking or Asking()
-    at_rates = [scenario.at_rate(rate) for rate in rates] or [scenario]
-    questions = [question.with_policy(policy) for question in at_rates for policy in policies or [scenario.policy]]
+    asked = questions(scenario, policies, rates)
     results = []
-    for i, question in enumerate(questions):
+    for i, question in enumerate(asked):
         results.append(answer_one(question, asking))
         if progress:
-            progress(i + 1, len(questions))
+            progress(i + 1, len(asked))
     return Answer(scenario.fingerprint, results)
+
+
+def questions(scenario: Scenario, policies: Sequence[Policy], rates: Sequence[float]) -> list[Scenario]:
+    """The scenario at each rate and under each policy (its own where none is given), rates outermost."""
+    at_rates = [scenario.at_rate(rate) for rate in rates] or [scenario]
+    return [question.with_policy(policy) for question in at_rates for policy in policies or [scenario.policy]]
 
 
 def answer_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:

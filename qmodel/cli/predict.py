@@ -11,6 +11,9 @@ from qmodel.cli import ask, complain
 
 if TYPE_CHECKING:
     from qmodel.answer import Answer
+    from qmodel.predict import Asking
+    from qmodel.scenario import Scenario
+    from qmodel.sensitivity import Sensitivity
 
 SCENARIO = typer.Argument(None, help="Scenario file (TOML).", show_default=False)
 
@@ -31,20 +34,39 @@ def command(
     plot: Path | None = typer.Option(None, help="Draw latency against rate to this PNG, SVG or PDF."),
     seed: int = typer.Option(1, help="Seed of simulations."),
     requests: int = typer.Option(400_000, help="Requests per simulation."),
+    sensitivity: bool = typer.Option(False, "--sensitivity", help="Also how it moves with service times and rate."),
 ) -> int:
     """Predict per-class latency under each policy and rate."""
     from qmodel.errors import InputError
-    from qmodel.predict import Asking, predict
+    from qmodel.predict import Asking, predict, questions
 
     if method not in ("auto", "theory", "simulation"):
         raise InputError("--method", f"{method!r} is unknown", "auto, theory or simulation")
     asking = Asking(method, tuple(ask.numbers(percentiles, "--percentiles")), requests, seed)  # type: ignore[arg-type]
     question = ask.the_scenario(scenario, arrivals, service, set_)
     policies = ask.policies(policy)
-    answer = predict(question, policies=policies, rates=ask.rates(rate), asking=asking)
+    rates = ask.rates(rate)
+    answer = predict(question, policies=policies, rates=rates, asking=asking)
+    moved = moves(questions(question, policies, rates), answer, asking) if sensitivity else []
     show(answer, json, csv, plot, asking.percentiles)
+    if moved and not json:
+        from qmodel.cli.moved import print_moved
+
+        print_moved(moved)
     place = str(scenario) if scenario else f"--arrivals {arrivals} --service {service}"
     return exit_code(answer, place, several_policies=len(policies) > 1)
+
+
+def moves(asked: list[Scenario], answer: Answer, asking: Asking) -> list[Sensitivity]:
+    """How each stable result moves; its figures are put beside the result's run, for the JSON."""
+    from qmodel.sensitivity import sensitivity
+
+    found = []
+    for one, result in zip(asked, answer.results, strict=True):
+        if result.stable:
+            found.append(sensitivity(one, asking=asking))
+            result.run["sensitivity"] = found[-1].to_dict()
+    return found
 
 
 def show(

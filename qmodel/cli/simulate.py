@@ -28,5 +28,18 @@ def command(
 ) -> int:
     """Simulate per-class latency under each policy and rate."""
     return predict.command(
-        scenario, arrivals, service, policy, rate, set_, "simulation", percentiles, json, csv, plot, seed, requests
+        scenario,
+        arrivals,
+        service,
+        policy,
+        rate,
+        set_,
+        "simulation",
+        percentiles,
+        json,
+        csv,
+        plot,
+        seed,
+        requests,
+        sensitivity=False,
     )
