@@ -9,6 +9,7 @@ import numpy as np
 
 from qmodel.scenario import ServedClass
 from qmodel.theory.prediction_laws import error_law
+from qmodel.theory.prediction_levels import guesses_of, is_atomic
 from qmodel.theory.sample import sample_of
 from qmodel.workload.predicted_size import nearest_of
 
@@ -29,6 +30,8 @@ def guesser(served: ServedClass, predicts: bool, part: float) -> Callable[[float
         return _measured(served)
     if not predicts or guess.error in ("exact", "none") or guess.correlation == 1.0:
         return lambda size: [(1.0, size, False)]
+    if guess.error == "correlated" and is_atomic(served.size):
+        return _among_few(served)
     if guess.error == "correlated":
         return _correlated(served, round(2 * part * ERROR_CELLS))
     error = error_law(guess)
@@ -55,6 +58,18 @@ def _measured(served: ServedClass) -> Callable[[float], Guesses]:
     def guesses(size: float) -> Guesses:
         found, counts = np.unique(groups[int(nearest_of(values, [size])[0])], return_counts=True)
         return [(float(n) / float(counts.sum()), float(y), False) for y, n in zip(found, counts, strict=True)]
+
+    return guesses
+
+
+def _among_few(served: ServedClass) -> Callable[[float], Guesses]:
+    """Point masses: the joint law of size and prediction, read by size."""
+    joint = [(each.y, each.share, dict(each.law.atoms())) for each in guesses_of(served)]
+
+    def guesses(size: float) -> Guesses:
+        masses = [(share * given.get(size, 0.0), y) for y, share, given in joint]
+        total = math.fsum(p for p, _ in masses)
+        return [(p / total, y, False) for p, y in masses if p > 0]
 
     return guesses
 

@@ -118,6 +118,10 @@ def smallest_first_means(classes: Sequence[ServedClass], cost: float) -> tuple[M
     """PSJF, for a law of sizes without point masses: u' = r E[C] (1 + u), v' = r (E[C^2] (1 + u) + 2 v E[C])."""
     rate, law = merged(classes)
     grid = SizeGrid(rate, law)
+    stretched = grid.sizes * np.exp(np.minimum(rate * cost * np.asarray(law.cdf(grid.sizes)), 700.0))
+    load = rate * float(grid.weights(law) @ stretched)
+    if load >= 1.0:
+        return {served.name: math.inf for served in classes}, load
     x = np.concatenate(([0.0], grid.nodes))
     middle = 0.5 * (x[1:] + x[:-1])
     density = [rate * np.asarray(law.pdf(ages), dtype=float) for ages in (np.maximum(x, 1e-300), middle)]
@@ -135,7 +139,7 @@ def smallest_first_means(classes: Sequence[ServedClass], cost: float) -> tuple[M
         weights = grid.weights(served.size)
         held = weights > 0
         means[served.name] = float(weights[held] @ times[held])
-    return means, float(state[0] / (1.0 + state[0]))
+    return means, load
 
 
 Place = tuple[float, float, float]

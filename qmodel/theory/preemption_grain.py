@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 20_000
 """Steps that are summed one by one; the ends of longer services are taken to lie anywhere in a step alike."""
-MOST_TURNS = 1_000
+MOST_TURNS = 400
 """Steps, up to almost every size, for which orders by size are computed."""
 FORGOTTEN = 1e-13
 

@@ -29,7 +29,7 @@ UNINTERRUPTED = {
     "las": "fcfs",
     "mlfq": "fcfs",
     "gittins": "fcfs",
-} | {name: "spjf" for name in ("pspjf", "sprpt", "trail")}
+} | dict.fromkeys(("pspjf", "sprpt", "trail"), "spjf")
 
 
 def one_class(policy):
