@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,20 +114,30 @@ def checked(path: str, frame: pd.DataFrame, rules: dict[str, dict[str, Any]]) ->
 
 def parsed_records(content: Content) -> tuple[list[int], list[dict[str, Any]], list[Finding]]:
     """The JSON objects of a file: the one it is, the list it is, or one a line; with their numbers."""
+    rows, records, lost = [], [], []
+    for k, one in each_record(content):
+        if isinstance(one, dict):
+            rows.append(k)
+            records.append(one)
+        else:
+            lost.append(k)
+    return rows, records, told_lost(content.path, len(rows), lost)
+
+
+def each_record(content: Content) -> Iterator[tuple[int, Any]]:
+    """Number and value of every record: of a list, or of a file of one JSON value a line (None: it is none)."""
     value = content.json
-    if isinstance(value, dict):
-        return [1], [value], []
     if isinstance(value, list):
-        pairs = [(k, one) for k, one in enumerate(value, 1)]
-        return _objects(content.path, pairs)
-    return _objects(content.path, [(k, parsed(line)) for k, line in content.lines])
+        yield from enumerate(value, 1)
+    elif value is not None:
+        yield 1, value
+    else:
+        for k, line in content.lines():
+            yield k, parsed(line)
 
 
-def _objects(path: str, pairs: Sequence[tuple[int, Any]]) -> tuple[list[int], list[dict[str, Any]], list[Finding]]:
-    good = [(k, one) for k, one in pairs if isinstance(one, dict)]
-    lost = [k for k, one in pairs if not isinstance(one, dict)]
-    if not good or len(good) < LEAST_GOOD * len(pairs):
-        raise InputError(path, f"only {len(good)} of {len(pairs)} records are JSON objects", "fetch it again")
-    sentence = f"{len(lost)} record(s) are no JSON object, left out"
-    told = [finding("unreadable", lost, sentence)] if lost else []
-    return [k for k, _ in good], [one for _, one in good], told
+def told_lost(path: str, good: int, lost: Sequence[int]) -> list[Finding]:
+    """The finding that names the records which are no JSON object. Raises InputError where they are most."""
+    if not good or good < LEAST_GOOD * (good + len(lost)):
+        raise InputError(path, f"only {good} of {good + len(lost)} records are JSON objects", "fetch it again")
+    return [finding("unreadable", lost, f"{len(lost)} record(s) are no JSON object, left out")] if lost else []

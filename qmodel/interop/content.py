@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,10 +67,16 @@ class Content:
         except (ValueError, RecursionError):
             return None
 
-    @cached_property
-    def lines(self) -> list[tuple[int, str]]:
-        """Line number and text of every line that is not blank."""
-        return [(k, line) for k, line in enumerate(self.text.split("\n"), 1) if line and not line.isspace()]
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Line number and text of every line that is not blank, one at a time."""
+        text, begin, k = self.text, 0, 0
+        while begin < len(text):
+            end = text.find("\n", begin)
+            end, k = (len(text) if end < 0 else end), k + 1
+            line = text[begin:end]
+            if line and not line.isspace():
+                yield k, line
+            begin = end + 1
 
     @cached_property
     def first_record(self) -> dict[str, Any]:

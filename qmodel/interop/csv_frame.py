@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import warnings
 from typing import TYPE_CHECKING
@@ -30,7 +31,8 @@ def csv_frame(content: Content, columns: tuple[str, ...] | None = None) -> pd.Da
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             frame = pd.read_csv(
-                io.StringIO(content.text.lstrip("\r\n")),
+                io.BytesIO(content.data.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")),
+                encoding="utf-8",
                 skipinitialspace=True,
                 keep_default_na=False,
                 na_values=[""],

@@ -142,5 +142,6 @@ def test_kinds_are_kept() -> None:
 def test_gaps_that_cannot_be_end_the_search() -> None:
     """A renewal process without an arrival in its only state."""
     levels = Levels(np.array([1.0]), np.array([0]), np.array([1]))
-    value, _, _ = maximise(np.array([[-1.0, 1.0], [1.0, -1.0]]), np.zeros((2, 2)), levels, 2)
+    with np.errstate(invalid="ignore"):
+        value, _, _ = maximise(np.array([[-1.0, 1.0], [1.0, -1.0]]), np.zeros((2, 2)), levels, 2)
     assert value == -np.inf

@@ -62,7 +62,7 @@ def read(content: Content, options: Options) -> Imported:
     first: dict[str, int] = {}
     findings: list[Finding] = []
     lost = []
-    for k, line in content.lines:
+    for k, line in content.lines():
         match = SAMPLE.match(line.strip())
         if match is None:
             continue
