@@ -8,6 +8,7 @@ import pytest
 from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS, LCFS, PS, SRPT, RandomOrder
 from qmodel.scenario import Scenario, System
+from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse, finite_buffer
 from qmodel.theory.finite_buffer import birth_and_death, embedded_law
 from qmodel.workload import (
@@ -117,6 +118,14 @@ def test_sharing_is_insensitive():
     assert answers[0].mean_response_s == pytest.approx(answers[1].mean_response_s, rel=1e-12)
     law = birth_and_death(1, 1.4, 6)
     assert answers[0].mean_response_s == pytest.approx(law @ np.arange(7) / (1.4 * (1 - law[6])), rel=1e-12)
+
+
+def test_shared_results_that_leave_early():
+    exits = EarlyExit(fractions=(0.5,), probabilities=(1.0,), delivery="release")
+    plain = scenario(6, (1.4, H2), policy=PS())
+    early, whole = (analyse(asked, percentiles=())["all"] for asked in (plain.with_transforms(exits), plain))
+    assert early.mean_slowdown == pytest.approx(0.5 * whole.mean_slowdown)
+    assert early.mean_response_s == pytest.approx(0.5 * whole.mean_response_s)
 
 
 @pytest.mark.parametrize("policy", [LCFS(), RandomOrder()], ids=lambda p: p.name)
