@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 
@@ -34,6 +34,7 @@ from qmodel.policy import (
 )
 from qmodel.policy.priority import NestedPreemptivePriority, NestedPriority
 from qmodel.scenario import Scenario, ServedClass, processor_sharing
+from qmodel.service.transform import Cache
 from qmodel.theory.result import Result, Unstable, answer_of
 
 Model = Callable[[Sequence[ServedClass]], Result | NotAnalysable]
@@ -87,7 +88,20 @@ def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> Poli
     if isinstance(found, Unstable):
         rates = {served.name: served.rate for served in scenario.served}
         return unstable(scenario.policy.name, scenario.rate, found.utilisation, rates)
-    return found if isinstance(found, NotAnalysable) else answer_of(scenario, found, percentiles)
+    return (
+        found if isinstance(found, NotAnalysable) else answer_of(scenario, _with_hits(scenario, found), percentiles)
+    )
+
+
+def _with_hits(scenario: Scenario, found: Result) -> Result:
+    """The result, no longer exact where hits follow from a cache's capacity and are taken as independent."""
+    caches = [transform for transform in scenario.transforms if isinstance(transform, Cache)]
+    derived = [cache for cache in caches if cache.items is not None]
+    if not derived:
+        return found
+    shares = ", ".join(f"{cache.hits:.4g}" for cache in derived)
+    note = f"hit ratio {shares} by the characteristic time of the cache (Che), hits as if independent"
+    return replace(found, method="approximation", notes=(*found.notes, note))
 
 
 def result_of(scenario: Scenario) -> Found:

@@ -10,7 +10,7 @@ from qmodel.errors import InputError
 from qmodel.policy import FCFS, LCFS, PS, SRPT, NonPreemptivePriority, RandomOrder
 from qmodel.policy.routing import Routing
 from qmodel.scenario import Scenario, System
-from qmodel.service.transform import ModelSwap, QueueCondition
+from qmodel.service.transform import Cache, ModelSwap, QueueCondition
 from qmodel.theory import analyse
 from qmodel.theory.e_k_g_1 import DealtQueue
 from qmodel.theory.m_d_k import ConstantServers
@@ -204,6 +204,16 @@ class TestShortestQueue:
             assert isinstance(analyse(scenario), NotAnalysable)
         assert found_by_arrivals(60, 0.99, 60) is None and widest(2, 0.9999) == 0
         assert shapes(4, 2) == 10
+
+
+def test_hits_of_a_cache_are_labelled():
+    """Che's approximation makes the answer one; a hit ratio that is given leaves it exact."""
+    cache = Cache(items=1000, capacity=100, zipf=0.8, saved_fraction=0.5)
+    found = analyse(Scenario([request_class("a", 0.5, Exponential(1.0))], transforms=[cache]), percentiles=())
+    given = Cache(hit_ratio=cache.hits, saved_fraction=0.5)
+    plain = analyse(Scenario([request_class("a", 0.5, Exponential(1.0))], transforms=[given]), percentiles=())
+    assert (found.method, plain.method) == ("approximation", "exact")
+    assert found["a"].mean_response_s == plain["a"].mean_response_s and any("Che" in note for note in found.notes)
 
 
 class TestLeastWork:
