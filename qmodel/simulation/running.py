@@ -139,8 +139,8 @@ def _general(
     from qmodel.simulation.serving import Rules
     from qmodel.simulation.summary import series_of_fates
 
-    closed = any(isinstance(served.arrivals, Closed) for served in scenario.served)
-    until = np.inf if horizon_s is None else horizon_s
+    closed = all(isinstance(served.arrivals, Closed) for served in scenario.served)
+    until = _until(drawn) if horizon_s is None else horizon_s
     fates, _, notes = serve(scenario, drawn, seed, Rules.of(scenario).control, until)
     if fates.ran_out:
         return None, False
@@ -151,6 +151,12 @@ def _general(
     if not chosen.size:
         return None, True
     return Run(series_of_fates(scenario, drawn, fates).of(chosen), notes, busy, end), True
+
+
+def _until(drawn: Requests) -> float:
+    """When closed populations stop: with the last of those that come of themselves, if any do."""
+    come = drawn.arrival_s[np.isfinite(drawn.arrival_s)]
+    return float(come.max()) if come.size else np.inf
 
 
 def _counted(fates: Fates, most: int | None) -> np.ndarray:

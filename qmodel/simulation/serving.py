@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.policy import LAS, Policy, RoundRobin
+from qmodel.policy import LAS, NonPreemptivePriority, Policy, RoundRobin
 from qmodel.simulation import own_rank
 from qmodel.simulation.forms import LOOKS_PER_SERVICE, NOTHING, form_of, looks
-from qmodel.simulation.kernels import ordered, rank, stepped
+from qmodel.simulation.kernels import levels, ordered, rank, stepped
 from qmodel.simulation.kernels.attained import serve_least_attained
 from qmodel.simulation.kernels.columns import NEVER, NO_HYSTERESIS, Control, Log, blank_log
 from qmodel.simulation.kernels.ordered import Order
@@ -130,11 +130,17 @@ def first_ranks(policy: Policy, requests: Requests) -> Floats:
 
 def _order(policy: Policy, requests: Requests, rules: Rules, log: Log) -> list[str]:
     arguments = (rules.control, rules.servers, log)
+    plain = rules.servers == 1 and rules.condition is None and not requests.mark.size
+    if plain and type(policy).rank is NonPreemptivePriority.rank:
+        priorities, level_of = np.unique([served.priority for served in requests.classes], return_inverse=True)
+        levels.serve_by_level(
+            requests.demand, level_of, requests.class_index, priorities.size, policy.preemptive, log
+        )
+        return []
     form = form_of(policy, requests)
     if form is None and not policy.preemptive:
         form = rank.Form(first_ranks(policy, requests), 0.0, NOTHING, NOTHING, False)
     look = float(requests.service_s.mean()) / LOOKS_PER_SERVICE
-    plain = rules.servers == 1 and rules.condition is None and not requests.mark.size
     if form is not None and plain and form.slope >= 0 and not form.thresholds.size:
         serve_on_one(requests.demand, form, policy.preemptive, log)
         return []

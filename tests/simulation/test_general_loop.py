@@ -362,7 +362,7 @@ def test_closed_populations_in_a_horizon() -> None:
     )  # open ones give way
     assert answer.run["requests"] == pytest.approx(5 * 200 * (0.5 + 3 / (1 + answer["c"].mean_response_s)), rel=0.1)
     with pytest.raises(InputError, match="give horizon_s"):
-        simulate(scenario, tell=None)
+        simulate(Scenario((closed, replace(closed, name="d"))), tell=None)
     quick = replace(closed, arrivals=Closed(3, 0.0), service=Exponential(0.01))
     assert simulate(Scenario((quick,)), horizon_s=10.0, replications=2, tell=None).run["requests"] > 1_500
     with pytest.raises(InputError, match="closed populations bring their own"):
