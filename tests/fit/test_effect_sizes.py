@@ -54,7 +54,7 @@ def groups(seed, effects, replicates, noise=0.1):
     return Measurements(pd.DataFrame({"a": level.astype(float), "latency_s": y}), "latency_s", ("a",))
 
 
-@pytest.mark.parametrize("n", seeds(60, 500))
+@pytest.mark.parametrize("n", seeds(30, 500))
 @pytest.mark.parametrize("effects", [(0.0, 0.05, 0.1), (0.0, 0.0, 0.3), (0.0, 0.0, 0.0)])
 def test_intervals_cover_the_planted_effect(n, effects):
     replicates, noise = 8, 0.1

@@ -38,7 +38,7 @@ def test_probabilities_and_transform(tmp_path):
     assert "On average" in law.summary() and max(map(len, law.summary().splitlines())) <= 80
 
 
-@pytest.mark.parametrize("n", seeds(60, 500))
+@pytest.mark.parametrize("n", seeds(40, 500))
 def test_intervals_hold_for_all_exits_together(n, tmp_path):
     """Goodman's intervals are simultaneous: all three hold in at least 95 %."""
     hits = 0
@@ -51,8 +51,8 @@ def test_intervals_hold_for_all_exits_together(n, tmp_path):
 def test_dependence_is_found_and_not_invented(tmp_path):
     found = exit_law(log(tmp_path / "l.csv", 1, code=(0.2, 0.3, 0.5)))
     assert found.dependence["class"] < 1e-4 and "Exits depend on class" in found.summary()
-    p = [exit_law(log(tmp_path / "l.csv", s)).dependence["class"] for s in range(60)]
-    assert sum(x < 0.05 for x in p) <= band(60, 0.05)[1]
+    p = [exit_law(log(tmp_path / "l.csv", s)).dependence["class"] for s in range(30)]
+    assert sum(x < 0.05 for x in p) <= band(30, 0.05)[1]
     assert "No dependence on class and input_tokens was found" in " ".join(
         exit_law(log(tmp_path / "l.csv", 4)).summary().split()
     )

@@ -25,7 +25,7 @@ def measured(seed, noise=0.02, replicates=3, outliers=0):
     return Measurements(pd.DataFrame({"n": n, "latency_s": y}), "latency_s", ("n",))
 
 
-@pytest.mark.parametrize("n", seeds(40, 500))
+@pytest.mark.parametrize("n", seeds(20, 500))
 def test_parameters_lie_in_their_intervals(n):
     hits = dict.fromkeys(TRUTH, 0)
     for seed in range(n):

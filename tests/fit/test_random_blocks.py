@@ -42,7 +42,7 @@ def test_reml_agrees_with_mean_squares():
     assert "Blocks as random (REML, 4 blocks)" in fitted.sentence()
 
 
-@pytest.mark.parametrize("n", seeds(60, 500))
+@pytest.mark.parametrize("n", seeds(30, 500))
 def test_level_holds_where_visits_differ(n):
     """Nothing planted: against repetitions alone far too much is found, against visits 5 %."""
     exact = plain = 0
