@@ -24,6 +24,7 @@ from qmodel.policy import FCFS
 from qmodel.scenario import Scenario, ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.gi_g_1 import gi_g_1
+from qmodel.theory.gi_g_k import gi_g_k
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, given_slowdown
 from qmodel.theory.map_g_1 import map_g_1
 from qmodel.theory.map_m_k import map_m_k
@@ -67,6 +68,8 @@ def _several_servers(
 ) -> Result | NotAnalysable | Unstable:
     """One exponential law of service for all, or none."""
     mean, exact = common_mean(classes), driven(processes)
+    if mean is None and all(process.is_poisson or isinstance(process, Renewal) for process in processes):
+        return gi_g_k(classes, servers)
     arrivals = driven([_few_phases(process) for process in processes]) if exact is None else exact
     if mean is None or arrivals is None:
         nearest = "one exponential service law for all classes" if mean is None else "fewer bursty classes"
