@@ -67,13 +67,13 @@ def batch_means(values: ArrayLike, batches: int = BATCHES, confidence: float = C
     >>> batch_means([1.0, 2.0, 3.0, 4.0], batches=2)
     Interval(value=2.5, low=-10.206204736174694, high=15.206204736174694, short=True)
     """
-    series = _series(values)
+    series = np.asarray(values, dtype=float).reshape(-1)
     if series.size < 2:
-        return _unbounded(series)
-    value = float(series.mean())
+        return _unbounded(_series(series))
     batches = min(batches, max(2, series.size // 2))
-    half = _t(confidence, batches - 1) * _standard_error(batch_averages(series, batches))
-    return Interval(value, value - half, value + half, _too_short(series, batches))
+    value, averages, short = _in_batches(series, batches)
+    half = _t(confidence, batches - 1) * _standard_error(averages)
+    return Interval(value, value - half, value + half, short)
 
 
 def batch_deviation(values: ArrayLike, batches: int = BATCHES, confidence: float = CONFIDENCE) -> Interval:
@@ -85,10 +85,11 @@ def batch_deviation(values: ArrayLike, batches: int = BATCHES, confidence: float
     >>> round(batch_deviation([1.0, 3.0] * 50).value, 12)
     1.0
     """
-    series = _series(values)
+    series = np.asarray(values, dtype=float).reshape(-1)
     if series.size < 2:
         return Interval(math.nan, math.nan, math.nan, short=True)
-    square = batch_means(np.square(series - series.mean()), batches, confidence)
+    distance = series - series.mean()
+    square = batch_means(np.square(distance, out=distance), batches, confidence)
     low, high = (math.sqrt(max(end, 0.0)) for end in (square.low, square.high))
     return Interval(math.sqrt(square.value), low, high, square.short)
 
@@ -111,17 +112,19 @@ def batch_quantile(
     """
     if not 0 < p < 1:
         raise InputError("quantile", f"{p} is not between 0 and 1", "e.g. 0.95")
-    series = _series(values)
+    series = np.asarray(values, dtype=float).reshape(-1)
     if series.size < 2:
-        return _unbounded(series)
-    ordered = np.sort(series) if ordered is None else ordered
+        return _unbounded(_series(series))
+    ordered = np.sort(_series(series)) if ordered is None else ordered
+    if not (math.isfinite(ordered[0]) and math.isfinite(ordered[-1])):  # NaN is sorted to the end
+        _series(series)
     value = _quantile(ordered, p)
     batches = min(batches, max(2, series.size // 2))
-    below = (series <= value).astype(float)
-    half = _t(confidence, batches - 1) * _standard_error(batch_averages(below, batches))
+    _, averages, correlated = _in_batches((series <= value).astype(float), batches)
+    half = _t(confidence, batches - 1) * _standard_error(averages)
     low = _quantile(ordered, p - half) if p - half > 0 else -math.inf
     high = _quantile(ordered, p + half) if p + half < 1 else math.inf
-    return Interval(value, low, high, _too_short(below, batches) or not math.isfinite(high - low))
+    return Interval(value, low, high, correlated or not math.isfinite(high - low))
 
 
 def batch_share(successes: ArrayLike, batches: int = BATCHES, confidence: float = CONFIDENCE) -> Interval:
@@ -231,6 +234,24 @@ def batch_averages(values: ArrayLike, batches: int) -> NDArray[np.float64]:
     return np.add.reduceat(series, edges[:-1]) / np.diff(edges)
 
 
+def _in_batches(series: NDArray[np.float64], batches: int) -> tuple[float, NDArray[np.float64], bool]:
+    """Mean of at least two values, means of batches, and whether the series is too short; one pass if it is long.
+
+    The edges of long batches are edges of the fine ones too, so that sums of fine ones are theirs.
+    """
+    fine = FINE_BATCHES_PER_BATCH * batches
+    if series.size < fine:
+        _series(series)
+        return float(series.mean()), batch_averages(series, batches), _too_short(series, batches)
+    edges = np.arange(fine + 1) * series.size // fine
+    sums = np.add.reduceat(series, edges[:-1])
+    total = float(sums.sum())
+    if not math.isfinite(total):
+        _series(series)
+    averages = sums.reshape(batches, -1).sum(axis=1) / np.diff(edges[::FINE_BATCHES_PER_BATCH])
+    return total / series.size, averages, _correlated(series.size, sums / np.diff(edges), batches)
+
+
 def _series(values: ArrayLike) -> NDArray[np.float64]:
     series = np.asarray(values, dtype=float).reshape(-1)
     if not math.isfinite(float(series.sum())) and not np.isfinite(series).all():  # the sum is the quicker look
@@ -266,11 +287,16 @@ def _too_short(series: NDArray[np.float64], batches: int) -> bool:
     The lag-1 correlation of batch means falls in inverse proportion to the batch length once that is well above
     the correlation time, so it is taken from shorter batches and carried over.
     """
-    if batches < BATCHES // 2 or series.size < 2 * batches:
-        return True
     fine = min(FINE_BATCHES_PER_BATCH * batches, series.size)
-    noise = float(ndtri(0.95)) / math.sqrt(fine)
-    return _lag1(batch_averages(series, fine)) > max(CORRELATION_LET_PASS * fine / batches, noise)
+    return _correlated(series.size, batch_averages(series, fine), batches)
+
+
+def _correlated(count: int, fine: NDArray[np.float64], batches: int) -> bool:
+    """The same from the means of the shorter batches of `count` values."""
+    if batches < BATCHES // 2 or count < 2 * batches:
+        return True
+    noise = float(ndtri(0.95)) / math.sqrt(fine.size)
+    return _lag1(fine) > max(CORRELATION_LET_PASS * fine.size / batches, noise)
 
 
 def _lag1(values: NDArray[np.float64]) -> float:
