@@ -33,7 +33,7 @@ def test_answer_is_complete():
     }
     assert answer["a"].attainment is None
     assert all(type(value) in (float, type(None)) for part in answer.classes for value in part.metrics.values())
-    assert any("inversion" in note for note in answer.notes)
+    assert any("estimated error" in note for note in answer.notes)
     assert PolicyAnswer.from_dict(answer.to_dict()).to_dict() == answer.to_dict()
 
 
@@ -43,7 +43,7 @@ def test_percentiles_are_those_asked_for():
     assert "p95_response_s" not in answer["a"].metrics
     bare = analyse(one(0.5, Exponential(1.0), FCFS()), percentiles=())
     assert not [name for name in bare["all"].metrics if name.startswith("p")]
-    assert not any("inversion" in note for note in bare.notes)
+    assert not any("estimated error" in note for note in bare.notes)
 
 
 def test_attainment_of_all_counts_the_classes_that_ask():

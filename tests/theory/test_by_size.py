@@ -1,6 +1,7 @@
 """Response by size: formulas by hand, averages over sizes, classes, refusals."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,6 +143,11 @@ def test_from_the_package():
     [
         (one(0.5, UNIT, SRPT()), [1.0, -1.0], "size"),
         (one(1.5, UNIT, SRPT()), [1.0], "unstable"),
+        (
+            Scenario([replace(request_class("t", 0.5, UNIT), service=None, factors={"n": UNIT})]),
+            [1.0],
+            "service law",
+        ),
         (one(0.5, UNIT, DPS()), [1.0], "dps"),
         (several([(0.2, UNIT), (0.2, UNIT)], AccumulatingPriority()), [1.0], "by size"),
     ],
