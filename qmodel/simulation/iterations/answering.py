@@ -14,7 +14,7 @@ from qmodel.intervals import BATCHES, mser5
 from qmodel.policy import FCFS
 from qmodel.simulation.iterations.drawing import check_lengths, draw, mean_tokens
 from qmodel.simulation.iterations.rules import Rules
-from qmodel.simulation.iterations.scenario_rules import rules_of
+from qmodel.simulation.iterations.scenario_rules import clipped, rules_of
 from qmodel.workload import Trace
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def simulate(
     """
     check_lengths(scenario)
     rules = rules_of(scenario)
+    scenario = clipped(scenario)
     if horizon_s is not None:
         return _replicated(scenario, rules, horizon_s, replications, seed, percentiles, progress)
     load = _load(scenario, rules, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qmodel.answer import ClassAnswer
@@ -54,6 +55,15 @@ def _early_exit(scenario: Scenario) -> EarlyExit | None:
             name = type(transform).__name__
             raise InputError(f"transform {name}", "is not simulated with continuous batching", "leave it out")
     return found
+
+
+def clipped(scenario: Scenario) -> Scenario:
+    """The same scenario with the outputs of its classes as long as its transforms leave them."""
+    classes = scenario.classes
+    for transform in scenario.transforms:
+        if isinstance(transform, ClipOutput):
+            classes = [replace(each, factors=transform.clipped(each.factors)) for each in classes]
+    return replace(scenario, classes=classes)
 
 
 def class_answers(scenario: Scenario, metrics: Sequence[Metrics]) -> list[ClassAnswer]:
