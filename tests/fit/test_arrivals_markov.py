@@ -145,3 +145,25 @@ def test_gaps_that_cannot_be_end_the_search() -> None:
     with np.errstate(invalid="ignore"):
         value, _, _ = maximise(np.array([[-1.0, 1.0], [1.0, -1.0]]), np.zeros((2, 2)), levels, 2)
     assert value == -np.inf
+
+
+@pytest.mark.parametrize("process", [BURSTS, LOOP, TURNS])
+def test_compiled_recursions_are_the_plain_ones(process) -> None:
+    """And what they add up is what it means: each gap ends in one arrival."""
+    from qmodel.fit.arrivals_recursion import backward, forward
+
+    levels = levels_of([gaps_of(process, 40), gaps_of(process, 30, 2)])
+    d0, d1 = process.matrices
+    steps, size = _Spectrum.of(d0).steps(levels.lengths), len(d0)
+    found = []
+    for run_forward, run_backward in ((forward, backward), (forward.py_func, backward.py_func)):
+        states, moves = np.empty((levels.size, size)), np.zeros((size, size))
+        inner = np.zeros((levels.lengths.size, size, size))
+        value = run_forward(levels.index, levels.ends, steps, d1, process.phases_after_arrival, states)
+        run_backward(levels.index, levels.ends, steps, d1, states, moves, inner)
+        found.append((value, states, moves, inner))
+    for compiled, plain in zip(*found, strict=True):
+        assert compiled == pytest.approx(plain, rel=1e-12)
+    assert found[0][2].sum() == pytest.approx(levels.size, rel=1e-12)
+    spent = _Spectrum.of(d0).integral(levels.lengths, found[0][3])
+    assert np.trace(spent) == pytest.approx(levels.lengths[levels.index].sum(), rel=1e-9)

@@ -36,7 +36,9 @@ def _dates(path: str, given: pd.Series) -> np.ndarray:
     """Dates as seconds, NaN where there is none."""
     if given.dtype.kind in "iufb":
         raise InputError(f"{path}, column TIMESTAMP", "holds no dates", "Azure writes 2023-11-16 18:15:46.6805900")
-    stamps = pd.to_datetime(given.astype(str), errors="coerce", utc=True, format="ISO8601")
+    text = given.astype(str)
+    text = text.where(text.str.match(r"\d"), "")  # pandas reads "today" as a date
+    stamps = pd.to_datetime(text, errors="coerce", utc=True, format="ISO8601")
     if stamps.notna().sum() == 0:
         raise InputError(f"{path}, column TIMESTAMP", "holds no dates", "Azure writes 2023-11-16 18:15:46.6805900")
     whole = stamps.dt.as_unit("ns").astype("int64").to_numpy()

@@ -112,13 +112,15 @@ def _histogram(
 
 
 def interpolated(buckets: dict[float, float], share: float) -> float | None:
-    """Quantile of cumulative buckets, linear inside its bucket; None where it lies beyond the last finite edge.
+    """Quantile of cumulative buckets, linear inside its bucket; None where it lies beyond the last finite edge,
+    or where counts fall.
 
     >>> interpolated({1.0: 50.0, 2.0: 100.0, math.inf: 100.0}, 0.75)
     1.5
     """
     edges = sorted(edge for edge in buckets if edge == edge)
-    if not edges or buckets[edges[-1]] <= 0:
+    counts = [buckets[edge] for edge in edges]
+    if not edges or counts[-1] <= 0 or counts != sorted(counts):
         return None
     wanted, below, low = share * buckets[edges[-1]], 0.0, 0.0
     for edge in edges:
