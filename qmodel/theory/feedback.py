@@ -32,6 +32,7 @@ from dataclasses import replace
 from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS, LCFS, PS, LCFSPreemptive, RandomOrder
 from qmodel.scenario import Scenario, ServedClass
+from qmodel.theory import formulas
 from qmodel.theory.m_g_1 import INDEPENDENT, POISSON
 from qmodel.theory.phases import exponential_phases
 from qmodel.theory.result import ClassResult, Result, Unstable
@@ -137,9 +138,8 @@ def _away(served: ServedClass) -> float:
 
 
 def _class_result(served: ServedClass, visit: ClassResult, factor: float) -> ClassResult:
-    times, away = services(served), _away(served)
-    unknown = visit.mean_response is None
-    wait = math.inf if unknown else times * factor * ((visit.mean_response or 0.0) - visit.mean_service)
-    service = times * visit.mean_service
-    extra = {"mean_wait_s": wait if math.isfinite(wait) else None, "mean_pause_s": away}
-    return ClassResult(served, service, service + wait + away, extra=extra)
+    times, pause = services(served), 0.0 if served.pause is None else served.pause.duration.mean
+    wait = math.inf if visit.mean_response is None else factor * (visit.mean_response - visit.mean_service)
+    response = formulas.PAUSES(times, visit.mean_service + wait, pause)
+    extra = {"mean_wait_s": times * wait if math.isfinite(wait) else None, "mean_pause_s": _away(served)}
+    return ClassResult(served, times * visit.mean_service, response, extra=extra)

@@ -248,6 +248,59 @@ MLFQ = Relation(
     r"E[T(x)] = \frac{\lambda E[\min(S, b)^2]}{2 (1 - \rho_a) (1 - \rho_b)} + \frac{x}{1 - \rho_a}",
 )
 
+ERLANG_DELAY = Formula(
+    "M/M/k mean wait; C is Erlang's probability of waiting",
+    "Erlang 1917",
+    "E[W]",
+    ("C", "E[S]", "k", "a"),
+    lambda waiting, mean, servers, offered: waiting * mean / (servers - offered),
+)
+ALLEN_CUNNEEN = Formula(
+    "GI/G/k mean wait by two moments",
+    "Allen 1990, section 5.3.3; Whitt 1993",
+    "E[W]",
+    ("c_a^2", "c_s^2", "E[W_{M}]"),
+    lambda arrivals, services, memoryless: (arrivals + services) / 2 * memoryless,
+)
+PAUSES = Formula(
+    "Mean response with pauses: v visits of mean T_v, v - 1 pauses of mean P",
+    "Baskett, Chandy, Muntz & Palacios 1975",
+    "E[T]",
+    ("v", "E[T_v]", "E[P]"),
+    lambda visits, visit, pause: visits * visit + (visits - 1) * pause,
+)
+CROMMELIN = Relation(
+    "M/D/k transform of the wait; z_n the roots of z^k = exp(a (z - 1)) inside the unit disc, z = 1 - s / lambda",
+    "Crommelin 1932; Franx 2001",
+    r"\tilde{W}(s) = \frac{k - a}{\prod_n (1 - z_n)} \frac{(z - 1) \prod_n (z - z_n)}{z^k - e^{-s D}}",
+)
+MATRIX_GEOMETRIC = Relation(
+    "M/PH/k: levels beyond k, and the mean wait",
+    "Neuts 1981",
+    r"\pi_{k+j} = \pi_k R^j, \quad E[W] = \frac{1}{\lambda} \pi_k R (I - R)^{-2} 1",
+)
+ROUND_ROBIN = Relation(
+    "E_k/G/1 transform of the wait; s_i the roots of f with positive real part",
+    "Smith 1953; Kleinrock 1975, section 8.2",
+    r"\tilde{W}(s) = \frac{(E[S] - k / \nu) s \prod_i (1 - s / s_i)}{f(s)}, "
+    r"\quad f(s) = (1 - s / \nu)^k - \tilde{S}(s)",
+)
+SHORTEST_QUEUE = Relation(
+    "Shortest of d queues, mean field: share of servers with n or more requests",
+    "Vvedenskaya, Dobrushin & Karpelevich 1996; Mitzenmacher 2001",
+    r"s_n = \rho^{(d^n - 1) / (d - 1)}, \quad E[T] = \frac{E[S]}{\rho} \sum_{n} s_n",
+)
+MEAN_VALUE_ANALYSIS = Relation(
+    "Mean value analysis: time at a queue, throughput, number; Z the delays, D the demands",
+    "Reiser & Lavenberg 1980",
+    r"T_{k}(n) = D_k (1 + Q_k(n - 1)), \quad X(n) = \frac{n}{Z + \sum_k T_k(n)}, \quad Q_k(n) = X(n) T_k(n)",
+)
+CHARACTERISTIC_TIME = Relation(
+    "Hit ratio of an LRU cache of C items, q_i the popularities",
+    "Che, Tung & Wang 2002",
+    r"\sum_i (1 - e^{-q_i t_C}) = C, \quad h = \sum_i q_i (1 - e^{-q_i t_C})",
+)
+
 ALL: dict[str, Formula | Relation] = {
     name: entry for name, entry in globals().items() if isinstance(entry, Formula | Relation)
 }

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.theory import formulas
 from qmodel.theory.m_d_k import ConstantServers
 from qmodel.theory.m_ph_k import MOST_STATES, Phases, PhaseServers, phases_of, states
 from qmodel.workload import Distribution
@@ -67,7 +68,8 @@ def erlang_c(servers: int, offered: float) -> float:
 
 def exponential_wait(servers: int, rate: float, mean: float) -> float:
     """E[W] of M/M/k."""
-    return erlang_c(servers, rate * mean) * mean / (servers - rate * mean)
+    offered = rate * mean
+    return formulas.ERLANG_DELAY(erlang_c(servers, offered), mean, servers, offered)
 
 
 def wait_of(servers: int, rate: float, size: Distribution) -> Wait:

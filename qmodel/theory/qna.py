@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qmodel.theory import formulas
 from qmodel.theory.m_g_k import exponential_wait
 
 LEAST_SERVICE_SCV = 0.2
@@ -66,7 +67,8 @@ def mean_wait(servers: int, arriving: Flow, service: float, service_scv: float) 
     load = arriving.rate * service / servers
     short = max(1.0 - arriving.scv, 0.0)
     smooth = math.exp(-2.0 * (1.0 - load) * short**2 / (3.0 * load * both))
-    return 0.5 * both * exponential_wait(servers, arriving.rate, service) * smooth
+    memoryless = exponential_wait(servers, arriving.rate, service)
+    return formulas.ALLEN_CUNNEEN(arriving.scv, service_scv, memoryless) * smooth
 
 
 def departures(servers: int, arriving: Flow, service: float, service_scv: float) -> Flow:

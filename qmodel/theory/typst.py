@@ -8,7 +8,8 @@ TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]|[0-9]+(?:\.[0-9]+)?|\s+|.")
 ACCENTS = {r"\tilde": "tilde", r"\widetilde": "tilde", r"\bar": "overline", r"\overline": "overline"}
 WORDS = {
     r"\left": "", r"\right": "", r"\,": "thin", r"\;": "thick", r"\quad": "quad", r"\cdot": "dot",
-    r"\le": "<=", r"\leq": "<=", r"\ge": ">=", r"\infty": "infinity", r"\int": "integral", r"\ldots": "dots",
+    r"\le": "<=", r"\leq": "<=", r"\ge": ">=", r"\infty": "infinity", r"\int": "integral", r"\prod": "product",
+    r"\ldots": "dots",
     r"\{": "{", r"\}": "}", r"\prime": "prime", r"\sum": "sum", r"\min": "min", r"\max": "max",
 }  # fmt: skip
 
