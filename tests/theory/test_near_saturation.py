@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from qmodel.policy import FCFS, PS, NonPreemptivePriority, PreemptivePriority
+from qmodel.policy import FCFS, LAS, PS, PSJF, SJF, SRPT, NonPreemptivePriority, PreemptivePriority
 from qmodel.scenario import Scenario
 from qmodel.theory import analyse
 from qmodel.workload import Exponential, Hyperexponential, Lognormal, Poisson, RequestClass
@@ -36,3 +36,12 @@ def test_slow_inversions_are_left_to_simulation():
     # P(T <= 20) = 0.95189030 by two independent computations
     found = analyse(quick, percentiles=(95.18903,))["all"].metrics["p95.18903_response_s"]
     assert found == pytest.approx(20.0, rel=2e-3)
+
+
+@pytest.mark.parametrize("policy", [SJF(), PSJF(), SRPT(), LAS()], ids=lambda p: p.name)
+def test_orders_by_size_next_to_saturation(policy):
+    """The median of most requests stays short; without laws past the limit, the exact deviation is still there."""
+    near = analyse(one_class(1.0 - 1e-4, policy), percentiles=(50.0,))["all"]
+    assert near.p50_response_s < 3.0 and near.std_response_s > near.mean_response_s
+    past = analyse(one_class(1.0 - 1e-6, policy), percentiles=(50.0,))["all"]
+    assert past.p50_response_s is None and past.std_response_s > near.std_response_s
