@@ -57,8 +57,8 @@ def test_full_correlation_knows_the_size(law):
     rate = 0.8 / law.mean
     for noisy, exact in TWINS:
         assert means(one(rate, law, noisy, **copula(1.0))) == pytest.approx(means(one(rate, law, exact)), rel=1e-9)
-        near = means(one(rate, law, noisy, **copula(0.9995)))
-        assert near == pytest.approx(means(one(rate, law, exact)), rel=0.02)
+        near = means(one(rate, law, noisy, **copula(0.99)))
+        assert 1.0 < near[0] / means(one(rate, law, exact))[0] < 1.04
 
 
 def test_predictions_that_tell_nothing():
@@ -70,7 +70,7 @@ def test_predictions_that_tell_nothing():
 
 
 def test_better_correlation_is_better():
-    for policy in POLICIES:
+    for policy in (SPJF(), SPRPT()):
         found = [means(one(0.8, Lognormal(1.0, 2.0), policy, **copula(r)))[0] for r in (0.0, 0.4, 0.9)]
         assert found == sorted(found, reverse=True)
 
