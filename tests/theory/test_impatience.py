@@ -185,6 +185,8 @@ def test_patient_classes_decide_stability():
     impatient = (5.0, Exponential(1.0), Exponential(1.0))
     assert analyse(scenario(impatient, (0.9, Exponential(1.0), None)), percentiles=()).stable
     assert not analyse(scenario(impatient, (1.1, Exponential(1.0), None))).stable
+    assert analyse(scenario(impatient, (1.5, Exponential(1.0), None), servers=2), percentiles=()).stable
+    assert not analyse(scenario(impatient, (2.1, Exponential(1.0), None), servers=2)).stable
 
 
 def test_refusals():
