@@ -16,7 +16,7 @@ def grained(path: Path, grain: float, steps: int) -> Path:
     """The path that has the rank of `path` at 0, g, 2 g, ..., and minus infinity in between, for so many steps.
 
     >>> line = Path(*(np.array([x]) for x in (0.0, 9.0, 0.0, 9.0)))
-    >>> grained(line, 2.0, 3).first.tolist()
+    >>> grained(line, 2.0, 3).first.round(9).tolist()
     [0.0, -inf, 2.0, -inf, 4.0, -inf]
     """
     begins = grain * np.arange(steps)
