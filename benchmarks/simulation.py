@@ -1,13 +1,15 @@
 """Customers per CPU second of the simulator beside a bare hand-written loop on the same queue, in one run.
 
-    python benchmarks/simulation.py [CUSTOMERS]
+    python benchmarks/simulation.py [CUSTOMERS] [PYTHON]
 
+PYTHON is one that has peers installed (SimPy, Ciw, most-queue, LINE): they are timed beside it, by `peers.py`.
 M/M/1 at load 0.8 (two classes for priority). `simulate` draws the requests, serves them and reports every metric
 with its interval: means, three percentiles, slowdown; the bare loop keeps one mean.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -87,3 +89,5 @@ def main(count: int) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000)
+    peers = sys.argv[2] if len(sys.argv) > 2 else sys.executable
+    subprocess.run([peers, str(Path(__file__).with_name("peers.py"))], check=True)
