@@ -173,7 +173,10 @@ def _all_used(form: Form) -> bool:
 def _candidates(
     m: Measurements, cells: Cells, folds: Sequence[Fold], groups: Groups | None, wish: Wish
 ) -> list[Candidate]:
-    """The best affine functions of the screening, with bent ones where they leave something; or what was asked."""
+    """The best affine functions of the screening, with bent ones where they leave something; or what was asked.
+
+    Where affine functions are not among the forms asked for, they stand in if nothing else does better.
+    """
     if wish.terms is not None:
         return [AffineCandidate(wish.terms)]
     curves = _curves(m, cells, wish) if groups is None else []
@@ -187,7 +190,9 @@ def _candidates(
         return [GroupedCandidate(s.terms, groups) for s in picked]
     affine = [AffineCandidate(s.terms) for s in picked]
     bases = [_simplest(screened).terms, screened[0].terms] if screened else []
-    return [*affine, *bent_candidates(bases, cells, m.numeric, wish.forms, wish.how, curves), *_tables(curves)]
+    bent = bent_candidates(bases, cells, m.numeric, wish.forms, wish.how, curves)
+    straight = affine if "affine" in wish.forms or not bent else []
+    return [*straight, *bent, *_tables(curves)]
 
 
 def _curves(m: Measurements, cells: Cells, wish: Wish) -> list[Candidate]:

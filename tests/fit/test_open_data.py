@@ -177,3 +177,14 @@ def test_diffusion_by_device_and_precision(tmp_path):
     assert result.model.outside_domain(
         {"device": "Tesla V100-SXM2-16GB", "precision": "half", "n_samples": 128}
     ) == ["out of memory when measured at device = Tesla V100-SXM2-16GB, precision = half, n_samples = 128"]
+
+
+def test_a_break_that_one_level_moves_is_not_identified():
+    """H100, TP8: a hinge is asked for; its breaks depend on single batch sizes, and the fit says so."""
+    d = pd.read_csv(DATA / "splitwise_perf_llama2-70b.csv").drop_duplicates()
+    d = d[(d["hardware"] == "h100-80gb") & (d["tensor_parallel"] == 8)]
+    d = d[(d["prompt_size"] == 512) & (d["token_size"] == 128)]
+    frame = pd.DataFrame({"batch_size": d["batch_size"], "latency_s": 1e-3 * d["token_time"]})
+    found = fit_measurements(measurements(frame, "batch_size"), forms=["piecewise"], analysis=False)
+    moved = [text for text in found.warnings if text.startswith("The break of batch_size")]
+    assert moved and all(text.endswith("it is not identified.") for text in moved)
