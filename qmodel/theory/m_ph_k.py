@@ -137,12 +137,12 @@ class PhaseServers:
             step = np.linalg.solve(stay.T, (self.rate * self._start(n - 1)).T).T
             after = step @ leaving
             ladder.append(step)
-        law: Matrix = np.ones(1)
+        law: NDArray[Any] = np.ones(1)
         total = 1.0
         for n, step in enumerate(reversed(ladder), 1):
-            law = law @ step
+            law = np.asarray(law @ step)
             total += law.sum() if n < self.servers else float(self._sum(law, 1))
-        return law / total
+        return np.asarray(law / total)
 
     def _sum(self, law: Matrix, power: int) -> float:
         """law (I - R)^-power e."""
