@@ -101,9 +101,12 @@ def plan(engine: Engine, limits: Limits, form: Any, records: Records) -> tuple[i
 def end_chunks(engine: Engine, limits: Limits, sinks: Sinks, taken_s: float) -> None:
     """The prompt tokens of this iteration are computed; prompts that are whole emit a token."""
     now = engine.now[0]
-    for place in range(now.running):
+    place, prompts = now.running, now.running - now.decoding
+    while prompts > 0:
+        place -= 1
         request = engine.live[engine.running[place]]
         if request.state == PREFILLING:
+            prompts -= 1
             request.computed += request.chunk
             request.chunk = 0
             if request.computed == request.prompt + request.generated:

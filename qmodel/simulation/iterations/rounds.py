@@ -21,15 +21,17 @@ from qmodel.simulation.iterations.voice import (
 def continue_prompts(engine: Engine, limits: Limits, budget: int) -> int:
     """Let partly computed prompts go on, as far as their blocks reach; returns the budget that is left."""
     now = engine.now[0]
-    if now.running > now.decoding:
-        for place in range(now.running):
-            request = engine.live[engine.running[place]]
-            if request.state == PREFILLING:
-                request.chunk = chunk_for(engine, place, budget)
-                if limits.blocks != NEVER:
-                    room = request.blocks * limits.block_tokens - request.computed
-                    request.chunk = min(request.chunk, room)
-                budget -= request.chunk
+    place, prompts = now.running, now.running - now.decoding
+    while prompts > 0:  # those that still compute their prompts were admitted last: look from there
+        place -= 1
+        request = engine.live[engine.running[place]]
+        if request.state == PREFILLING:
+            prompts -= 1
+            request.chunk = chunk_for(engine, place, budget)
+            if limits.blocks != NEVER:
+                room = request.blocks * limits.block_tokens - request.computed
+                request.chunk = min(request.chunk, room)
+            budget -= request.chunk
     return budget
 
 
@@ -38,10 +40,13 @@ def prompts_planned(engine: Engine) -> tuple[int, int, float]:
     """Of this iteration: sequences that prefill, their tokens, and the mean of what their caches hold already."""
     now = engine.now[0]
     sequences = tokens = history = 0
-    if now.running > now.decoding:
-        for place in range(now.running):
-            request = engine.live[engine.running[place]]
-            if request.state == PREFILLING and request.chunk > 0:
+    place, prompts = now.running, now.running - now.decoding
+    while prompts > 0:
+        place -= 1
+        request = engine.live[engine.running[place]]
+        if request.state == PREFILLING:
+            prompts -= 1
+            if request.chunk > 0:
                 sequences += 1
                 tokens += request.chunk
                 history += request.computed
