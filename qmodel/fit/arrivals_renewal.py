@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,9 +94,8 @@ def weibull_gaps(blocks: Sequence[Floats]) -> GapLaw:
     return GapLaw("weibull", float(gaps.mean()), _root(lambda k: -slope(k)))
 
 
-def _root(falls: object) -> float:
+def _root(falls: Callable[[float], float]) -> float:
     """Where a falling function of the shape crosses 0; an end of the range where it does not."""
-    assert callable(falls)
     low, high = SHAPES
     if falls(low) <= 0:
         return low

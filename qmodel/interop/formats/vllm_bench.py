@@ -76,49 +76,73 @@ def read_serve(content: Content, options: Options) -> Imported:
 
 
 def _requests(content: Content, run: Mapping[str, Any], findings: list[Finding]) -> Imported:
+    """A log where there are start times, else latencies."""
     n = len(run["ttfts"])
-    errors = run.get("errors") if isinstance(run.get("errors"), list) else [""] * n
     ttft = _list(content, run, "ttfts", n)
     response = _response(content, run, ttft, n)
+    status = _statuses(content, run, ttft, response, findings)
     lengths = {name: _list(content, run, f"{name[:-7]}_lens", n) for name in ("input_tokens", "output_tokens")}
-    if len(errors or []) != n:
-        raise InputError(content.path, f"has {len(errors or [])} errors for {n} requests", "fetch it again")
-    status = np.array(
-        [OK if not error else f"failed: {str(error).splitlines()[-1][:80]}" for error in errors or []]
-    )
-    ok = status == OK
-    short = ok & ~((ttft >= 0) & (response > 0) & (response < LONGEST_S) & (ttft <= response + CLOCK))
-    if short.any():
-        findings.append(finding("unreadable", np.flatnonzero(short) + 1, "latencies that are no times; failed"))  # type: ignore[arg-type]
-        status = np.where(short, "failed: no latency", status)
-        ok &= ~short
     origin = {name: run[name] for name in ORIGIN if sayable(run.get(name))}
-    starts = _list(content, run, "start_times", n) if isinstance(run.get("start_times"), list) else None
-    index = list(range(1, n + 1))
-    if starts is None:
-        gaps = lengths["output_tokens"] - 1.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            tpot = np.where(ok & (gaps > 0), (response - ttft) / gaps, np.nan)
-        columns = {"ttft_s": np.where(ok, ttft, np.nan), "response_s": np.where(ok, response, np.nan)}
-        frame = latency_frame(index, {**columns, "tpot_s": tpot, "status": status, **lengths})
+    if not isinstance(run.get("start_times"), list):
+        columns = _latencies(ttft, response, lengths["output_tokens"], status == OK)
+        frame = latency_frame(range(1, n + 1), {**columns, "status": status, **lengths})
         frame = whole_latencies(frame, findings)
         return Imported("", "", "latencies", frame, LATENCY_MAPPING, findings, origin=origin)
-    waited = _list(content, run, "queue_times", n) if isinstance(run.get("queue_times"), list) else np.zeros(n)
-    columns = {
-        "scheduled_s": starts - np.nan_to_num(waited),
-        "sent_s": starts,
-        "first_token_s": np.where(ok, starts + ttft, np.nan),
-        "last_token_s": np.where(ok, starts + response, np.nan),
-        "done_s": np.where(ok, starts + response, np.nan),
-        "status": status,
-    }
-    frame = finished(content.path, log_frame(index, columns | lengths), findings)
+    columns = _steps(content, run, ttft, response, status == OK)
+    frame = log_frame(range(1, n + 1), {**columns, "status": status, **lengths})
+    found = Imported(
+        "", "", "requests", finished(content.path, frame, findings), SERVE_MAPPING, findings, origin=origin
+    )
     rate = number(run.get("request_rate"))
-    poisson = math.isfinite(rate) and rate > 0 and number(run.get("burstiness", 1.0)) == 1.0
-    return Imported(
-        "", "", "requests", frame, SERVE_MAPPING, findings, origin=origin,
-        nominal="poisson" if poisson else None, nominal_rate=rate if poisson else None,
-    )  # fmt: skip
+    if math.isfinite(rate) and rate > 0 and number(run.get("burstiness", 1.0)) == 1.0:
+        found.nominal, found.nominal_rate = "poisson", rate
+    return found
+
+
+def _statuses(
+    content: Content, run: Mapping[str, Any], ttft: np.ndarray, response: np.ndarray, findings: list[Finding]
+) -> np.ndarray:
+    """ok, or failed: with the last line of the error, or for latencies that are no times."""
+    given = run.get("errors")
+    errors = given if isinstance(given, list) else [""] * ttft.size
+    if len(errors) != ttft.size:
+        raise InputError(content.path, f"has {len(errors)} errors for {ttft.size} requests", "fetch it again")
+    status = np.array([_status(error) for error in errors], dtype=object)
+    times = (ttft >= 0) & (response > 0) & (response < LONGEST_S) & (ttft <= response + CLOCK)
+    short = (status == OK) & ~times
+    if short.any():
+        lines = [int(k) for k in np.flatnonzero(short) + 1]
+        findings.append(
+            finding("unreadable", lines, f"{len(lines)} request(s) with latencies that are no times; failed")
+        )
+    return np.where(short, "failed: no latency", status)
+
+
+def _status(error: Any) -> str:
+    return f"failed: {str(error).splitlines()[-1][:80]}" if error else OK
+
+
+def _latencies(ttft: np.ndarray, response: np.ndarray, output: np.ndarray, ok: np.ndarray) -> dict[str, Any]:
+    gaps = output - 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tpot = np.where(ok & (gaps > 0), (response - ttft) / gaps, np.nan)
+    return {"ttft_s": np.where(ok, ttft, np.nan), "response_s": np.where(ok, response, np.nan), "tpot_s": tpot}
+
+
+def _steps(
+    content: Content, run: Mapping[str, Any], ttft: np.ndarray, response: np.ndarray, ok: np.ndarray
+) -> dict[str, Any]:
+    sent = _list(content, run, "start_times", ttft.size)
+    waited = np.nan_to_num(_list(content, run, "queue_times", ttft.size))
+    done = np.where(ok, sent + response, np.nan)
+    first = np.where(ok, sent + ttft, np.nan)
+    return {
+        "scheduled_s": sent - waited,
+        "sent_s": sent,
+        "first_token_s": first,
+        "last_token_s": done,
+        "done_s": done,
+    }
 
 
 def _response(content: Content, run: Mapping[str, Any], ttft: np.ndarray, n: int) -> np.ndarray:
