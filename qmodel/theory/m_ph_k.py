@@ -147,7 +147,7 @@ class PhaseServers:
     def _sum(self, law: Matrix, power: int) -> float:
         """law (I - R)^-power e."""
         rest = np.eye(len(law)) - self._matrix
-        out = np.ones(len(law))
+        out: NDArray[Any] = np.ones(len(law))
         for _ in range(power):
             out = np.linalg.solve(rest, out)
         return float(law @ out)
