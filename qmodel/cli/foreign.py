@@ -30,7 +30,8 @@ def _one(path: Path, response: str) -> Path | TextTable:
     from qmodel.interop.reading import Options, read_known, recognise
 
     content = read_content(path)
-    if not content.data or _as_it_is(content.header, response):
+    if _as_it_is(content.header, response):
+        _tell_served(content.header, response)
         return path
     reader = recognise(content)
     if reader is None or reader.kind in OWN:
@@ -42,6 +43,16 @@ def _one(path: Path, response: str) -> Path | TextTable:
         what = served or f"holds no service times ({found.title}: {SHAPES[found.shape]})"
         raise InputError(content.path, what, f"read it with: qmodel import {path}")
     return _table(found)
+
+
+def _tell_served(header: tuple[str, ...], response: str) -> None:
+    """A warning where the column named is what users of a loaded server saw."""
+    from qmodel.cli.progress import note
+    from qmodel.fit.hygiene import is_served, served_findings
+
+    others = [name for name in header if name != response and not is_served(name)]
+    for finding in served_findings(dict.fromkeys([response, *others], "")):
+        note(f"warning: {finding}")
 
 
 def _as_it_is(header: tuple[str, ...], response: str) -> bool:

@@ -278,10 +278,14 @@ def floor_findings(
     return [finding("too fast", list(fast), sentence)]
 
 
+LOADS = ("concurrency", "request_rate", "max bs", "conc")
+"""Words in the names of columns that say how a server was loaded."""
+
+
 def served_findings(columns: Mapping[str, str]) -> list[Finding]:
     """Responses that are what users saw of a loaded server, by the names of other tools' columns."""
-    served = [name for name in columns if _is_served(name)]
-    against = [name for name in columns if any(word in name.lower() for word in ("concurrency", "request_rate"))]
+    served = [name for name in columns if is_served(name)]
+    against = [name for name in columns if any(word in name.lower() for word in LOADS)]
     if not (served and against):
         return []
     sentence = (
@@ -291,7 +295,12 @@ def served_findings(columns: Mapping[str, str]) -> list[Finding]:
     return [Finding("served", (), sentence)]
 
 
-def _is_served(name: str) -> bool:
+def is_served(name: str) -> bool:
+    """Whether a column of this name holds what users of a server saw.
+
+    >>> is_served("median_tpot_ms"), is_served("latency_s")
+    (True, False)
+    """
     low = name.lower()
     return any(word in low for word in ("tpot", "ttft", "e2el", "itl", "request_latency", "end_to_end"))
 

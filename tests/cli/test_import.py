@@ -176,3 +176,16 @@ def test_fit_reads_a_named_column_as_it_is(qmodel: Command, tmp_path: Path) -> N
     path = put(tmp_path, "x.csv", samples.energy_diffusion())
     words = ("--response", "Batch latency (s)", "--unit", "s", "--factors", "Batch size,Denoising steps")
     assert qmodel("fit", path, *words).code == 0
+
+
+@pytest.mark.parametrize("name", ["inferencex", "mlenergy-llm"])
+def test_fit_of_a_served_column_is_warned_of(name: str, qmodel: Command, tmp_path: Path) -> None:
+    file, text = SYNTHETIC[name]
+    response, factor = {
+        "inferencex": ("median_tpot", "max_concurrency"),
+        "mlenergy-llm": ("Avg TPOT (s)", "Max BS (reqs)"),
+    }[name]
+    words = ("--response", response, "--unit", "s", "--factors", factor)
+    assert (
+        "is served latency, waiting and batching included" in qmodel("fit", put(tmp_path, file, text), *words).err
+    )
