@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,7 @@ from qmodel.service.transform import EarlyExit, FewerSteps, QueueCondition
 from qmodel.simulation import batching, serving
 from qmodel.simulation.kernels import caches
 from qmodel.simulation.network import serving as network
+from qmodel.workload import Exponential
 from tests.simulation.cases import QUICK, drawn, preset, two_classes
 from tests.simulation.rare import NETWORK, Wavy
 
@@ -115,9 +117,14 @@ def test_the_plain_queue(plain: ModuleType) -> None:
     np.testing.assert_array_equal(compiled.delivered_s, python.delivered_s)
 
 
-def test_plain_batches(plain: ModuleType) -> None:
+@pytest.mark.parametrize("more", [{}, {"min_batch": 3, "max_batch": 3, "bins": 2, "buffer": 6}])
+def test_plain_batches(plain: ModuleType, more: dict[str, Any]) -> None:
     taken = IterationTime(base=1.0, per_sequence=0.5)
-    scenario = two_classes(preset("sjf"), system=System(servers=2, batching="dynamic", iteration_time=taken))
+    served = System(servers=2, batching="dynamic", iteration_time=taken, **more)
+    scenario = two_classes(preset("sjf"), rate=2.0, system=served)
+    if more:
+        first, second = scenario.classes
+        scenario = replace(scenario, classes=(replace(first, patience=Exponential(2.0)), second))
     requests = drawn(scenario, 200)
     same_fates(*(module.serve_batches(scenario, requests, SEED)[0] for module in (batching, plain_batching(plain))))
 
