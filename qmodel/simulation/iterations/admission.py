@@ -23,31 +23,31 @@ from qmodel.simulation.iterations.columns import (
     Engine,
     Limits,
 )
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import fits_for_good
 
 
-@part
+@inlined
 def computed_at_admission(request: Any) -> int:
     """Tokens that need not be computed: in its own cache, held or swapped out, or in a prefix cache."""
     return max(request.computed, request.prefix)
 
 
-@part
+@inlined
 def is_prefilled(request: Any) -> bool:
     """Whether a waiting request goes on decoding at once."""
     return request.generated > 0 and request.prompt + request.generated - request.computed == 1
 
 
-@part
+@inlined
 def first_chunk(limits: Limits, request: Any, budget: int) -> int:
     """Tokens that a waiting request would compute in its first iteration."""
     left = request.prompt + request.generated - computed_at_admission(request)
     return 1 + limits.drafts if is_prefilled(request) else min(left, budget)
 
 
-@part
+@inlined
 def blocks_to_admit(limits: Limits, request: Any, chunk: int) -> int:
     """New blocks that admission takes; with prefill first, those of its whole prompt."""
     if limits.blocks == NEVER:
@@ -58,7 +58,7 @@ def blocks_to_admit(limits: Limits, request: Any, chunk: int) -> int:
     return max(0, blocks_for(tokens, limits.block_tokens) - request.blocks)
 
 
-@part
+@inlined
 def has_memory(engine: Engine, limits: Limits, row: int, chunk: int) -> bool:
     """Whether memory lets the waiting request in."""
     if limits.blocks == NEVER:

@@ -11,19 +11,19 @@ from __future__ import annotations
 from typing import Any
 
 from qmodel.simulation.iterations.columns import DECODING, NEVER, PREFILLING, WAITING, Engine, Limits
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import push
 from qmodel.simulation.iterations.voice import last_token_s
 from qmodel.simulation.kernels.rank import rank_of
 
 
-@part
+@inlined
 def blocks_for(tokens: int, block_tokens: int) -> int:
     """Blocks that hold so many tokens."""
     return (tokens + block_tokens - 1) // block_tokens
 
 
-@part
+@inlined
 def one_by_one(limits: Limits) -> bool:
     """Whether decoding requests must be looked at one by one."""
     return limits.drafts > 0 or limits.exit_stops
@@ -41,7 +41,7 @@ def settle(engine: Engine, limits: Limits, place: int) -> None:
             request.blocks = blocks_for(request.computed, limits.block_tokens)
 
 
-@part
+@inlined
 def start_decoding(engine: Engine, limits: Limits, place: int) -> None:
     """The request at this place has its prompt computed and `generated` tokens: it decodes from now on."""
     now = engine.now[0]
@@ -70,7 +70,7 @@ def take_off(engine: Engine, limits: Limits, place: int) -> None:
         engine.ends[at] = engine.ends[at + 1]
 
 
-@part
+@inlined
 def find_soonest(engine: Engine) -> None:
     """Find the tick at which the next request ends."""
     soonest = NEVER
@@ -164,7 +164,7 @@ def last_in_order(engine: Engine, limits: Limits, form: Any) -> int:
     return worst
 
 
-@part
+@inlined
 def chunk_for(engine: Engine, place: int, budget: int) -> int:
     """Prompt tokens that a running request computes in this iteration, within the budget."""
     request = engine.live[engine.running[place]]

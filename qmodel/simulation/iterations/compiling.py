@@ -14,8 +14,16 @@ from qmodel.simulation.kernels import compiled as request_level
 
 
 def part(function: Callable[..., Any]) -> Any:
-    """`function` compiled as a part of the loops that call it."""
+    """`function` compiled as a part of the loops that call it, which own the arrays: no references are counted."""
     return njit(error_model="numpy", _nrt=False)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """`function` compiled into those that call it: for what every iteration does.
+
+    A call would hand over the engine's arrays one by one, which takes longer than the iteration.
+    """
+    return njit(error_model="numpy", _nrt=False, forceinline=True)(function)
 
 
 def loop(function: Callable[..., Any]) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from qmodel.simulation.iterations.columns import Floats, Times
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined
 
 
-@part
+@inlined
 def cell(axis: Floats, value: float) -> tuple[int, float]:
     """Index of the interval of the axis that the value is interpolated in, and its position there.
 
@@ -21,7 +21,7 @@ def cell(axis: Floats, value: float) -> tuple[int, float]:
     return low, (value - axis[low]) / (axis[low + 1] - axis[low])
 
 
-@part
+@inlined
 def interpolated(axis: Floats, values: Floats, at: float) -> float:
     """Piecewise-linear interpolation."""
     low, share = cell(axis, at)
@@ -30,7 +30,7 @@ def interpolated(axis: Floats, values: Floats, at: float) -> float:
     return values[low] + share * (values[low + 1] - values[low])
 
 
-@part
+@inlined
 def attention(times: Times, chunk: float, history: float, decodes: float, context: float) -> tuple[float, bool]:
     """Multilinear interpolation in the four axes; and whether it rests on measured cells alone."""
     at0, w0 = cell(times.chunk_at, chunk)
@@ -49,7 +49,7 @@ def attention(times: Times, chunk: float, history: float, decodes: float, contex
     return total, inside
 
 
-@part
+@inlined
 def duration(
     times: Times, decodes: float, context: float, prefills: int, chunk: int, history: float, drafts: int
 ) -> tuple[float, bool]:

@@ -28,7 +28,7 @@ from qmodel.simulation.iterations.columns import (
     Stages,
     Times,
 )
-from qmodel.simulation.iterations.compiling import loop, part
+from qmodel.simulation.iterations.compiling import inlined, loop, part
 from qmodel.simulation.iterations.duration import duration
 from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import hold_blocks, prefill_budget
@@ -49,7 +49,7 @@ DECODE, PROMPTS, STUCK = range(3)
 """What the coming iteration does: decode (and prompts beside), prompts alone, nothing as nobody can run."""
 
 
-@part
+@inlined
 def fill_batch(engine: Engine, limits: Limits, records: Records, budget: int) -> bool:
     """Admit from the queue while budget, cap and memory allow; returns whether anybody was admitted."""
     now = engine.now[0]
@@ -71,7 +71,7 @@ def fill_batch(engine: Engine, limits: Limits, records: Records, budget: int) ->
     return admitted
 
 
-@part
+@inlined
 def plan(engine: Engine, limits: Limits, form: Any, records: Records) -> tuple[int, bool]:
     """Decide what the coming iteration does, and whether the batch is as it was, so that a stride may begin."""
     now = engine.now[0]
@@ -97,7 +97,7 @@ def plan(engine: Engine, limits: Limits, form: Any, records: Records) -> tuple[i
     return DECODE, not (changed or short) and now.running == now.decoding
 
 
-@part
+@inlined
 def end_chunks(engine: Engine, limits: Limits, sinks: Sinks, taken_s: float) -> None:
     """The prompt tokens of this iteration are computed; prompts that are whole emit a token."""
     now = engine.now[0]
@@ -113,7 +113,7 @@ def end_chunks(engine: Engine, limits: Limits, sinks: Sinks, taken_s: float) -> 
                 emit_after_prefill(engine, limits, sinks, place, now.now_s, taken_s)
 
 
-@part
+@inlined
 def end_services(engine: Engine, limits: Limits, stages: Stages, records: Records, taken_s: float) -> None:
     """Let those leave whose last token was emitted in the iteration that ends now and took so long."""
     now = engine.now[0]
@@ -130,7 +130,7 @@ def end_services(engine: Engine, limits: Limits, stages: Stages, records: Record
     find_soonest(engine)
 
 
-@part
+@inlined
 def account(engine: Engine, limits: Limits, rounds: int, spent_s: float, chunk: int, decoding: int) -> None:
     """Keep the books of so many iterations."""
     now = engine.now[0]
@@ -143,7 +143,7 @@ def account(engine: Engine, limits: Limits, rounds: int, spent_s: float, chunk: 
     now.computed += chunk + decoding * rounds
 
 
-@part
+@inlined
 def iterate(
     engine: Engine, limits: Limits, times: Times, form: Any, arrivals: Arrivals, stages: Stages, records: Records,
     sinks: Sinks,

@@ -13,7 +13,7 @@ from qmodel.simulation.iterations.batch import (
     settle,
 )
 from qmodel.simulation.iterations.columns import DECODING, NEVER, Engine, Limits
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined, part
 
 
 @part
@@ -25,19 +25,19 @@ def wanted(engine: Engine, limits: Limits, place: int, budget: int) -> int:
     return blocks_for(request.computed + chunk_for(engine, place, budget), limits.block_tokens)
 
 
-@part
+@inlined
 def prefill_budget(engine: Engine, limits: Limits) -> int:
     """Prompt tokens that fit beside the decoding requests."""
     return limits.max_tokens - engine.now[0].decoding * (1 + limits.drafts)
 
 
-@part
+@inlined
 def decodes_need(engine: Engine, limits: Limits, ahead: int) -> int:
     """New blocks that the decoding requests take `ahead` iterations from now."""
     return engine.shift[-(engine.now[0].tick + ahead) % limits.block_tokens]
 
 
-@part
+@inlined
 def hold_blocks(engine: Engine, limits: Limits, form: Any) -> bool:
     """Give all running requests the blocks of the coming iteration; returns whether somebody had to be preempted.
 
@@ -88,7 +88,7 @@ def give_back_grant(engine: Engine, limits: Limits, victim: int, place: int) -> 
         engine.now[0].used -= request.blocks - blocks_for(request.computed, limits.block_tokens)
 
 
-@part
+@inlined
 def lasts(engine: Engine, limits: Limits, most: int) -> int:
     """For how many more iterations, at most `most`, blocks suffice when all that run decode; takes these blocks."""
     now = engine.now[0]

@@ -30,7 +30,7 @@ from qmodel.simulation.iterations.columns import (
     Sinks,
     Stages,
 )
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import pop, push
 from qmodel.simulation.iterations.voice import experience, is_heard, speak
 
@@ -104,7 +104,7 @@ def arrive(
     wait(engine, limits, form, row)
 
 
-@part
+@inlined
 def drop_impatient(engine: Engine, limits: Limits, records: Records) -> None:
     """Take those whose patience has run out, before any service, from the head of the queue."""
     now = engine.now[0]

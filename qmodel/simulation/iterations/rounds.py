@@ -7,7 +7,7 @@ from typing import Any
 from qmodel.simulation.iterations.batch import chunk_for, start_decoding
 from qmodel.simulation.iterations.chance import accepted, exit_share
 from qmodel.simulation.iterations.columns import DECODING, NEVER, PREFILLING, Engine, Limits, Sinks
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.voice import (
     count_gap,
     count_rising_gaps,
@@ -17,7 +17,7 @@ from qmodel.simulation.iterations.voice import (
 )
 
 
-@part
+@inlined
 def continue_prompts(engine: Engine, limits: Limits, budget: int) -> int:
     """Let partly computed prompts go on, as far as their blocks reach; returns the budget that is left."""
     now = engine.now[0]
@@ -35,7 +35,7 @@ def continue_prompts(engine: Engine, limits: Limits, budget: int) -> int:
     return budget
 
 
-@part
+@inlined
 def prompts_planned(engine: Engine) -> tuple[int, int, float]:
     """Of this iteration: sequences that prefill, their tokens, and the mean of what their caches hold already."""
     now = engine.now[0]
@@ -53,7 +53,7 @@ def prompts_planned(engine: Engine) -> tuple[int, int, float]:
     return sequences, tokens, history / sequences if sequences > 0 else 0.0
 
 
-@part
+@inlined
 def tokens_made(engine: Engine, place: int) -> int:
     """Tokens that the decoding request at this place has emitted."""
     return engine.live[engine.running[place]].output - (engine.ends[place] - engine.now[0].tick)
@@ -73,7 +73,7 @@ def work_left_by_exits(engine: Engine, limits: Limits) -> tuple[float, float]:
     return sequences, context
 
 
-@part
+@inlined
 def out_s(limits: Limits, request: Any, token: int, end_s: float, taken_s: float) -> float:
     """When a token of an iteration is out: at its end, or, released by an early exit, before."""
     if limits.exit_at.size == 0 or limits.exit_stops:
@@ -81,7 +81,7 @@ def out_s(limits: Limits, request: Any, token: int, end_s: float, taken_s: float
     return end_s - (1.0 - exit_share(limits, request.request, token)) * taken_s
 
 
-@part
+@inlined
 def somebody_listens(limits: Limits) -> bool:
     """Whether token times are asked for at all."""
     listens = limits.timeline
@@ -90,7 +90,7 @@ def somebody_listens(limits: Limits) -> bool:
     return listens
 
 
-@part
+@inlined
 def decode(
     engine: Engine, limits: Limits, sinks: Sinks, rounds: int, begin_s: float, first_s: float, rise_s: float
 ) -> None:

@@ -7,13 +7,13 @@ import math
 import numpy as np
 
 from qmodel.simulation.iterations.columns import FUTURE, Arrivals, Engine, Limits, Sinks
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined
 from qmodel.simulation.iterations.memory import lasts
 
 LONGEST_STRIDE = 1 << 20
 
 
-@part
+@inlined
 def next_event_s(engine: Engine, arrivals: Arrivals) -> float:
     """When the next request arrives, or comes back from a pause."""
     now = engine.now[0]
@@ -21,7 +21,7 @@ def next_event_s(engine: Engine, arrivals: Arrivals) -> float:
     return min(upcoming, engine.back_key[0]) if now.paused > 0 else upcoming
 
 
-@part
+@inlined
 def loses_patience_s(engine: Engine) -> float:
     """When the first in the queue leaves it, if nobody takes it up."""
     if engine.now[0].waiting == 0:
@@ -30,7 +30,7 @@ def loses_patience_s(engine: Engine) -> float:
     return np.inf if request.start_s >= 0.0 else request.arrival_s + request.patience_s
 
 
-@part
+@inlined
 def event_s(engine: Engine, limits: Limits, arrivals: Arrivals) -> float:
     """When something happens that the scheduler must see, whatever the batch does until then.
 
@@ -45,7 +45,7 @@ def event_s(engine: Engine, limits: Limits, arrivals: Arrivals) -> float:
     return until_s
 
 
-@part
+@inlined
 def iterations_until(now_s: float, until_s: float, taken_s: float, rise_s: float, most: int) -> int:
     """The fewest iterations of taken, taken + rise, ... seconds that end at `until_s` or later; at most `most`.
 
@@ -68,7 +68,7 @@ def iterations_until(now_s: float, until_s: float, taken_s: float, rise_s: float
     return count
 
 
-@part
+@inlined
 def stride(engine: Engine, limits: Limits, arrivals: Arrivals, sinks: Sinks, taken_s: float, rise_s: float) -> int:
     """For how many iterations nobody ends, nothing happens, and memory suffices; takes the blocks for them."""
     now = engine.now[0]

@@ -13,10 +13,10 @@ from qmodel.simulation.iterations.columns import (
     Limits,
     Sinks,
 )
-from qmodel.simulation.iterations.compiling import part
+from qmodel.simulation.iterations.compiling import inlined, part
 
 
-@part
+@inlined
 def gap_bin(seconds: float) -> int:
     """Logarithmic bin of a gap: 128 an octave, from 2^-32 s on."""
     if seconds <= 0.0:
@@ -24,14 +24,14 @@ def gap_bin(seconds: float) -> int:
     return min(max(int((math.log2(seconds) - LEAST_OCTAVE) * BINS_PER_OCTAVE), 0), GAP_BINS - 1)
 
 
-@part
+@inlined
 def count_gap(engine: Engine, sinks: Sinks, seconds: float, times: int) -> None:
     """Count a gap between tokens that occurs so many times."""
     sinks.gaps[gap_bin(seconds)] += times
     engine.now[0].gap_s += seconds * times
 
 
-@part
+@inlined
 def count_rising_gaps(engine: Engine, sinks: Sinks, first_s: float, rise_s: float, rounds: int, times: int) -> None:
     """Count gaps first, first + rise, ... of so many iterations, each `times` times, bin by bin."""
     engine.now[0].gap_s += times * rounds * (first_s + 0.5 * rise_s * (rounds - 1))
@@ -52,7 +52,7 @@ def last_token_s(engine: Engine, request: Any) -> float:
     return request.last_s if request.late else max(request.last_s, engine.now[0].decoded_s)
 
 
-@part
+@inlined
 def is_heard(limits: Limits, request: Any) -> bool:
     """Whether anybody asks for the times of the request's tokens."""
     return limits.timeline or limits.reader_s[request.class_index] > 0.0
