@@ -7,7 +7,7 @@ says how often.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -106,7 +106,7 @@ class AttentionTable:
 
     def scaled(self, factor: float) -> AttentionTable:
         """The same table with all times multiplied, as by the number of layers."""
-        return AttentionTable(*self.axes, self.taken_s * factor)
+        return replace(self, taken_s=self.taken_s * factor)
 
 
 def _continued(values: Floats, levels: Floats) -> Floats:
