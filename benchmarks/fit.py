@@ -25,7 +25,11 @@ def grid(rows: int) -> pd.DataFrame:
     batch = 2.0 ** rng.integers(0, 9, rows)
     context = 2.0 ** rng.integers(4, 14, rows)
     bits = rng.choice([8, 16], rows)
-    y = (0.017 + 4e-5 * batch + 1.4e-7 * batch * context) * np.where(bits == 8, 0.6, 1.0) * rng.lognormal(0, 0.03, rows)
+    y = (
+        (0.017 + 4e-5 * batch + 1.4e-7 * batch * context)
+        * np.where(bits == 8, 0.6, 1.0)
+        * rng.lognormal(0, 0.03, rows)
+    )
     columns = {"batch_size": batch, "context_tokens": context, "precision": np.char.add("w", bits.astype(str))}
     return pd.DataFrame(columns | {"block": rng.integers(0, 4, rows), "run_order": np.arange(rows), "latency_s": y})
 
