@@ -52,10 +52,42 @@ def test_batches_of_unequal_length_lose_no_value() -> None:
 
 
 def test_batch_means_of_independent_values_agree_with_the_t_interval() -> None:
-    values = np.random.default_rng(1).normal(size=20)
-    expected = stats.t.interval(0.9, 9, loc=values.mean(), scale=stats.sem(values.reshape(10, 2).mean(axis=1)))
-    interval = iv.batch_means(values, batches=20, confidence=0.9)
-    assert (interval.low, interval.high) == pytest.approx(expected, rel=1e-12)
+    half = np.random.default_rng(1).normal(size=10)
+    values = np.concatenate((half, -half))  # no skewness
+    expected = stats.t.interval(0.9, 19, loc=values.mean(), scale=stats.sem(values))
+    interval = iv.batch_means(np.repeat(values, 2), batches=20, confidence=0.9)
+    assert (interval.low, interval.high) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_interval_of_skewed_means_is_willinks() -> None:
+    values = np.random.default_rng(1).exponential(size=20)
+    sample_skewness = stats.skew(values, bias=False)
+    shift = sample_skewness / (6 * math.sqrt(20))
+    interval = iv.batch_means(np.repeat(values, 2))
+    for end, t in ((interval.low, stats.t.ppf(0.975, 19)), (interval.high, stats.t.ppf(0.025, 19))):
+        z = (values.mean() - end) / stats.sem(values)
+        assert shift + z + 2 * shift * z**2 + 4 / 3 * shift**2 * z**3 == pytest.approx(t, rel=1e-10)
+    assert interval.high - values.mean() > 1.2 * (values.mean() - interval.low)
+
+
+def test_means_of_skewed_values_are_covered_better_than_by_the_t_interval() -> None:
+    values = np.random.default_rng(2).gamma(0.3, size=(SEEDS * 5, 20))
+    exact = 0.3
+    ours = coverage([exact in iv.batch_means(np.repeat(row, 2)) for row in values])
+    ends = stats.t.interval(0.95, 19, loc=values.mean(axis=1), scale=stats.sem(values, axis=1))
+    plain = float(((ends[0] <= exact) & (exact <= ends[1])).mean())
+    assert plain < 0.885 and ours > plain + 0.02
+
+
+def test_correlated_batches_widen_the_interval() -> None:
+    series = autoregressive(np.random.default_rng(3), 32_000, 0.995)
+    averages = iv.batch_averages(series, 20)
+    fine = iv.batch_averages(series, 640)
+    correlation = float(np.corrcoef(fine[:-1], fine[1:])[0, 1]) / 32
+    plain = iv.batch_means(np.repeat(averages, 2)).half_width
+    ratio = iv.batch_means(series).half_width / plain
+    assert ratio == pytest.approx(math.sqrt((1 + correlation) / (1 - correlation)), rel=2e-3)
+    assert ratio > 1.015
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
