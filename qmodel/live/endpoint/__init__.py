@@ -1,0 +1,1 @@
+"""`qmodel serve`: an engine behind an OpenAI-compatible streaming endpoint, under the scenario's policy object."""
