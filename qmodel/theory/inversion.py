@@ -34,6 +34,25 @@ MANY_TERMS = 4096
 FIRST_TERMS, MOST_TERMS = 256, 2**15
 
 
+def shared(transform: Transform) -> Transform:
+    """The transform, which keeps its values: for the laws of several classes, inverted with one `horizon`.
+
+    >>> calls = []
+    >>> once = shared(lambda s: calls.append(s) or s)
+    >>> bool((once(np.ones(3)) == once(np.ones(3))).all()), len(calls)
+    (True, 1)
+    """
+    kept: dict[bytes, NDArray[Any]] = {}
+
+    def wrapper(s: NDArray[Any]) -> NDArray[Any]:
+        key = s.tobytes()
+        if key not in kept:
+            kept[key] = transform(s)
+        return kept[key]
+
+    return wrapper
+
+
 class Law(Protocol):
     """The law of a response time as the answers need it."""
 
@@ -100,7 +119,8 @@ def _taper(n: int) -> NDArray[np.float64]:
 class InvertedLaw:
     """P(T <= t) = known(t) + the mass up to t of the law with transform `rest` and total `mass`.
 
-    `rest` must have no point masses: they belong in `known`. `scale` (s) is a typical time, e.g. the mean.
+    `rest` must have no point masses: they belong in `known`. `scale` (s) is a typical time, e.g. the mean; the
+    horizons of the series are `horizon` (s, else `scale`) times powers of 4.
     `most_terms` bounds the work where the law bends sharply and convergence is slow.
 
     >>> unit = InvertedLaw(lambda s: 1 / (1 + s), 1.0, lambda t: 0.0, scale=1.0)
@@ -115,9 +135,10 @@ class InvertedLaw:
         known: Callable[[float], float],
         scale: float,
         most_terms: int = MOST_TERMS,
+        horizon: float | None = None,
     ) -> None:
         self._rest, self._mass, self._known, self._scale = rest, mass, known, scale
-        self._most_terms = most_terms
+        self._most_terms, self._horizon = most_terms, horizon or scale
         self._series: dict[int, _Series] = {}
         self._error = 0.0
 
@@ -130,9 +151,9 @@ class InvertedLaw:
         """P(T <= t)."""
         if t <= 0 or self._mass == 0:
             return float(self._known(t))
-        window = max(-20, math.ceil(math.log(t / self._scale, 4)))
+        window = max(-20, math.ceil(math.log(t / self._horizon, 4)))
         if window not in self._series:
-            self._series[window] = _Series(self._rest, self._scale * 4.0**window, self._mass, self._most_terms)
+            self._series[window] = _Series(self._rest, self._horizon * 4.0**window, self._mass, self._most_terms)
         value, change = self._series[window].value(t)
         self._error = max(self._error, change)
         return float(self._known(t)) + min(max(value, 0.0), self._mass)

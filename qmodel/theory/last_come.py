@@ -26,7 +26,7 @@ from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.atoms import cdf_of, interrupted_atoms
 from qmodel.theory.busy_period import prolonged
-from qmodel.theory.inversion import InvertedLaw
+from qmodel.theory.inversion import InvertedLaw, Transform, shared
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait, fcfs, mean_wait
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.second_moments import Two, finite, or_nothing, residual, work_of
@@ -44,12 +44,13 @@ def last_come_first_served(classes: Sequence[ServedClass]) -> Result:
     work = work_of(classes)
     waited = or_nothing(prolonged_moments(residual(work), work), load)
 
+    @shared
     def positive(s: np.ndarray) -> np.ndarray:
         theta = prolonged(s, rate, size)
         return rate * (1.0 - size.lst(theta)) / theta
 
     return Result(
-        classes=tuple(after_wait(served, wait, positive, load, waited) for served in classes),
+        classes=tuple(after_wait(served, wait, positive, load, waited, size.mean) for served in classes),
         name="M/G/1 LCFS",
         source="Riordan 1961; Wishart 1960",
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER, UNINTERRUPTED),
@@ -78,27 +79,31 @@ def _unordered(part: ClassResult, waited: Two) -> ClassResult:
 def preemptive_last_come(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean and law of the response under preemptive LCFS."""
     rate, size = merged(classes)
+    theta = shared(lambda s: prolonged(s, rate, size))
     return Result(
-        classes=tuple(_resumed(served, classes, rate, size) for served in classes),
+        classes=tuple(_resumed(served, classes, size, theta) for served in classes),
         name="M/G/1 preemptive LCFS: insensitive mean",
         source="Kleinrock 1976, section 3.4; Harchol-Balter 2013, section 30.3",
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "interrupted work is kept, switching is free"),
     )
 
 
-def _resumed(served: ServedClass, classes: Sequence[ServedClass], rate: float, size: Distribution) -> ClassResult:
+def _resumed(
+    served: ServedClass, classes: Sequence[ServedClass], size: Distribution, theta: Transform
+) -> ClassResult:
     given, share = delivery(served.service), served.service.delivered_at
+    load = math.fsum(part.load for part in classes)
     atoms = interrupted_atoms(given.atoms(), 1.0, classes)
     places, masses = (np.array([atom[i] for atom in atoms]) for i in (0, 1))
 
     def rest(s: np.ndarray) -> np.ndarray:
-        return given.lst(prolonged(s, rate, size)) - np.exp(-np.multiply.outer(s, places)) @ masses
+        return given.lst(theta(s)) - np.exp(-np.multiply.outer(s, places)) @ masses
 
     return ClassResult(
         served=served,
         mean_service=given.mean,
-        mean_response=formulas.PROCESSOR_SHARING(given.mean, rate * size.mean),
-        mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, rate * size.mean),
-        law=InvertedLaw(rest, 1.0 - math.fsum(masses), cdf_of(atoms), scale=given.mean),
+        mean_response=formulas.PROCESSOR_SHARING(given.mean, load),
+        mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, load),
+        law=InvertedLaw(rest, 1.0 - math.fsum(masses), cdf_of(atoms), given.mean, horizon=size.mean),
         second_moment=finite(prolonged_moments(Two(given.mean, given.variance), work_of(classes)).second),
     )

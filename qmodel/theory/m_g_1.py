@@ -17,7 +17,7 @@ import numpy as np
 
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
-from qmodel.theory.inversion import InvertedLaw, Transform
+from qmodel.theory.inversion import InvertedLaw, Transform, shared
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.second_moments import Two, finite, found_work, work_of
 from qmodel.theory.supply import delivery, merged
@@ -53,10 +53,10 @@ def positive_wait(rate: float, size: Distribution) -> Transform:
 def fcfs(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean and law of the response under first come, first served."""
     rate, size = merged(classes)
-    wait, positive = mean_wait(rate, size), positive_wait(rate, size)
+    wait, positive = mean_wait(rate, size), shared(positive_wait(rate, size))
     load, waited = rate * size.mean, found_work(work_of(classes))
     return Result(
-        classes=tuple(after_wait(served, wait, positive, load, waited) for served in classes),
+        classes=tuple(after_wait(served, wait, positive, load, waited, size.mean) for served in classes),
         name="M/G/1 FCFS: Pollaczek-Khinchine",
         source=formulas.POLLACZEK_KHINCHINE.source,
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER),
@@ -64,15 +64,23 @@ def fcfs(classes: Sequence[ServedClass]) -> Result:
 
 
 def after_wait(
-    served: ServedClass, wait: float, positive: Transform, busy: float, waited: Two | None = None
+    served: ServedClass,
+    wait: float,
+    positive: Transform,
+    busy: float,
+    waited: Two | None = None,
+    horizon: float | None = None,
 ) -> ClassResult:
-    """T = W + D for a wait independent of the service, positive with probability `busy`; `waited`: its moments."""
+    """T = W + D for a wait independent of the service, positive with probability `busy`; `waited`: its moments.
+
+    `horizon` (s): as in `InvertedLaw`, the same for all classes that share the wait.
+    """
     given = delivery(served.service)
 
     def rest(s: np.ndarray) -> np.ndarray:
         return positive(s) * given.lst(s)
 
-    law = InvertedLaw(rest, busy, lambda t: (1.0 - busy) * float(given.cdf(t)), scale=given.mean)
+    law = InvertedLaw(rest, busy, lambda t: (1.0 - busy) * float(given.cdf(t)), given.mean, horizon=horizon)
     return ClassResult(
         served=served,
         mean_service=given.mean,

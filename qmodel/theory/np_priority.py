@@ -25,7 +25,7 @@ import numpy as np
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.busy_period import prolonged
-from qmodel.theory.inversion import Transform
+from qmodel.theory.inversion import Transform, shared
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.second_moments import found_work, work_of
@@ -60,14 +60,15 @@ def non_preemptive(classes: Sequence[ServedClass]) -> Result:
     ordered = levels(classes)
     residual = residual_work(classes)
     load = math.fsum(served.load for served in classes)
+    mean = merged(classes)[1].mean
     for k, own in enumerate(ordered):
         higher, lower = list(chain(*ordered[:k])), list(chain(*ordered[k + 1 :]))
         above = math.fsum(served.load for served in higher)
         upto = above + math.fsum(served.load for served in own)
         wait = formulas.COBHAM(residual, above, upto)
-        positive = positive_wait(higher, own, lower)
+        positive = shared(positive_wait(higher, own, lower))
         waited = prolonged_moments(found_work(work_of([*higher, *own]), work_of(lower)), work_of(higher))
-        found |= {served.name: after_wait(served, wait, positive, load, waited) for served in own}
+        found |= {served.name: after_wait(served, wait, positive, load, waited, mean) for served in own}
     return Result(
         classes=tuple(found[served.name] for served in classes),
         name="M/G/1 non-preemptive priority: Cobham",

@@ -20,11 +20,14 @@ def delivery(service: Service) -> Distribution:
 
 
 def blended(rates: Sequence[float], laws: Sequence[Distribution]) -> Distribution:
-    """The law of a request taken from these streams together."""
-    if len(laws) == 1:
-        return laws[0]
+    """The law of a request taken from these streams together; streams of one law count as one."""
     total = math.fsum(rates)
-    return Mixture(tuple(rate / total for rate in rates), tuple(laws))
+    alike: dict[Distribution, list[float]] = {}
+    for rate, law in zip(rates, laws, strict=True):
+        alike.setdefault(law, []).append(rate)
+    if len(alike) == 1:
+        return laws[0]
+    return Mixture(tuple(math.fsum(found) / total for found in alike.values()), tuple(alike))
 
 
 def merged(classes: Iterable[ServedClass]) -> tuple[float, Distribution]:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from qmodel.answer import NotAnalysable, PolicyAnswer
+from qmodel.errors import InputError
 from qmodel.policy import EDF, FCFS, PS, Rank, RoundRobin
 from qmodel.scenario import Scenario, System
 from qmodel.theory import analyse
@@ -81,11 +82,12 @@ def test_arrivals_that_are_not_poisson():
     assert analyse(Scenario([poisson]), percentiles=())["b"].mean_response_s == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("batching", ["dynamic", "continuous"])
-def test_batching(batching):
-    scenario = Scenario([request_class("a", 0.5, Exponential(1.0))], system=System(batching=batching, max_batch=4))
-    refusal = analyse(scenario)
-    assert isinstance(refusal, NotAnalysable) and batching in refusal.reason
+def test_batching_without_a_time_of_batches():
+    classes = [request_class("a", 0.5, Exponential(1.0))]
+    refusal = analyse(Scenario(classes, system=System(batching="continuous", max_batch=4)))
+    assert isinstance(refusal, NotAnalysable) and "iteration_time" in refusal.reason
+    with pytest.raises(InputError, match="iteration_time"):
+        analyse(Scenario(classes, system=System(batching="dynamic", max_batch=4)))
 
 
 class OwnOrder(Rank):

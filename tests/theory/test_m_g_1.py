@@ -186,8 +186,10 @@ def test_percentile_of_all_is_of_the_mixture():
 
 
 def test_attainment_is_the_probability_of_the_limit():
-    scenario = one(0.8, Exponential(1.0), FCFS(), slo={"response_p99_s": 20.0, "response_s": 10.0, "ttft_s": 1.0})
+    scenario = one(0.8, Exponential(1.0), FCFS(), slo={"response_p99_s": 20.0, "response_s": 10.0})
     answer = analyse(scenario, percentiles=())
     assert answer["a"].attainment == pytest.approx(-math.expm1(-2.0), abs=1e-7)
     assert answer["all"].attainment == answer["a"].attainment
+    both = one(0.8, Exponential(1.0), FCFS(), slo={"response_s": 10.0, "ttft_s": 1.0})
+    assert analyse(both, percentiles=())["a"].attainment is None  # limits on two times at once
     assert request_class("b", 1.0, Exponential(1.0)).slo == {}
