@@ -102,13 +102,13 @@ def class_metrics(
     response = ok["response_s"].to_numpy(dtype=float)
     before = service * ok["delivered_at"].to_numpy(dtype=float)
     metrics: Metrics = {
-        "mean_service_s": _mean(before),
-        "mean_wait_s": _mean(response - before),
-        "mean_response_s": _mean(response),
+        "mean_service_s": mean_of(before),
+        "mean_wait_s": mean_of(response - before),
+        "mean_response_s": mean_of(response),
     }
     for percent in percentiles:
-        metrics[percentile_name(percent)] = _quantile(part["response_s"].to_numpy(dtype=float), percent / 100)
-    metrics["mean_slowdown"] = _mean(response / service) if (service > 0).all() else None
+        metrics[percentile_name(percent)] = quantile_of(part["response_s"].to_numpy(dtype=float), percent / 100)
+    metrics["mean_slowdown"] = mean_of(response / service) if (service > 0).all() else None
     metrics |= _limits_met(part, limits, watched_s)
     metrics["share_reduced"] = batch_share(ok["reduced"].to_numpy(dtype=float)) if len(ok) else None
     metrics["throughput"] = _exactly(len(ok) / watched_s)
@@ -129,13 +129,14 @@ def _token_metrics(ok: pd.DataFrame) -> Metrics:
     first = (ok["first_token_s"] - ok["scheduled_s"]).to_numpy(dtype=float)
     if not np.isfinite(first).any():
         return {}
-    metrics: Metrics = {"mean_ttft_s": _mean(first), "p99_ttft_s": _quantile(first, 0.99)}
+    metrics: Metrics = {"mean_ttft_s": mean_of(first), "p99_ttft_s": quantile_of(first, 0.99)}
     gaps = ok["output_tokens"].to_numpy(dtype=float) - 1.0
     tpot = (ok["done_s"] - ok["first_token_s"]).to_numpy(dtype=float)[gaps > 0] / gaps[gaps > 0]
-    return metrics | {"mean_tpot_s": _mean(tpot)}
+    return metrics | {"mean_tpot_s": mean_of(tpot)}
 
 
-def _mean(values: Floats) -> Interval | None:
+def mean_of(values: Floats) -> Interval | None:
+    """Mean with its interval; None of nothing."""
     return batch_means(values) if values.size else None
 
 
@@ -144,7 +145,7 @@ def _exactly(value: float) -> Interval:
     return Interval(value, math.nan, math.nan)
 
 
-def _quantile(values: Floats, p: float) -> Interval | None:
+def quantile_of(values: Floats, p: float) -> Interval | None:
     """p-quantile where failed requests are infinite; None where it falls among them."""
     finite = values[np.isfinite(values)]
     if not finite.size:
