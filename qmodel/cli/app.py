@@ -15,9 +15,13 @@ COMMANDS = {
     "fit": "ANOVA and the service-time function from measurements",
     "predict": "what-if table, per class and policy",
     "simulate": "predict by simulation",
+    "serve": "live OpenAI-compatible server under the policy",
+    "load": "open-loop load on any OpenAI-compatible server",
+    "plan": "fewest servers, largest rate, best policy and settings for SLOs",
     "validate": "predict, run live, compare, explain the gap",
     "study": "measure, fit, predict, run live, compare, report; resumable",
     "report": "write the report of a study again from its results",
+    "catalogue": "published serving systems as ready scenarios, against their baselines",
     "doctor": "what this machine can do, and what is missing",
 }
 
