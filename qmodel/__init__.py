@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from qmodel.answer import Answer
     from qmodel.compare import compare
     from qmodel.errors import InputError
+    from qmodel.paired import compare_paired
     from qmodel.predict import Asking, predict, simulate
     from qmodel.scenario import Scenario, System
     from qmodel.scenario_file import read_scenario
     from qmodel.sensitivity import sensitivity
+    from qmodel.sweep import sweep
     from qmodel.theory import response_by_size
     from qmodel.workload import (
         BoundedPareto,
@@ -77,12 +79,14 @@ __all__ = [
     "Weibull",
     "__version__",
     "compare",
+    "compare_paired",
     "policies",
     "predict",
     "read_scenario",
     "response_by_size",
     "sensitivity",
     "simulate",
+    "sweep",
 ]
 
 _WHERE = {
@@ -92,11 +96,13 @@ _WHERE = {
     "Scenario": "qmodel.scenario",
     "System": "qmodel.scenario",
     "compare": "qmodel.compare",
+    "compare_paired": "qmodel.paired",
     "predict": "qmodel.predict",
     "read_scenario": "qmodel.scenario_file",
     "response_by_size": "qmodel.theory",
     "sensitivity": "qmodel.sensitivity",
     "simulate": "qmodel.predict",
+    "sweep": "qmodel.sweep",
 }
 
 

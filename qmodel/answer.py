@@ -68,7 +68,10 @@ class ClassAnswer:
 
 @dataclass
 class PolicyAnswer:
-    """One policy at one rate: method, the result's name and source, its assumptions, and the classes."""
+    """One policy at one rate: method, the result's name and source, its assumptions, and the classes.
+
+    `settings` are the values that a sweep gave to fields of the scenario.
+    """
 
     policy: str
     rate: float
@@ -81,6 +84,7 @@ class PolicyAnswer:
     stable: bool = True
     notes: list[str] = field(default_factory=list)
     run: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> ClassAnswer:
         for answer in self.classes:
@@ -106,6 +110,7 @@ class PolicyAnswer:
         }
         out |= {"notes": self.notes} if self.notes else {}
         out |= {"run": self.run} if self.run else {}
+        out |= {"settings": self.settings} if self.settings else {}
         return out | {"classes": [answer.to_dict() for answer in self.classes]}
 
     @classmethod
@@ -140,11 +145,16 @@ class Answer:
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy: policy, rate, class, metric, value, low, high, method; one row a metric."""
+        """Tidy: policy, rate, class, metric, value, low, high, method; one row a metric.
+
+        A sweep's varied fields come first, a column each.
+        """
         import pandas as pd
 
+        varied = list(dict.fromkeys(path for result in self.results for path in result.settings))
         rows = [
-            {
+            {path: result.settings.get(path) for path in varied}
+            | {
                 "policy": result.policy,
                 "rate": result.rate,
                 "class": answer.name,
@@ -159,7 +169,7 @@ class Answer:
             for metric, value in answer.metrics.items()
         ]
         columns = ["policy", "rate", "class", "metric", "value", "low", "high", "method"]
-        return pd.DataFrame(rows, columns=columns).astype({"value": float, "low": float, "high": float})
+        return pd.DataFrame(rows, columns=[*varied, *columns]).astype({"value": float, "low": float, "high": float})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], place: str = "answer") -> Answer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from qmodel.answer import Answer, ClassAnswer, NotAnalysable, PolicyAnswer, percentile_name
 from qmodel.errors import InputError
@@ -18,12 +19,19 @@ FEWEST, MOST = 1_000, 1_000_000_000
 
 @dataclass(frozen=True)
 class Asking:
-    """How to answer: instrument, percentiles (per cent), and the length and seed of simulations."""
+    """How to answer: instrument, percentiles (per cent), and the length and seed of simulations.
+
+    With `precision`, simulations go on until the relative half width of every class's mean response is at most
+    that. With `horizon_s`, the question is the requests that arrive within it from an empty system, which only the
+    simulator answers.
+    """
 
     method: MethodChoice = "auto"
     percentiles: tuple[float, ...] = (50.0, 95.0, 99.0)
     requests: int = 400_000
     seed: int = 1
+    precision: float | None = None
+    horizon_s: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "percentiles", tuple(dict.fromkeys(self.percentiles)))
@@ -34,6 +42,13 @@ class Asking:
             raise InputError("requests", f"{self.requests} is out of range", f"give {FEWEST} to {MOST}")
         if self.seed < 0:
             raise InputError("seed", f"{self.seed} is negative", "give 0 or more")
+        for name, value, example in (("precision", self.precision, 0.01), ("horizon", self.horizon_s, 3600)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise InputError(name, f"{value} is not a positive number", f"e.g. {example}")
+        if self.horizon_s is not None and self.precision is not None:
+            raise InputError("horizon", "has no steady state to be precise about", "leave out the precision")
+        if self.horizon_s is not None and self.method == "theory":
+            raise InputError("horizon", "is finite, and theory is of the steady state", "use --method simulation")
 
 
 def predict(
@@ -66,7 +81,7 @@ def questions(scenario: Scenario, policies: Sequence[Policy], rates: Sequence[fl
 
 def answer_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:
     """One policy at one rate, by the instrument that `asking` names."""
-    if asking.method == "simulation":
+    if asking.method == "simulation" or asking.horizon_s is not None:
         return simulate_one(scenario, asking)
     from qmodel.theory import analyse
 
@@ -86,7 +101,9 @@ def simulate_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:
     """The simulator's answer."""
     from qmodel.simulation import simulate
 
-    return simulate(scenario, requests=asking.requests, seed=asking.seed, percentiles=asking.percentiles)
+    until = {"precision": asking.precision, "horizon_s": asking.horizon_s}
+    asked: dict[str, Any] = {name: value for name, value in until.items() if value is not None}
+    return simulate(scenario, requests=asking.requests, seed=asking.seed, percentiles=asking.percentiles, **asked)
 
 
 def fill_percentiles(analysed: PolicyAnswer, scenario: Scenario, asking: Asking) -> None:
@@ -120,6 +137,14 @@ def fill(answer: ClassAnswer, simulated: ClassAnswer, names: Sequence[str]) -> N
                 answer.ci95[name] = simulated.ci95[name]
 
 
-def simulate(scenario: Scenario, *, requests: int = 400_000, seed: int = 1) -> Answer:
-    """The simulator's answer to one scenario (= `predict` with method "simulation")."""
-    return predict(scenario, asking=Asking(method="simulation", requests=requests, seed=seed))
+def simulate(
+    scenario: Scenario,
+    *,
+    requests: int = 400_000,
+    seed: int = 1,
+    precision: float | None = None,
+    horizon_s: float | None = None,
+) -> Answer:
+    """The simulator's answer to one scenario (= `predict` with method "simulation"; see `Asking`)."""
+    asking = Asking("simulation", requests=requests, seed=seed, precision=precision, horizon_s=horizon_s)
+    return predict(scenario, asking=asking)

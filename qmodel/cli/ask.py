@@ -56,6 +56,45 @@ def settings(options: list[str]) -> dict[str, str]:
     return pairs
 
 
+def varied(options: list[str]) -> dict[str, list[object]]:
+    """`--vary PATH=V[,V...]` as a mapping; text with commas in it goes in quotes, as in TOML.
+
+    Raises InputError without the equals sign, without values, and for a path that is there twice.
+
+    >>> varied(["system.servers=1,2", "policy.preset=fcfs,srpt"])
+    {'system.servers': [1, 2], 'policy.preset': ['fcfs', 'srpt']}
+    >>> varied(["class.a.service='lognormal:1,4','exponential:1'"])
+    {'class.a.service': ['lognormal:1,4', 'exponential:1']}
+    """
+    fields: dict[str, list[object]] = {}
+    for option in options:
+        path, sign, text = option.partition("=")
+        if not (sign and path and text.strip()):
+            raise InputError(f"--vary {option}", "is no PATH=VALUE[,VALUE...]", "e.g. --vary system.servers=1,2,4")
+        if path in fields:
+            raise InputError(f"--vary {path}", "is there twice", "give all its values at once")
+        fields[path] = _values(text)
+    return fields
+
+
+def _values(text: str) -> list[object]:
+    from qmodel.validation import parse_value
+
+    together = parse_value(f"[{text}]")
+    if isinstance(together, list):
+        return together
+    return [parse_value(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def question(
+    file: Path | None, arrivals: str | None, service: str | None, set_options: list[str]
+) -> tuple[Scenario | Path, dict[str, str]]:
+    """What is asked: the file with the fields to set in it, or the inline scenario, where they are set already."""
+    if file is not None and not (arrivals or service):
+        return file, settings(set_options)
+    return the_scenario(file, arrivals, service, set_options), {}
+
+
 def the_scenario(file: Path | None, arrivals: str | None, service: str | None, set_options: list[str]) -> Scenario:
     """A scenario from its file, or from `--arrivals` and `--service`. Raises InputError if neither or both."""
     if file is not None:

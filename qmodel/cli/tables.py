@@ -188,14 +188,31 @@ def _once(answer: Answer, texts: Sequence[str]) -> list[str]:
 
 
 def _names(answer: Answer) -> list[Column]:
-    """Policy, rate and load where they differ, and class where there are several."""
-    columns = [Column("policy", _once(answer, [result.policy for result in answer.results]), is_name=True)]
+    """Varied fields, policy, rate and load where they differ, and class where there are several."""
+    columns = [
+        *_settings(answer),
+        Column("policy", _once(answer, [r.policy for r in answer.results]), is_name=True),
+    ]
     if len({(result.rate, result.utilisation) for result in answer.results}) > 1:
         columns.append(Column("rate/s", _once(answer, [f"{result.rate:.6g}" for result in answer.results])))
         loads = [significant(result.utilisation, 3) for result in answer.results]
         columns.append(Column("load", _once(answer, loads)))
     classes = [one.name for result in answer.results for one in _shown(result)]
     return [*columns, Column("class", classes, is_name=True)] if set(classes) != {"all"} else columns
+
+
+def _settings(answer: Answer) -> list[Column]:
+    """The fields that a sweep varied, by the last word of their path where that is enough to tell them apart."""
+    paths = list(dict.fromkeys(path for result in answer.results for path in result.settings))
+    paths = [path for path in paths if path != "policy.preset"]  # it has its column
+    last = [path.rpartition(".")[2] for path in paths]
+    heads = last if len(set(last)) == len(last) else paths
+    values = [[_text(result.settings.get(path)) for result in answer.results] for path in paths]
+    return [Column(head, _once(answer, cells), is_name=True) for head, cells in zip(heads, values, strict=True)]
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def share(value: float | None) -> str:
