@@ -1,7 +1,7 @@
-"""The open loop: every request is sent at its time, whatever has become of those before; the run ends in bounded time.
+"""The open loop: every request is sent at its time, whatever became of those before; the run ends in bounded time.
 
-A signal, a disk that is full, or a server that nobody answers for any more end the run early: what is on disk stays,
-and the partial log gets a row for each request that is missing, which says why.
+A signal, a full disk, or a server that nobody answers for any more end the run early: what is on disk stays, and
+the partial log gets a row for each request that is missing, which says why.
 """
 
 from __future__ import annotations

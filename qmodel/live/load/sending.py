@@ -21,7 +21,7 @@ ENDLESS = (4, 1024)
 class Outcome:
     """What became of one request; times on the monotonic clock, NaN where it did not come so far.
 
-    `failure` is empty for one that came through; `refused` counts a connection that nobody took, `status` is HTTP's.
+    `failure` is empty for one that came through; `refused`: nobody took the connection; `status` is HTTP's.
     """
 
     sent: float = math.nan
