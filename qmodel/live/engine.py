@@ -64,6 +64,8 @@ class Engine(Protocol):
     emulated: bool
     factors: tuple[str, ...]
 
+    # an attribute `batching`, where there is one, names how it serves requests together: "dynamic", "continuous"
+
     def start(self, work: Work) -> Job:
         """Set up one request's work; the server counts the time as service."""
 
@@ -78,6 +80,7 @@ ENGINES = {
     "digits-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
     "torch-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
     "language-model": "qmodel.live.engines.language_model:LanguageModelEngine",
+    "transformers": "qmodel.live.engines.transformers:TransformersEngine",
     "emulated": "qmodel.live.engines.emulated:EmulatedEngine",
 }
 

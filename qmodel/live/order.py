@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
+from qmodel.live.batches import check_continuous, check_dynamic, make_batches
 from qmodel.live.engine import Work
 from qmodel.live.schedule import LONG
 from qmodel.live.wire import RunOrder, pack_policy
@@ -16,6 +17,9 @@ from qmodel.service.transform import EarlyExit, FewerSteps
 
 if TYPE_CHECKING:
     import pandas as pd
+
+HANDLED = frozenset({"piecewise", "static-batching", "bins"})
+"""Features of a scenario (`Scenario.features`) that are run live; other checks say more on some of them."""
 
 
 def make_order(scenario: Scenario, schedule: pd.DataFrame, engine: Mapping[str, Any]) -> RunOrder:
@@ -33,6 +37,7 @@ def make_order(scenario: Scenario, schedule: pd.DataFrame, engine: Mapping[str, 
         works_long=list(_works(rows, factors, LONG)) if conditional else [None] * len(works),
         delivered=rows["delivered_at"],
         size_long=rows["size_s" + LONG] if conditional else [None] * len(works),
+        batches=make_batches(scenario, rows),
     )
 
 
@@ -41,16 +46,31 @@ def check_runnable(scenario: Scenario, engine: Mapping[str, Any]) -> None:
     system, name = scenario.system, f"engine '{engine['name']}'"
     if system.servers != 1:
         raise InputError("system.servers", f"is {system.servers}", "one live server runs one; set it to 1")
-    if system.batching not in ("none", "processor-sharing"):
-        raise InputError("system.batching", f"'{system.batching}' is not run by {name}", "use none")
+    odd = sorted(scenario.features - HANDLED)
+    if odd:
+        raise InputError(f"scenario, {odd[0]}", "is not run live", "leave it out")
     if system.batching == "processor-sharing" and scenario.policy.sharing is None:
         raise InputError("system.batching", "processor-sharing is a policy of live servers", "use the policy ps")
+    batched = system.batching if system.batching in ("dynamic", "continuous") else "none"
+    if batched not in engine.get("batching", ("none",)):
+        raise InputError("system.batching", f"'{system.batching}' is not run by {name}", _offers(engine))
     _check_predictions(scenario)
+    if batched == "continuous":
+        check_continuous(scenario, engine)
+    elif batched == "dynamic":
+        check_dynamic(scenario, engine["emulated"])
     if not engine["emulated"]:
         _check_factors(scenario, engine["factors"], name)
+    if batched != "none":
+        return
+    if not engine["emulated"]:
         _check_transforms(scenario, name)
     elif scenario.condition is not None and scenario.condition.swap_time_s > 0:
         raise InputError("transform, swap_time_s", "is not run live", "set it to 0")
+
+
+def _offers(engine: Mapping[str, Any]) -> str:
+    return "use " + " or ".join(engine.get("batching", ("none",)))
 
 
 def _check_predictions(scenario: Scenario) -> None:

@@ -17,8 +17,10 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.scenario import Scenario
+from qmodel.service.alone_time import AloneTime
 from qmodel.service.token_service import TokenService
-from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, Transform
+from qmodel.service.token_worth import token_worth
+from qmodel.service.transform import Cache, ClipOutput, EarlyExit, FewerSteps, ModelSwap, Transform
 from qmodel.workload import RequestClass
 
 if TYPE_CHECKING:
@@ -134,6 +136,8 @@ class Settings:
                 factors["steps"] = np.array(
                     [transform.steps_kept(steps) for steps in factors["steps"]], dtype=float
                 )
+            elif isinstance(transform, ClipOutput) and "output_tokens" in factors:
+                factors["output_tokens"] = np.minimum(factors["output_tokens"], float(transform.max_tokens))
             else:
                 pending.append(transform)
         model = self._scenario.system.model
@@ -151,7 +155,10 @@ class Settings:
         """Seconds at full speed: drawn, or predicted by the fitted model from the factors."""
         if self._base_s is not None:
             return self._base_s
-        model = self._scenario.system.model
+        system = self._scenario.system
+        if system.batching == "continuous":
+            return np.asarray(token_worth(self._scenario).size(factors["input_tokens"], factors["output_tokens"]))
+        model = system.model or (AloneTime(system.iteration_time) if system.iteration_time else None)
         if model is None:
             place = f"class '{self._class.name}'"
             raise InputError(place, "gives factors but the system has no fitted model", "set system.service")

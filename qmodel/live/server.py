@@ -24,6 +24,7 @@ from qmodel.live.scheduler import Entry, Scheduler
 from qmodel.live.wire import Inbox, Outbox, Record, RunOrder, unpack_policy
 
 REPORT_EVERY_S = 0.5
+"""So often finished requests are told of while the server is busy."""
 _WARM_SETTINGS = 64
 
 
@@ -57,6 +58,7 @@ class Tally:
     reporting_s: float = 0.0
     span_s: float = 0.0
     wakes: int = 0
+    totals: dict[str, int] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """With the loop's own time for each step: what is neither engine, nor sleep, nor reporting."""
@@ -65,7 +67,7 @@ class Tally:
 
 
 class Loop:
-    """Serves one run to its end."""
+    """Serves one run to its end, one request at a time."""
 
     def __init__(
         self, engine: Engine, scheduler: Scheduler, entries: Sequence[Entry], inbox: Inbox, outbox: Outbox
@@ -95,6 +97,9 @@ class Loop:
         self.tally.span_s = clock() - begun
         if self._finished:
             self._report()
+
+    def close(self) -> None:
+        """Release what was opened for this run; the engine stays."""
 
     def _sleep(self) -> None:
         if self._finished:
@@ -133,6 +138,10 @@ class Loop:
             self.scheduler.credit(entry, service.size_s * service.serving.share_done(service.done, service.total))
         else:
             self._leave(entry, service, now)
+        self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        """Report when it is time to."""
         if now - self._told > REPORT_EVERY_S:
             self._report()
 
@@ -191,16 +200,13 @@ def entries_of(order: RunOrder) -> list[Entry]:
 def serve_order(engine: Engine, order: RunOrder, control: Connection, inbox: Inbox, outbox: Outbox) -> None:
     """Warm the engine to the order's settings, say so, wait for the origin of time, and serve."""
     try:
-        scheduler = Scheduler(unpack_policy(order.policy), order.condition)
-        entries = entries_of(order)
-        warm_up(engine, _settings(order))
+        loop = make_loop(engine, order, inbox, outbox)
     except Exception as error:
         control.send(("refused", *_told_as(error)))
         return
     inbox.reset()
     control.send(("warm",))
     origin = control.recv()
-    loop = Loop(engine, scheduler, entries, inbox, outbox)
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -212,8 +218,20 @@ def serve_order(engine: Engine, order: RunOrder, control: Connection, inbox: Inb
     except Exception as error:
         outbox.fault(*_told_as(error))
     finally:
+        loop.close()
         gc.enable()
         gc.unfreeze()
+
+
+def make_loop(engine: Engine, order: RunOrder, inbox: Inbox, outbox: Outbox) -> Loop:
+    """The loop that serves this order, its engine warm for it."""
+    policy, entries = unpack_policy(order.policy), entries_of(order)
+    if order.batches is not None:
+        from qmodel.live.batching import batching_loop
+
+        return batching_loop(engine, order, policy, entries, inbox, outbox)
+    warm_up(engine, _settings(order))
+    return Loop(engine, Scheduler(policy, order.condition), entries, inbox, outbox)
 
 
 def _settings(order: RunOrder) -> list[Work]:
@@ -256,6 +274,7 @@ def introduction(engine: Engine) -> dict[str, Any]:
         "device": engine.device,
         "emulated": engine.emulated,
         "factors": tuple(engine.factors),
+        "batching": ("none", *getattr(engine, "batching", ())),
         "versions": engine.versions(),
     }
 

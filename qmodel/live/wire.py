@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from qmodel.live.batches import Batches
 from qmodel.live.engine import Work
 from qmodel.policy.base import Policy, Request
 from qmodel.service.transform import QueueCondition
@@ -37,7 +38,8 @@ class RunOrder:
     """One run: the policy (pickled), the queue condition, and for each request what policy and engine need.
 
     `works_long` replaces `works`, and `size_long` the request's size, for a service that starts while the condition
-    holds (None: no difference); `delivered` is the share of the steps after which the result is out.
+    holds (None: no difference); `delivered` is the share of the steps after which the result is out; `batches` says
+    how requests are served together (None: one at a time).
     """
 
     policy: bytes
@@ -47,6 +49,7 @@ class RunOrder:
     works_long: Sequence[Work | None]
     size_long: Sequence[float | None]
     delivered: list[float]
+    batches: Batches | None = None
 
 
 def pack_policy(policy: Policy) -> bytes:

@@ -4,6 +4,8 @@ import pytest
 
 from qmodel.policy import FCFS
 from qmodel.scenario import Scenario, System
+from qmodel.service.engine import Engine
+from qmodel.service.iteration_time import IterationTime
 from qmodel.service.model import ServiceModel
 from qmodel.service.token_service import TokenService
 from qmodel.workload import Deterministic, Discrete, Exponential, Poisson, RequestClass
@@ -57,5 +59,20 @@ def in_seconds():
     def build(policy=None, transforms=(), rate=200.0, service=None):
         one = RequestClass("one", arrivals=Poisson(rate), service=service or Exponential(mean=2e-3))
         return Scenario((one,), policy or FCFS(), transforms=tuple(transforms))
+
+    return build
+
+
+@pytest.fixture
+def in_lengths():
+    """Continuous batching of at most 4, iterations of 1 ms and more; 20 tokens in, 6 out."""
+
+    def build(policy=None, transforms=(), rate=40.0, system=None, engine=None, **extra):
+        factors = {"input_tokens": Deterministic(20), "output_tokens": Deterministic(6)}
+        chat = RequestClass("chat", Poisson(rate), factors=factors, **extra)
+        taken = IterationTime(base=1e-3, per_sequence=1e-4, per_context_token=1e-6, per_prefill_token=2e-5)
+        given = {"batching": "continuous", "max_batch": 4, "iteration_time": taken} | (system or {})
+        engine = engine or Engine(max_batched_tokens=64)
+        return Scenario((chat,), policy or FCFS(), System(**given, engine=engine), tuple(transforms))
 
     return build

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from qmodel.live.batches import Batches
 from qmodel.live.engine import Work
 from qmodel.measure.targets.base import make_target
 
@@ -52,11 +54,17 @@ class DiffusionEngine:
         self.name = kind
         self._target: Any = make_target(kind, threads=threads, **options)
         self.device: str = self._target.device
+        self.batching: tuple[str, ...] = ("dynamic",) if hasattr(self._target, "start_together") else ()
 
     def start(self, work: Work) -> DenoisingJob:
         """Draw the noise; images depend on the seed alone, not on the order of service."""
         levels = work.levels
         return DenoisingJob(self._target.start(levels.get("batch_size", 1), levels.get("steps", 16), work.seed))
+
+    def start_batch(self, works: Sequence[Work], batches: Batches) -> DenoisingJob:
+        """One batch of an image for each request, all in the same number of steps."""
+        steps = works[0].levels.get("steps", 16)
+        return DenoisingJob(self._target.start_together([work.seed for work in works], steps))
 
     def versions(self) -> dict[str, str]:
         """Those of the target."""

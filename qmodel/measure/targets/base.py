@@ -53,6 +53,7 @@ TARGETS = {
     "digits-diffusion": "qmodel.measure.targets.digits:DigitsDiffusion",
     "torch-diffusion": "qmodel.measure.targets.torch_diffusion:TorchDiffusion",
     "language-model": "qmodel.measure.targets.language_model:LanguageModel",
+    "transformers": "qmodel.measure.targets.transformers_batching:TransformersBatching",
     "callable": "qmodel.measure.targets.callable:CallableTarget",
     "command": "qmodel.measure.targets.command:CommandTarget",
 }

@@ -74,6 +74,14 @@ class DigitsDiffusion:
                 labels = classes.integers(CLASSES, size=batch_size)
             return DenoisingJob(self.session, x, ddim.check_labels(labels, batch_size, CLASSES), updates)
 
+    def start_together(self, seeds: Sequence[int], steps: int) -> DenoisingJob:
+        """One image for each seed, in one batch: the image that the seed gives alone, whoever is in the batch."""
+        updates = ddim.updates(whole({"steps": steps}, "steps", 1, 1, schedule().timesteps), schedule())
+        with out_of_memory():
+            noise = [np.random.default_rng(seed).standard_normal((1, *SHAPE), dtype=np.float32) for seed in seeds]
+            labels = [int(np.random.default_rng([seed, 1]).integers(CLASSES, size=1)[0]) for seed in seeds]
+            return DenoisingJob(self.session, np.concatenate(noise), np.array(labels, dtype=np.int64), updates)
+
     def generate(
         self, batch_size: int, steps: int, seed: int, labels: Sequence[int] | NDArray[np.integer] | None = None
     ) -> DenoisingJob:

@@ -1,0 +1,46 @@
+"""A request in a batch: how much of its prompt and output there is, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qmodel.live.scheduler import Entry, Key
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A request that shares iterations with others.
+
+    `prompt` and `output` tokens in all, `generated` so far; `computed` tokens are in its KV cache. `output_long`
+    replaces `output` should its service start while the queue condition holds. `key` is its place in the queue.
+    """
+
+    entry: Entry
+    prompt: int
+    output: int
+    output_long: int | None = None
+    generated: int = 0
+    computed: int = 0
+    key: Key = field(default=(0.0, 0.0, 0))
+
+    @property
+    def pending(self) -> int:
+        """Tokens still to be computed before the next one is there: the rest of the prompt, or 1 when decoding."""
+        return self.prompt + self.generated - self.computed
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the next iteration makes a token of one computed token."""
+        return self.generated > 0 and self.prompt + self.generated - self.computed == 1
+
+    def advance(self, tokens: int) -> bool:
+        """So many tokens were computed; returns whether a new one was made."""
+        self.computed += tokens
+        if self.pending:
+            return False
+        self.generated += 1
+        return True
+
+    def evict(self) -> None:
+        """Its KV cache is gone: what it held must be computed anew."""
+        self.computed = 0

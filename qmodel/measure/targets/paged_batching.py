@@ -1,0 +1,209 @@
+"""The one module that touches transformers' continuous batching: its manager, run one iteration at a time.
+
+`ContinuousBatchingManager` keeps a paged KV cache and runs, in each iteration, the tokens of many requests as one
+batch. A scheduler class of ours, registered in its `SCHEDULER_MAPPING`, asks a `Chooser` who goes next and leaves
+everything else (budgets, blocks, states) to the library's own code. The generation loop is that of the manager,
+without its thread: who calls `iterate` decides when an iteration begins, and sees its error.
+
+The surface is not a public one; it was read in transformers 5.23 and is the same since 5.16 (`LIBRARY`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from qmodel.errors import InputError, MissingExtra
+
+LIBRARY = ">=5.16,<6"
+NAME = "qmodel"
+"""Our entry in the library's mapping of schedulers."""
+
+
+class Chooser(Protocol):
+    """Says who takes part in the next iteration; requests are named by their ids."""
+
+    def choose(self, budget: int) -> Sequence[str]:
+        """Ids in the order in which they may take tokens from the budget."""
+
+    def took(self, computed: Sequence[str]) -> dict[str, int]:
+        """These are computed now; returns new limits of output tokens for requests among them that have one."""
+
+    def evicted(self, request_id: str) -> None:
+        """The KV cache of this request was dropped for want of memory; it must be chosen again."""
+
+
+class PagedBatching:
+    """A language model behind the library's manager, with room for so much.
+
+    `max_batch` requests and `max_batched_tokens` tokens an iteration; `blocks` KV blocks of `block_tokens` tokens.
+    Raises MissingExtra without transformers, InputError for a version that this module does not know.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        chooser: Chooser,
+        *,
+        max_batch: int,
+        max_batched_tokens: int,
+        blocks: int,
+        block_tokens: int,
+    ) -> None:
+        library = _library()
+        library.mapping[NAME] = scheduler_class()
+        self._manager = model.init_continuous_batching(
+            generation_config=library.generation(do_sample=False, eos_token_id=-1, pad_token_id=0),
+            continuous_batching_config=library.config(
+                page_size=block_tokens,
+                num_blocks=blocks,
+                max_batch_tokens=max_batched_tokens,
+                max_requests_per_batch=max_batch,
+                scheduler_type=NAME,
+                safety_margin=0.0,
+                allow_block_sharing=False,
+                use_async_batching=False,
+                use_cuda_graph=False,
+                auto_switch_to_flash=False,
+            ),
+        )
+        self._model = model
+        self._processor = self._manager._create_batch_processor()
+        self._manager.batch_processor = self._processor
+        self._scheduler = self._processor.scheduler
+        self.chooser = chooser
+
+    @property
+    def chooser(self) -> Chooser:
+        """Who says who goes next."""
+        found: Chooser = self._scheduler.chooser
+        return found
+
+    @chooser.setter
+    def chooser(self, chooser: Chooser) -> None:
+        self._scheduler.chooser = chooser
+
+    def add(self, request_id: str, prompt: Sequence[int], output_tokens: int) -> None:
+        """A request; it makes `output_tokens` tokens whatever they say."""
+        self._manager.add_request(prompt, request_id=request_id, max_new_tokens=output_tokens)
+
+    def cancel(self, request_id: str) -> None:
+        """Drop a request before the next iteration."""
+        self._manager.cancel_request(request_id)
+
+    def iterate(self) -> list[tuple[str, int]]:
+        """One iteration; returns who was computed, with tokens each. Empty: nobody could be.
+
+        When it returns, the tokens of the iteration are on the host. Raises what the model raises; the requests of
+        the iteration are dropped then.
+        """
+        self._scheduler.computed = []
+        if not self._processor.prepare_next_batch():
+            return []
+        try:
+            self._processor._generation_step(self._model)
+            self._processor.update_batch()
+        except Exception as error:
+            with suppress(Exception):
+                self._processor.handle_batch_error(error)
+            raise
+        self._manager.output_router.output_queue.queue.clear()
+        computed: list[tuple[str, int]] = self._scheduler.computed
+        return computed
+
+    def tokens(self, request_id: str) -> list[int]:
+        """What a request that is under way has said so far."""
+        return list(self._scheduler.get_active_request_static_outputs(request_id))
+
+    def close(self) -> None:
+        """Give the cache's memory back; the model stays."""
+        self._processor = self._manager.batch_processor = self._scheduler = None
+        self._manager.destroy()
+
+
+def scheduler_class() -> type:
+    """The library's scheduler with the order of candidates that a `Chooser` gives.
+
+    The library's queue of waiting requests is not used: who waits stands in the chooser's own.
+    """
+    library = _library()
+
+    class ChosenOrder(library.scheduler):  # type: ignore[name-defined]
+        """Asks the chooser for candidates; the library's own code fills the batch with them."""
+
+        chooser: Chooser
+
+        def __init__(self, cache: Any, safety_margin: float, max_requests_per_batch: int) -> None:
+            super().__init__(cache, safety_margin or 0.0, max_requests_per_batch)
+            self.states: dict[str, Any] = {}
+            self.computed: list[tuple[str, int]] = []
+
+        def add_waiting_request(self, state: Any) -> None:
+            """A new request, or one thrown out of memory: the library starts it anew after what it said."""
+            self.waiting_requests[state.request_id] = self.states[state.request_id] = state
+            if state._true_initial_tokens:
+                self.chooser.evicted(state.request_id)
+
+        def schedule_batch(self, token_budget: int, cache_budget: int) -> tuple[list[Any] | None, bool, int, int]:
+            states = self.states
+            candidates = [states[each] for each in self.chooser.choose(token_budget)]
+            if self.block_new_requests:  # somebody was thrown out: nobody new until somebody leaves
+                candidates = [each for each in candidates if each.request_id in self.active_requests]
+            ignored: set[str] = set()
+            batch, starved, fast, queries, read = self._process_candidates(
+                candidates, token_budget, cache_budget, ignored
+            )
+            self.computed = [(each.state.request_id, each.query_length) for each in batch]
+            for request_id, tokens in self.chooser.took([name for name, _ in self.computed]).items():
+                states[request_id].max_new_tokens = states[request_id]._new_tokens_limit = tokens
+            if starved and not batch:
+                return None, fast, 0, 0
+            return batch, fast, queries, read
+
+        def finish_request(self, request_id: str) -> None:
+            """Done, failed, or out of memory; the latter comes back as a waiting request."""
+            super().finish_request(request_id)
+            self.states.pop(request_id, None)
+
+        def clear_cancelled_requests(self) -> list[Any]:
+            """Drop those cancelled."""
+            cancelled: list[Any] = super().clear_cancelled_requests()
+            for state in cancelled:
+                self.states.pop(state.request_id, None)
+            return cancelled
+
+    return ChosenOrder
+
+
+class _Library:
+    """What is used of transformers."""
+
+    def __init__(self) -> None:
+        try:
+            from transformers import GenerationConfig, __version__
+            from transformers.generation.configuration_utils import ContinuousBatchingConfig
+            from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, Scheduler
+        except ImportError as error:
+            if getattr(error, "name", "") == "transformers":
+                raise MissingExtra("transformers", "torch") from error
+            fault = f"has no continuous batching that is known here ({error})"
+            raise InputError("transformers", fault, f"install transformers{LIBRARY}") from error
+        check_version(__version__)
+        self.generation, self.config = GenerationConfig, ContinuousBatchingConfig
+        self.mapping, self.scheduler = SCHEDULER_MAPPING, Scheduler
+
+
+def _library() -> _Library:
+    return _Library()
+
+
+def check_version(version: str) -> None:
+    """Raise InputError unless the library is one whose surface is known here.
+
+    >>> check_version("5.23.0")
+    """
+    parts = version.split(".")
+    major, minor = int(parts[0]), int(parts[1])
+    if major != 5 or minor < 16:
+        raise InputError("transformers", f"{version} is not known here", f"install transformers{LIBRARY}")
