@@ -34,7 +34,11 @@ def interrupted_atoms(atoms: Sequence[tuple[float, float]], weight: float, highe
     [(1.0, 0.5)]
     """
     total = math.fsum(served.rate for served in higher)
-    streams = [(d, served.rate * p) for served in higher for d, p in served.size.atoms() if d > 0][:MOST]
+    rates: dict[float, float] = {}
+    for served in higher:
+        for length, p in served.size.atoms() if atoms else ():
+            rates[length] = rates.get(length, 0.0) + served.rate * p
+    streams = [(length, rate) for length, rate in rates.items() if length > 0][:MOST]
     return prolonged_atoms(atoms, weight, total, streams)
 
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-NEGLIGIBLE = 1e-16
-AROUND_ONE = tuple(1.0 + sign * 2.0**-k for k in range(1, 34) for sign in (-1.0, 1.0))
+NEGLIGIBLE = 1e-13
+ORDER = 8
+WIDEST_SIZES, WIDEST_ERRORS = 2.0, 4.0
+"""Ratio of the ends of a panel of sizes, at which TRAIL's kernels bend, and of errors."""
+AROUND_ONE = tuple(1.0 + sign * 4.0**-k for k in range(1, 15) for sign in (-1.0, 1.0))
 """Panels shrink towards an error factor of 1, where over- and underestimates part."""
 
 
@@ -172,7 +175,7 @@ class SummedErrors(Predicted):
 
 def _nodes_of(law: Distribution, turns: tuple[float, ...] = ()) -> tuple[Floats, Floats]:
     """Values and weights that matter for the first two moments, close enough for the other law's kernels."""
-    grid = SizeGrid(1.0, law, widest=2.0, turns=turns)
+    grid = SizeGrid(1.0, law, widest=WIDEST_ERRORS if turns else WIDEST_SIZES, turns=turns, order=ORDER)
     weights = grid.weights(law)
     held = weights * (1.0 + (grid.sizes / law.mean) ** 2) > NEGLIGIBLE
     return grid.sizes[held], weights[held]

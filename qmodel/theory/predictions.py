@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-WIDEST = 8.0
-"""Ratio of the ends of a panel of predictions, at most."""
+WIDEST, ORDER = 8.0, 8
+"""Ratio of the ends of a panel of predictions, at most, and its nodes."""
+UNFELT = 1e-12
+"""Share of all arrivals below which a component delays no one: requests of one size that are only asked about."""
 EXACT_TWINS: dict[type[Policy], Policy] = {SPJF: SJF(), PSPJF: PSJF(), SPRPT: SRPT()}
 ASSUMED = {
     "exact": "predictions are exact",
@@ -80,6 +82,7 @@ class PredictedQueue:
     second_moment: float
     background: Background = field(default_factory=Background)
     stretched: bool = False
+    _known: dict[tuple[Predicted, str, tuple[float, ...]], Floats] = field(default_factory=dict)
 
     @property
     def y(self) -> Floats:
@@ -88,8 +91,12 @@ class PredictedQueue:
 
     def total(self, values: str, *arguments: float) -> Floats:
         """Sum over all requests per second of an expectation at each prediction."""
-        parts = [p for portions in self.portions.values() for p in portions]
-        return np.asarray(sum(p.rate * _at(p.predictions, values, self.y, arguments) for p in parts))
+        rates: dict[Predicted, float] = {}
+        for part in (p for portions in self.portions.values() for p in portions):
+            rates[part.predictions] = rates.get(part.predictions, 0.0) + part.rate
+        least = UNFELT * math.fsum(rates.values())
+        felt = ((guess, rate) for guess, rate in rates.items() if rate > least)
+        return np.asarray(sum(rate * self._at(guess, values, arguments) for guess, rate in felt))
 
     @cached_property
     def idle(self) -> Floats:
@@ -127,13 +134,16 @@ class PredictedQueue:
 
     def _mean(self, name: str, values: str, *arguments: float) -> Floats:
         parts = self.portions[name]
-        return np.asarray(sum(p.share * _at(p.predictions, values, self.y, arguments) for p in parts))
+        return np.asarray(sum(p.share * self._at(p.predictions, values, arguments) for p in parts))
 
-
-def _at(predictions: Predicted, values: str, y: Floats, arguments: Sequence[float]) -> Floats:
-    method = getattr(predictions, values)
-    found = method(*arguments, y) if values in ("upto", "density") else method(y, *arguments)
-    return np.asarray(found)
+    def _at(self, guess: Predicted, values: str, arguments: tuple[float, ...]) -> Floats:
+        """An expectation of one component at each prediction."""
+        key = (guess, values, arguments)
+        if key not in self._known:
+            method = getattr(guess, values)
+            found = method(*arguments, self.y) if values in ("upto", "density") else method(self.y, *arguments)
+            self._known[key] = np.asarray(found)
+        return self._known[key]
 
 
 def limit_of(policy: Policy) -> float:
@@ -189,4 +199,4 @@ def _queue(classes: Sequence[ServedClass], background: Background, stretched: bo
             portions[served.name].append(Portion(served.rate * share, share, guess))
             ends |= guess.ends()
     second = math.fsum(served.rate * served.size.moment(2) for served in classes)
-    return PredictedQueue(portions, Panels.through(ends, WIDEST), second, background, stretched)
+    return PredictedQueue(portions, Panels.through(ends, WIDEST, ORDER), second, background, stretched)

@@ -15,6 +15,7 @@ Schassberger, *Adv. Appl. Prob.* 16 (1984) 202-213.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.theory.busy_period import prolonged
+from qmodel.theory.inversion import Law
 from qmodel.theory.roots import interpolated
 from qmodel.theory.sizes import weighted_components
+from qmodel.theory.supply import blended
 from qmodel.workload import Distribution
 from qmodel.workload.partial import limited_moment
 
@@ -70,6 +73,13 @@ class SharingLaw:
         x, weights = self._sizes_upto(t, fine=False)
         first, ratio = self._point_masses(x)
         return float(met + weights @ np.clip(self._rest(x, t - x), 0.0, 1.0 - first / (1.0 - ratio)))
+
+    def together(self, shares: Sequence[float], laws: Sequence[Law]) -> Law | None:
+        """The law of a request of any of these classes, if all are of one queue."""
+        known = [law for law in laws if isinstance(law, SharingLaw)]
+        if len(known) < len(laws) or {(law.rate, law.size) for law in known} != {(self.rate, self.size)}:
+            return None
+        return SharingLaw(blended(shares, [law.own for law in known]), self.rate, self.size)
 
     def percentile(self, percent: float) -> float:
         """Smallest t with P(T <= t) >= percent/100."""

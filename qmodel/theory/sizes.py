@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.theory.panels import Panels
+from qmodel.theory.panels import NODES, Panels
 from qmodel.workload import Distribution, Mixture, Scaled
 from qmodel.workload.distribution import Shifted
 from qmodel.workload.partial import partial_moment
@@ -46,13 +46,14 @@ class SizeGrid:
     others: tuple[Distribution, ...] = ()
     widest: float = WIDEST
     turns: tuple[float, ...] = ()
+    order: int = NODES
 
     @cached_property
     def panels(self) -> Panels:
         """The panels."""
         laws = (self.law, *self.others)
         ends = {end for law in laws for part in components(law) for end in landmarks(part)}
-        return Panels.through(ends | set(self.turns), self.widest)
+        return Panels.through(ends | set(self.turns), self.widest, self.order)
 
     @property
     def nodes(self) -> Floats:

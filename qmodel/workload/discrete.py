@@ -13,9 +13,14 @@ import numpy as np
 from qmodel.errors import InputError
 from qmodel.workload.columns import number_column
 from qmodel.workload.distribution import LARGEST, SMALLEST, Distribution, positive
+from qmodel.workload.exponential_sum import exponential_sum
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+
+FEW_ATOMS = 32
+"""Fewer point masses, or points of a transform, need no care for time and memory."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,10 @@ class Discrete(Distribution):
 
     def lst(self, s: ArrayLike) -> NDArray[np.complex128]:
         values, p = self._sorted
-        return np.exp(-np.multiply.outer(np.asarray(s, dtype=complex), values)) @ p
+        s = np.asarray(s, dtype=complex)
+        if len(values) < FEW_ATOMS or s.size < FEW_ATOMS:
+            return np.exp(-np.multiply.outer(s, values)) @ p
+        return exponential_sum(s.reshape(-1), values, p).reshape(s.shape)
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         values, p = self._sorted
