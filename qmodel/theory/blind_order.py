@@ -51,6 +51,7 @@ def blind_means(
     for served in classes:
         weights = grid.weights(served.size)
         held = weights * np.maximum(grid.sizes / served.size.mean, 1.0) > UNSEEN
+        relevance.prepare(np.array([kinds[served.name].path.worst_upto(float(x)) for x in grid.sizes[held]]))
         times = [mean_response(kinds[served.name], float(x), relevance, newcomers) for x in grid.sizes[held]]
         means[served.name] = float(weights[held] @ np.array(times))
     return means

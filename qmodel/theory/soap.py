@@ -89,6 +89,7 @@ class Relevance:
         paths = [kind.path for kind in kinds]
         self._start, self._end = (np.concatenate([getattr(p, n) for p in paths]) for n in ("start", "end"))
         self._first, self._last = (np.concatenate([getattr(p, n) for p in paths]) for n in ("first", "last"))
+        self._sum_known: dict[tuple[float, bool], tuple[float, float]] = {}
         self._at_birth = np.array([path.first[0] for path in paths])
         self._ties = Counter(self._at_birth.tolist())
         self._rate = np.array([kind.rate for kind in kinds])
@@ -119,8 +120,34 @@ class Relevance:
         load = (with_ties[1] + without[1]) / 2.0
         return self._with_background((with_ties[0] + without[0]) / 4.0, load, load)
 
+    def prepare(self, levels: Floats) -> None:
+        """Look at many levels at once, for kinds with a law of size: their moments are asked for in one go."""
+        if not self._by_law or len(self._by_law) < len(self._kinds):
+            return
+        wanted = [(float(level), strict) for level in np.unique(levels) for strict in (False, True)]
+        met = {*self._first.tolist(), *self._last.tolist()}
+        keys = [(level, strict) for level, strict in wanted if not strict or level in met]
+        found = [self._intervals(*key) for key in keys]
+        owner, low, high = (np.concatenate([each[i] for each in found]) for i in range(3))
+        asked = np.repeat(np.arange(len(keys)), [len(each[0]) for each in found])
+        level = np.array([key[0] for key in keys])[asked]
+        strict = np.array([key[1] for key in keys])[asked]
+        birth = self._at_birth[owner]
+        from_birth = (low == 0) & np.where(strict, birth < level, birth <= level)
+        one, two = np.empty(len(owner)), np.empty(len(owner))
+        for i in self._by_law:
+            mine = owner == i
+            one[mine], two[mine] = self._kinds[i].first_two(low[mine], high[mine])
+        rate = self._rate[owner]
+        squares = np.bincount(asked, weights=rate * two, minlength=len(keys))
+        first = np.bincount(asked, weights=rate * one * from_birth, minlength=len(keys))
+        sums = dict(zip(keys, zip(squares.tolist(), first.tolist(), strict=True), strict=True))
+        self._sum_known |= {(level, strict): sums[level, strict and level in met] for level, strict in wanted}
+
     def _sums(self, level: float, strict: bool) -> tuple[float, float]:
         """Per second, E of the squared lengths of all relevant intervals, and of the length of the one at age 0."""
+        if (level, strict) in self._sum_known:
+            return self._sum_known[level, strict]
         owner, low, high = self._intervals(level, strict)
         born = self._at_birth < level if strict else self._at_birth <= level
         rate = self._rate[owner]
@@ -169,6 +196,7 @@ class Newcomers:
         blind = [kind.path for kind in kinds if kind.law is not None]
         ends = {float(end) for path in blind for end in (*path.first, *path.last)}
         levels = sorted(level for level in {*sampled, *ends, *more.tolist()} if math.isfinite(level))
+        relevance.prepare(np.array(levels))
         loads = [relevance.at(level, sampled.get(level, False)).new for level in levels]
         always = relevance.background.load if relevance.background.interrupts else 0.0
         return cls(np.array(levels), np.array(loads), always)
