@@ -100,7 +100,7 @@ class Endpoint:
 
     def _check_key(self, header: str) -> None:
         assert self._key is not None
-        if not hmac.compare_digest(header.encode(), f"Bearer {self._key}".encode()):
+        if not hmac.compare_digest(header.encode("utf-8", "surrogateescape"), f"Bearer {self._key}".encode()):
             raise Refused(401, "wrong or missing API key")
 
     async def _health(self, request: web.Request) -> web.Response:

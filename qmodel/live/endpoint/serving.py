@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from qmodel.live.endpoint.demand import check_served
 from qmodel.live.endpoint.emulator import Emulator
 from qmodel.live.endpoint.single import SingleServer
 from qmodel.live.endpoint.stream import Backend
+from qmodel.live.punctual import punctual
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -63,12 +65,15 @@ async def serve(
     work: asyncio.Task[None] | None = None
     try:
         bound = await _bind(runner, host, port)
-        with _signals(stopping):
+        gc.collect()
+        gc.freeze()  # what was imported need not be looked through in mid-run
+        with _signals(stopping), punctual():
             work = asyncio.create_task(endpoint.backend.serve())
             ready(bound)
             await _until(stopping, work)
             await _drain(endpoint, drain_s, stopping, tell)
     finally:
+        gc.unfreeze()
         if work is not None:
             work.cancel()
             with suppress(asyncio.CancelledError, Exception):

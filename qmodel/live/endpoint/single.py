@@ -51,8 +51,9 @@ class SingleServer:
             raise InputError("--engine", f"'{kind}' makes no tokens", "one of " + ", ".join(SERVES))
         self._scenario = scenario
         self._model = scenario.system.model
-        self._check_sizes(emulated=kind == "emulated")
+        self._check_lengths()
         self.engine: Engine = make_engine(kind, threads=threads, **options)
+        self._check_seconds()
         self.name, self.device, self.emulated = self.engine.name, self.engine.device, self.engine.emulated
         self.versions = self.engine.versions()
         self.running = self.preemptions = 0
@@ -98,17 +99,21 @@ class SingleServer:
             self._thread.join(5.0)
         self.engine.close()
 
-    def _check_sizes(self, emulated: bool) -> None:
+    def _check_lengths(self) -> None:
         for each in self._scenario.classes:
             place = f"class '{each.name}'"
             if each.service is None and self._model is None:
-                raise InputError(f"{place}", "gives lengths but the system has no model", "set system.service")
-            if each.service is not None and not emulated:
-                raise InputError(f"{place}, service", "this engine does real work and takes no seconds",
-                                 "give input_tokens, output_tokens and a fitted model")  # fmt: skip
+                raise InputError(place, "gives lengths but the system has no model", "set system.service")
             other = set(each.factors) - {"input_tokens", "output_tokens"}
             if other:
                 raise InputError(f"{place}, {min(other)}", "cannot be asked for over HTTP", "leave it out")
+
+    def _check_seconds(self) -> None:
+        for each in self._scenario.classes:
+            if each.service is not None and not self.engine.emulated:
+                fault = f"engine '{self.engine.name}' does real work and takes no seconds"
+                remedy = "give input_tokens, output_tokens and a fitted model"
+                raise InputError(f"class '{each.name}', service", fault, remedy)
 
     def _size(self, seen: Seen) -> tuple[float, float | None]:
         """Seconds alone, and the share of them that the first token takes."""

@@ -103,8 +103,10 @@ def test_nonsense_in_a_stream(data, said):
     [
         ({"text": ""}, True), ({"text": "", "finish_reason": "stop"}, False),
         ({"text": "a", "finish_reason": "stop"}, True), ({"delta": {"role": "assistant", "content": ""}}, False),
-        ({"delta": {"content": ""}}, True), ({"delta": {"content": None}}, False), ({"delta": 3}, False), ({}, False),
-        ({"delta": {"reasoning_content": "hm"}}, True), ({"delta": {"content": ""}, "finish_reason": "stop"}, False),
+        ({"delta": {"content": ""}}, True), ({"delta": {"content": None}}, False), ({"delta": 3}, False),
+        ({}, False),
+        ({"delta": {"reasoning_content": "hm"}}, True),
+        ({"delta": {"content": ""}, "finish_reason": "stop"}, False),
     ],
 )  # fmt: skip
 def test_what_brings_a_token(choice, brings):
@@ -140,10 +142,10 @@ def test_limits_as_in_vllm_bench():
 def metrics(count, total, preempted=0.0, engine="0"):
     label = json.dumps(engine)
     return (
-        f'vllm:request_queue_time_seconds_count{{engine={label}}} {count}\n'
-        f'vllm:request_queue_time_seconds_sum{{engine={label}}} {total}\n'
+        f"vllm:request_queue_time_seconds_count{{engine={label}}} {count}\n"
+        f"vllm:request_queue_time_seconds_sum{{engine={label}}} {total}\n"
         f'vllm:request_queue_time_seconds_bucket{{engine={label},le="1.0"}} {count}\n'
-        f'vllm:num_preemptions_total{{engine={label}}} {preempted}\n'
+        f"vllm:num_preemptions_total{{engine={label}}} {preempted}\n"
     )
 
 
