@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 STUDY := experiments/digits-diffusion
+TIMED := tests/live tests/measure tests/scripts tests/study
 
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -47,8 +48,10 @@ report-full: $(VENV)/.report
 report-lm: $(VENV)/.torch
 	$(BIN)/qmodel study experiments/language-model/study.toml
 
+# What computes runs on two cores at once; what keeps time runs alone.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not torch and not slow" -rs
+	$(BIN)/python -m pytest -m "not torch and not slow" -rs -n 2 --dist loadfile tests $(TIMED:%=--ignore=%)
+	$(BIN)/python -m pytest -m "not torch and not slow" -rs $(TIMED)
 
 test-all: $(VENV)/.torch
 	$(BIN)/python -m pytest -rs
