@@ -5,8 +5,6 @@ So a request meets the same luck under every policy and in whatever iteration (c
 
 from __future__ import annotations
 
-import numpy as np
-
 from qmodel.simulation.iterations.columns import Limits
 from qmodel.simulation.iterations.compiling import part
 
@@ -36,8 +34,10 @@ def exit_share(limits: Limits, request: int, token: int) -> float:
     if limits.exit_at.size == 0:
         return 1.0
     drawn = uniform(limits.seed, request, token, 0)
-    chosen = np.searchsorted(limits.exit_until, drawn, side="right")
-    return limits.exit_at[min(chosen, limits.exit_at.size - 1)]
+    chosen = 0
+    while chosen < limits.exit_at.size - 1 and limits.exit_until[chosen] <= drawn:
+        chosen += 1
+    return limits.exit_at[chosen]
 
 
 @part

@@ -8,14 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit
-
 from qmodel.simulation.kernels import compiled as request_level
 
 
 def part(function: Callable[..., Any]) -> Any:
     """`function` compiled as a part of the loops that call it, which own the arrays: no references are counted."""
-    return njit(error_model="numpy", _nrt=False)(function)
+    return request_level.part(function, _nrt=False)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -23,12 +21,17 @@ def inlined(function: Callable[..., Any]) -> Any:
 
     A call would hand over the engine's arrays one by one, which takes longer than the iteration.
     """
-    return njit(error_model="numpy", _nrt=False, forceinline=True)(function)
+    return request_level.part(function, _nrt=False, forceinline=True)
+
+
+def pasted(function: Callable[..., Any]) -> Any:
+    """`function` written out in the one loop that calls it, before anything is compiled, and so compiled once."""
+    return request_level.part(function, _nrt=False, inline="always")
 
 
 def loop(function: Callable[..., Any]) -> Any:
     """`function` compiled on first use and cached on disk, stale as soon as one of the loops' sources changes."""
-    dispatcher = request_level.compiled(function)
+    dispatcher = request_level.compiled(function, _nrt=False)
     file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if file is not None:
         file._source_stamp = _sources()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from qmodel.simulation.iterations.columns import Floats, Times
 from qmodel.simulation.iterations.compiling import inlined
 
@@ -17,7 +15,13 @@ def cell(axis: Floats, value: float) -> tuple[int, float]:
     last = axis.size - 1
     if last == 0:
         return 0, 0.0
-    low = min(max(int(np.searchsorted(axis, value, side="right")) - 1, 0), last - 1)
+    low, high = 0, last - 1  # the last interval that begins at the value or before it
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if axis[middle] <= value:
+            low = middle
+        else:
+            high = middle - 1
     return low, (value - axis[low]) / (axis[low + 1] - axis[low])
 
 

@@ -28,7 +28,7 @@ from qmodel.simulation.iterations.columns import (
     Stages,
     Times,
 )
-from qmodel.simulation.iterations.compiling import inlined, loop, part
+from qmodel.simulation.iterations.compiling import inlined, loop, part, pasted
 from qmodel.simulation.iterations.duration import duration
 from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import hold_blocks, prefill_budget
@@ -71,7 +71,7 @@ def fill_batch(engine: Engine, limits: Limits, records: Records, budget: int) ->
     return admitted
 
 
-@inlined
+@pasted
 def plan(engine: Engine, limits: Limits, form: Any, records: Records) -> tuple[int, bool]:
     """Decide what the coming iteration does, and whether the batch is as it was, so that a stride may begin."""
     now = engine.now[0]
@@ -143,7 +143,7 @@ def account(engine: Engine, limits: Limits, rounds: int, spent_s: float, chunk: 
     now.computed += chunk + decoding * rounds
 
 
-@inlined
+@pasted
 def iterate(
     engine: Engine, limits: Limits, times: Times, form: Any, arrivals: Arrivals, stages: Stages, records: Records,
     sinks: Sinks,

@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import njit, types
 from numba.core import event
+from numba.core.dispatcher import Dispatcher
 
 MESSAGE = "compiling the simulator (once; cached afterwards)"
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """`function` compiled into whatever compiled function calls it; for the small parts of an event loop."""
-    return njit(error_model="numpy", forceinline=True)(function)
+    return part(function, forceinline=True)
 
 
-def compiled(function: Callable[..., Any]) -> Any:
+def lent(function: Callable[..., Any]) -> Any:
+    """`function` compiled into its callers, which own the arrays: no references are counted, and none is made."""
+    return part(function, forceinline=True, _nrt=False)
+
+
+def part(function: Callable[..., Any], **options: Any) -> Any:
+    """`function` compiled for compiled callers alone, and once for all whole numbers that are handed over.
+
+    An entry for Python takes longer to compile than a small function; numba would compile another version for
+    each constant argument, too.
+    """
+    dispatcher = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    if isinstance(dispatcher, Dispatcher):
+        resolve = dispatcher.get_call_template
+
+        def get_call_template(args: Sequence[Any], kws: Mapping[str, Any]) -> Any:
+            plain = {name: types.unliteral(given) for name, given in kws.items()}
+            return resolve([types.unliteral(given) for given in args], plain)
+
+        dispatcher.get_call_template = get_call_template
+    return dispatcher
+
+
+def compiled(function: Callable[..., Any], **more: Any) -> Any:
     """`function` compiled on first use and cached on disk: beside the source, or in the user's cache folder.
 
     Where neither can be written it is compiled again in each process.
     """
-    options = {"error_model": "numpy", "nogil": True}
+    options: dict[str, Any] = {"error_model": "numpy", "nogil": True, **more}
     try:
         dispatcher = njit(cache=True, **options)(function)
     except RuntimeError:  # numba finds no folder for its cache

@@ -10,10 +10,11 @@ names, and then patience ends.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from qmodel.simulation.kernels.borrowed import borrowed
-from qmodel.simulation.kernels.compiled import compiled, inlined
+from qmodel.simulation.kernels.compiled import compiled, lent
 from qmodel.simulation.kernels.heap import pop, push
 from qmodel.simulation.kernels.network_queues import head, leave, longest, on_servers, wait
 from qmodel.simulation.kernels.network_routes import route
@@ -43,7 +44,7 @@ from qmodel.simulation.kernels.network_service import (
 from qmodel.simulation.kernels.network_sharing import admit, advance, look_ahead, on_leave
 
 
-@inlined
+@lent
 def spell(net: Network) -> float:
     """The next setup or vacation (s)."""
     clock = net.clock[0]
@@ -54,7 +55,7 @@ def spell(net: Network) -> float:
     return net.spell_s[clock.spell - 1]
 
 
-@inlined
+@lent
 def join(net: Network, visit: int) -> None:
     """A visit arrives at its station; the first of a request is turned away where there is no room."""
     row, clock = net.visits[visit], net.clock[0]
@@ -72,7 +73,7 @@ def join(net: Network, visit: int) -> None:
         clock.announced = push(net.event_s, net.event, clock.announced, clock.now + row.patience_s, -1 - visit)
 
 
-@inlined
+@lent
 def lose_patience(net: Network, visit: int) -> None:
     """A visit that has not begun leaves unserved."""
     row = net.visits[visit]
@@ -84,7 +85,7 @@ def lose_patience(net: Network, visit: int) -> None:
     gone(net, visit)
 
 
-@inlined
+@lent
 def settle(net: Network) -> None:
     """Credit what has been done so far; a change of speed is next."""
     for server in range(net.servers.size):
@@ -94,7 +95,7 @@ def settle(net: Network) -> None:
         advance(net, queue)
 
 
-@inlined
+@lent
 def rest(net: Network, server: int) -> None:
     """A server without work stays, switches off or goes on vacation."""
     place = net.servers[server]
@@ -105,7 +106,7 @@ def rest(net: Network, server: int) -> None:
         place.state, place.stop_s = AWAY, net.clock[0].now + spell(net)
 
 
-@inlined
+@lent
 def switch(net: Network, queue: int) -> None:
     """As many servers in setup as there are visits for them (Gandhi, Doroudi & Harchol-Balter 2013)."""
     row, busy = net.queues[queue], 0
@@ -126,13 +127,13 @@ def switch(net: Network, queue: int) -> None:
         busy -= 1
 
 
-@inlined
+@lent
 def is_free(net: Network, server: int) -> bool:
     """Whether a server is there and has nothing to do."""
     return net.servers[server].state == ON and net.servers[server].visit == NONE
 
 
-@inlined
+@lent
 def fill(net: Network, queue: int) -> None:
     """Free servers take up those that wait in their queue."""
     row = net.queues[queue]
@@ -141,7 +142,7 @@ def fill(net: Network, queue: int) -> None:
             take_up(net, server, head(net, queue), 0.0)
 
 
-@inlined
+@lent
 def order(net: Network, queue: int) -> None:
     """Whom the servers of a queue work on from now on."""
     row = net.queues[queue]
@@ -158,7 +159,7 @@ def order(net: Network, queue: int) -> None:
         fill(net, queue)
 
 
-@inlined
+@lent
 def idle(net: Network, queue: int) -> None:
     """Servers that found nothing to do in their queue: help in the longest, or rest."""
     row = net.queues[queue]
@@ -177,7 +178,7 @@ def idle(net: Network, queue: int) -> None:
         switch(net, queue)
 
 
-@inlined
+@lent
 def next_event(net: Network, arrived: int, changed: int) -> float:
     """When something happens next."""
     now = np.inf
@@ -194,7 +195,7 @@ def next_event(net: Network, arrived: int, changed: int) -> float:
     return now
 
 
-@inlined
+@lent
 def account(net: Network, passed_s: float) -> None:
     """Count the time that passes: of those in the system, and of servers at work."""
     clock = net.clock[0]
@@ -210,7 +211,7 @@ def account(net: Network, passed_s: float) -> None:
             clock.busy_s += overhead + (passed_s - overhead) * clock.speed
 
 
-@inlined
+@lent
 def end_slices(net: Network) -> None:
     """Services, turns, setups and vacations that end now."""
     now = net.clock[0].now
@@ -230,47 +231,12 @@ def end_slices(net: Network) -> None:
             on_leave(net, queue)
 
 
-@inlined
-def borrow(net: Network) -> Network:
-    """The same network; the caller keeps it alive."""
-    return Network(
-        borrowed(net.visits),
-        borrowed(net.servers),
-        borrowed(net.queues),
-        borrowed(net.stations),
-        borrowed(net.clock),
-        net.control,
-        borrowed(net.tables),
-        borrowed(net.table_rows),
-        borrowed(net.first_s),
-        net.requests,
-        net.buffer,
-        net.until_s,
-        borrowed(net.roots),
-        borrowed(net.path),
-        borrowed(net.event_s),
-        borrowed(net.event),
-        borrowed(net.thresholds),
-        borrowed(net.pools),
-        borrowed(net.think_s),
-        borrowed(net.spell_s),
-        borrowed(net.change_s),
-        borrowed(net.speeds),
-        borrowed(net.seen),
-        net.function,
-        borrowed(net.faults),
-        borrowed(net.trail),
-        borrowed(net.trail_s),
-    )
-
-
-@compiled
+@partial(compiled, _nrt=False)
 def run(net: Network) -> None:
     """Serve all requests; the rows of the visits then say what became of them.
 
     Stops early, with `dry`, when a pool of samples has run out: it is to be run again with longer ones.
     """
-    net = borrow(net)
     clock = net.clock[0]
     arrived = changed = 0
     for server in range(net.servers.size):

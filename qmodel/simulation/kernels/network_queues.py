@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmodel.simulation.kernels.compiled import compiled, inlined
+from qmodel.simulation.kernels.compiled import compiled, lent
 from qmodel.simulation.kernels.network_rows import ACCUMULATED, NONE, ON, WAITING, Network
 
 
-@inlined
+@lent
 def before(visits: Any, one: int, other: int) -> bool:
     """Whether visit `one` goes first: by primary order, rank, arrival at the station, row."""
     mine, its = visits[one], visits[other]
@@ -51,7 +51,7 @@ def merge(visits: Any, path: NDArray[np.int64], first: int, second: int) -> int:
     return root
 
 
-@inlined
+@lent
 def insert(net: Network, root: int, visit: int) -> int:
     """Put a visit into a heap (NONE: an empty one) under its rank; returns the root."""
     row = net.visits[visit]
@@ -60,13 +60,13 @@ def insert(net: Network, root: int, visit: int) -> int:
     return merge(net.visits, net.path, root, visit)
 
 
-@inlined
+@lent
 def remove_root(net: Network, root: int) -> int:
     """The heap without its first; returns the root."""
     return merge(net.visits, net.path, net.visits[root].left, net.visits[root].right)
 
 
-@inlined
+@lent
 def wait(net: Network, queue: int, visit: int) -> None:
     """Join those that wait in a queue."""
     row = net.visits[visit]
@@ -76,14 +76,14 @@ def wait(net: Network, queue: int, visit: int) -> None:
     net.queues[queue].waiting_work_s += remaining(net, visit)
 
 
-@inlined
+@lent
 def remaining(net: Network, visit: int) -> float:
     """Seconds of service that a visit still needs."""
     row = net.visits[visit]
     return (row.service_s if row.work_s < 0 else row.work_s) - row.attained_s
 
 
-@inlined
+@lent
 def leave(net: Network, visit: int) -> None:
     """Those that wait are one fewer (the visit itself is in no heap, or will be passed over there)."""
     row = net.queues[net.visits[visit].queue]
@@ -91,7 +91,7 @@ def leave(net: Network, visit: int) -> None:
     row.waiting_work_s = row.waiting_work_s - remaining(net, visit) if row.waiting > 0 else 0.0
 
 
-@inlined
+@lent
 def head(net: Network, queue: int) -> int:
     """Who goes first of those that wait, or NONE. Visits that lost patience are cleared away on the way."""
     best = NONE
@@ -105,7 +105,7 @@ def head(net: Network, queue: int) -> int:
     return best
 
 
-@inlined
+@lent
 def _ahead(net: Network, queue: int, one: int, other: int) -> bool:
     if net.stations[net.queues[queue].station].order != ACCUMULATED:
         return before(net.visits, one, other)
@@ -115,7 +115,7 @@ def _ahead(net: Network, queue: int, one: int, other: int) -> bool:
     return credit > theirs or (credit == theirs and one < other)
 
 
-@inlined
+@lent
 def take(net: Network, visit: int) -> None:
     """Take the head of a queue, or of a group there, out."""
     row = net.visits[visit]
@@ -123,7 +123,7 @@ def take(net: Network, visit: int) -> None:
     net.roots[row.queue, row.group] = remove_root(net, visit)
 
 
-@inlined
+@lent
 def longest(net: Network, station: int) -> int:
     """The queue of a station in which most wait, or NONE where nobody waits."""
     first, best = net.stations[station].first, NONE
@@ -133,7 +133,7 @@ def longest(net: Network, station: int) -> int:
     return best
 
 
-@inlined
+@lent
 def on_servers(net: Network, queue: int) -> int:
     """Servers of a queue that are there and switched on."""
     row, count = net.queues[queue], 0
@@ -142,7 +142,7 @@ def on_servers(net: Network, queue: int) -> int:
     return count
 
 
-@inlined
+@lent
 def serving(net: Network, queue: int) -> int:
     """Visits in service in a queue."""
     row = net.queues[queue]
@@ -152,7 +152,7 @@ def serving(net: Network, queue: int) -> int:
     return count
 
 
-@inlined
+@lent
 def work_in(net: Network, queue: int) -> float:
     """Seconds of service that all in a queue still need."""
     row, now = net.queues[queue], net.clock[0].now

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qmodel.simulation.kernels.compiled import compiled, inlined
+from qmodel.simulation.kernels.compiled import compiled, lent
 from qmodel.simulation.kernels.network_queues import serving, work_in
 from qmodel.simulation.kernels.network_rows import CYCLIC, LEAST_WORK, RANDOM, Network
 
 
-@inlined
+@lent
 def burden(net: Network, queue: int, routing: int) -> float:
     """What the routing compares: visits in the queue, or the work they still need."""
     if routing == LEAST_WORK:
@@ -38,7 +38,7 @@ def sample(candidates: NDArray[np.int64], queues: int, ticket: float) -> float:
     return ticket
 
 
-@inlined
+@lent
 def route(net: Network, station: int, ticket: float) -> int:
     """The queue of a station that a visit joins; `ticket`, uniform on [0, 1), settles what is left to chance."""
     row = net.stations[station]
@@ -49,10 +49,11 @@ def route(net: Network, station: int, ticket: float) -> int:
     if row.routing == CYCLIC:
         row.turn = (row.turn + 1) % row.queues
         return row.first + row.turn
-    candidates = np.arange(row.choices)
+    candidates, burdens = net.candidates[: row.choices], net.burdens
+    for place in range(row.choices):
+        candidates[place] = place
     if row.choices < row.queues:
         ticket = sample(candidates, row.queues, ticket)
-    burdens = np.empty(row.choices)
     least, level = np.inf, 0
     for place in range(row.choices):
         burdens[place] = burden(net, row.first + candidates[place], row.routing)

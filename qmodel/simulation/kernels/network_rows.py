@@ -142,7 +142,8 @@ class Network(NamedTuple):
     the waiting, a row a queue and a column a group. `event_s` and `event`: a heap of visits that join (v) or lose
     patience (-1 - v). `pools`: the next request of each closed population, and its end; `think_s` before each.
     `spell_s`: setups or vacations. `change_s` and `speeds`: the path of the environment. `seen`, `function` and
-    `faults` belong to a user's rank. `trail`: who was taken up, at `trail_s` (no entries: not kept).
+    `faults` belong to a user's rank. `trail`: who was taken up, at `trail_s` (no entries: not kept). `candidates`
+    and `burdens`: room for the queues that routing compares.
     """
 
     visits: Any
@@ -172,3 +173,5 @@ class Network(NamedTuple):
     faults: NDArray[np.int64]
     trail: NDArray[np.int64]
     trail_s: Floats
+    candidates: NDArray[np.int64]
+    burdens: Floats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qmodel.simulation.kernels.compiled import inlined
+from qmodel.simulation.kernels.compiled import lent
 from qmodel.simulation.kernels.heap import push
 from qmodel.simulation.kernels.network_queues import before, head, take, wait
 from qmodel.simulation.kernels.network_rows import (
@@ -28,7 +28,7 @@ from qmodel.simulation.kernels.servers import is_long
 ROUNDING = 1e-9
 
 
-@inlined
+@lent
 def rank_at(net: Network, visit: int, attained: float) -> float:
     """Rank of a visit that has attained so many seconds of service."""
     row = net.visits[visit]
@@ -48,7 +48,7 @@ def rank_at(net: Network, visit: int, attained: float) -> float:
     return rank
 
 
-@inlined
+@lent
 def _by_table(net: Network, table: int, attained: float) -> float:
     """Rank on the piece that this age is on: straight from the first to the last, and constant behind it."""
     low, high = net.table_rows[table], net.table_rows[table + 1]
@@ -63,7 +63,7 @@ def _by_table(net: Network, table: int, attained: float) -> float:
     return last if part >= 1.0 else first + part * (last - first)
 
 
-@inlined
+@lent
 def _users_rank(net: Network, visit: int, attained: float) -> float:
     row = net.seen[visit]
     value = net.function(
@@ -84,7 +84,7 @@ def _users_rank(net: Network, visit: int, attained: float) -> float:
     return value
 
 
-@inlined
+@lent
 def first_rank(net: Network, visit: int) -> None:
     """The rank that a visit joins its station with."""
     row, now = net.visits[visit], net.clock[0].now
@@ -104,14 +104,14 @@ def first_rank(net: Network, visit: int) -> None:
     row.rank = rank_at(net, visit, 0.0) if order in (USERS, FIXED, TABLE) else row.key
 
 
-@inlined
+@lent
 def next_turn(net: Network) -> float:
     """The next number in the cyclic order."""
     net.clock[0].sequence += 1
     return float(net.clock[0].sequence)
 
 
-@inlined
+@lent
 def begin(net: Network, visit: int) -> None:
     """The first service of a visit: when, in which mode, and how long."""
     row, clock = net.visits[visit], net.clock[0]
@@ -129,7 +129,7 @@ def begin(net: Network, visit: int) -> None:
         net.seen[visit].predicted_s *= row.work_s / row.service_s
 
 
-@inlined
+@lent
 def take_up(net: Network, server: int, visit: int, moving_s: float) -> None:
     """A free server begins or resumes a visit, after what that costs: a move, a swap of models, a resumption."""
     row, place, now = net.visits[visit], net.servers[server], net.clock[0].now
@@ -148,7 +148,7 @@ def take_up(net: Network, server: int, visit: int, moving_s: float) -> None:
     note(net, visit)
 
 
-@inlined
+@lent
 def note(net: Network, visit: int) -> None:
     """One more entry of the trail: who was taken up, and when."""
     clock = net.clock[0]
@@ -157,7 +157,7 @@ def note(net: Network, visit: int) -> None:
     clock.taken_up += 1
 
 
-@inlined
+@lent
 def age(net: Network, server: int) -> float:
     """Service that the server's visit has attained by now."""
     place = net.servers[server]
@@ -165,7 +165,7 @@ def age(net: Network, server: int) -> float:
     return min(row.attained_s + max(0.0, net.clock[0].now - place.begin_s) * net.clock[0].speed, row.work_s)
 
 
-@inlined
+@lent
 def attain(net: Network, server: int, attained: float) -> None:
     """Credit the server's visit with `attained` seconds in all; note when its result came out on the way."""
     place, now = net.servers[server], net.clock[0].now
@@ -179,7 +179,7 @@ def attain(net: Network, server: int, attained: float) -> None:
     place.begin_s = max(now, place.begin_s)
 
 
-@inlined
+@lent
 def put_back(net: Network, server: int, rank: float) -> None:
     """The server's visit gives way and waits again."""
     place = net.servers[server]
@@ -192,7 +192,7 @@ def put_back(net: Network, server: int, rank: float) -> None:
     wait(net, place.queue, visit)
 
 
-@inlined
+@lent
 def complete(net: Network, visit: int) -> None:
     """A service has ended: the next visit of the request is under way, or the request is done."""
     row, now = net.visits[visit], net.clock[0].now
@@ -207,7 +207,7 @@ def complete(net: Network, visit: int) -> None:
     gone(net, visit)
 
 
-@inlined
+@lent
 def gone(net: Network, visit: int) -> None:
     """A request is out of the system, served or not; one of a closed population thinks before its next."""
     net.clock[0].finished += 1
@@ -224,13 +224,13 @@ def gone(net: Network, visit: int) -> None:
         announce(net, following, at_s)
 
 
-@inlined
+@lent
 def announce(net: Network, visit: int, at_s: float) -> None:
     """The visit joins its station at a time to come."""
     net.clock[0].announced = push(net.event_s, net.event, net.clock[0].announced, at_s, visit)
 
 
-@inlined
+@lent
 def on_stop(net: Network, server: int) -> None:
     """A slice of service ends: the service too, or its order is looked at again."""
     place = net.servers[server]
@@ -241,7 +241,7 @@ def on_stop(net: Network, server: int) -> None:
         complete(net, visit)
 
 
-@inlined
+@lent
 def turn_over(net: Network, server: int) -> None:
     """Round robin: whose turn has ended goes behind those that wait."""
     place = net.servers[server]
@@ -253,7 +253,7 @@ def turn_over(net: Network, server: int) -> None:
         place.turn_end_s += net.stations[net.queues[place.queue].station].turn_s
 
 
-@inlined
+@lent
 def at_grain(net: Network, server: int, grain: float) -> bool:
     """Whether the server's visit may be interrupted now: at whole grains of service."""
     if grain <= 0.0:
@@ -262,7 +262,7 @@ def at_grain(net: Network, server: int, grain: float) -> bool:
     return abs(steps - np.rint(steps)) <= ROUNDING * max(1.0, steps)
 
 
-@inlined
+@lent
 def preempt(net: Network, queue: int) -> bool:
     """Stop the service that goes last, if the first of those that wait goes before it. Whether it did."""
     row = net.queues[queue]
@@ -281,7 +281,7 @@ def preempt(net: Network, queue: int) -> bool:
     return True
 
 
-@inlined
+@lent
 def review(net: Network, server: int, until: float) -> float:
     """Age at which the order of the server's visit is looked at again; ages past `until`, a time, do not count."""
     place, clock = net.servers[server], net.clock[0]
@@ -311,13 +311,13 @@ def review(net: Network, server: int, until: float) -> float:
     return min(looked, target)
 
 
-@inlined
+@lent
 def _gives_way(net: Network, first: int, visit: int, attained: float) -> bool:
     net.visits[visit].rank = rank_at(net, visit, attained)
     return before(net.visits, first, visit)
 
 
-@inlined
+@lent
 def work_on(net: Network, server: int, until: float) -> None:
     """Set the next stop of a busy server."""
     place, speed = net.servers[server], net.clock[0].speed

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from qmodel.simulation.kernels.compiled import inlined
+from qmodel.simulation.kernels.compiled import lent
 from qmodel.simulation.kernels.network_queues import head, insert, on_servers, remove_root, take
 from qmodel.simulation.kernels.network_rows import NONE, Network
 from qmodel.simulation.kernels.network_service import begin, complete, note
 
 
-@inlined
+@lent
 def pace(net: Network, queue: int) -> float:
     """Rate of virtual time: service speed of a visit of weight 1."""
     row = net.queues[queue]
@@ -22,7 +22,7 @@ def pace(net: Network, queue: int) -> float:
     return net.clock[0].speed * min(1.0, there / row.inside)
 
 
-@inlined
+@lent
 def advance(net: Network, queue: int) -> None:
     """Bring virtual time, and the work that is left, up to now."""
     row, now = net.queues[queue], net.clock[0].now
@@ -33,7 +33,7 @@ def advance(net: Network, queue: int) -> None:
     row.updated_s = now
 
 
-@inlined
+@lent
 def look_ahead(net: Network, queue: int) -> None:
     """When the next visit leaves, if nothing happens before."""
     row = net.queues[queue]
@@ -43,7 +43,7 @@ def look_ahead(net: Network, queue: int) -> None:
         row.leave_s = net.clock[0].now + max(0.0, net.visits[row.root].rank - row.virtual) / rate
 
 
-@inlined
+@lent
 def enter(net: Network, queue: int, visit: int, work_s: float) -> None:
     """Be served up to `work_s` seconds from now on."""
     row, mine = net.queues[queue], net.visits[visit]
@@ -54,7 +54,7 @@ def enter(net: Network, queue: int, visit: int, work_s: float) -> None:
     row.weight += mine.weight
 
 
-@inlined
+@lent
 def admit(net: Network, queue: int) -> None:
     """Begin the service of those that wait, as far as the limit lets them."""
     row = net.queues[queue]
@@ -68,7 +68,7 @@ def admit(net: Network, queue: int) -> None:
         enter(net, queue, visit, mine.work_s * (mine.long_mark if mine.reduced else mine.mark))
 
 
-@inlined
+@lent
 def on_leave(net: Network, queue: int) -> None:
     """The first has all it needs, or its result is out and the rest of its service goes on."""
     row, visit = net.queues[queue], net.queues[queue].root

@@ -189,6 +189,8 @@ def _network(
         faults=own.faults,
         trail=np.empty(trail, dtype=np.int64),
         trail_s=np.empty(trail),
+        candidates=np.empty(len(layout.queues), dtype=np.int64),
+        burdens=np.empty(len(layout.queues)),
     )
 
 
