@@ -24,9 +24,9 @@ from qmodel.theory.soap import Background, Kind, Newcomers, Relevance, mean_resp
 from qmodel.theory.supply import merged
 
 SOURCE = "SOAP: Scully, Harchol-Balter & Scheller-Wolf 2018"
-CELLS = 240
-"""Sizes (of each component of the law) by which a rank that knows sizes is sampled; and half of them."""
-NOISY_CELLS = 60
+CELLS, STEPS = 120, 200
+"""Sizes (of each component of the law, and by free capacity) by which a rank that knows sizes is sampled; and half."""
+NOISY_CELLS, NOISY_STEPS = 60, 0
 """The same where there are prediction errors."""
 TAIL, NOISY_TAIL = (0.75, 1e-13), (0.6, 1e-10)
 """Ratio of the probabilities beyond successive cells of a tail, and where it ends."""
@@ -91,7 +91,7 @@ def _means(
     predicts = "predicted_size" in read
     coarse, fine = (_knowing(policy, classes, predicts, part, background) for part in (0.5, 1.0))
     means = {name: fine[name] + (fine[name] - coarse[name]) / 3.0 for name in fine}
-    return means, max(abs(fine[name] - means[name]) / fine[name] for name in fine)
+    return means, max(abs(fine[name] - coarse[name]) / fine[name] for name in fine)
 
 
 def _by_class(policy: Policy, classes: Sequence[ServedClass]) -> Result | None:
@@ -188,8 +188,9 @@ def _knowing(
     owners: list[tuple[str, float, float]] = []
     groups = 0
     noisy = predicts and any(served.predicted_size.error != "exact" for served in classes)
-    count, tail = (NOISY_CELLS, NOISY_TAIL) if noisy else (CELLS, TAIL)
-    sample = sample_of(merged(classes)[1], round(part * count), tail)
+    count, steps, (ratio, last) = (NOISY_CELLS, NOISY_STEPS, NOISY_TAIL) if noisy else (CELLS, STEPS, TAIL)
+    rate, law = merged(classes)
+    sample = sample_of(law, round(part * count), (ratio ** (1.0 / part), last), rate, round(part * steps))
     for served in classes:
         guess = guesser(served, predicts, part)
         most = 0
