@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ def show(answer: Answer, percentiles: list[float], as_json: bool) -> None:
     print_answer(answer, percentiles)
     print()
     for line in summary(answer):
-        print(line)
+        print(textwrap.fill(line, 80, subsequent_indent=" " * 12))
 
 
 def summary(answer: Answer) -> list[str]:

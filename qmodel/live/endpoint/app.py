@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from qmodel.errors import InputError
 from qmodel.live.endpoint.asking import Asked, prompt_tokens, read_asked
 from qmodel.live.endpoint.gauges import Gauges
 from qmodel.live.endpoint.replies import Reply, error_body
@@ -93,6 +94,8 @@ class Endpoint:
                 return await handler(request)
             except Refused as refusal:
                 return refused(refusal)
+            except InputError as error:  # a user's own policy, say
+                return refused(Refused(500, str(error)))
             except web.HTTPException as error:
                 return refused(Refused(error.status, error.reason))
 

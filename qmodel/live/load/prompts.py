@@ -1,5 +1,6 @@
-"""Prompts of a wanted number of tokens: random common words, no two prompts alike, so that no prefix cache helps:
-not those of another run with the same seed either.
+"""Prompts of a wanted number of tokens: random common words.
+
+No two prompts are alike, in a run or in another with the same seed, so that no prefix cache helps.
 
 How many words make how many tokens depends on the server's tokenizer. Where it has `/tokenize` it is asked once,
 and tokens are taken as linear in words; else a word counts as a token, which is true of common English words in the

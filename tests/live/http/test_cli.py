@@ -1,0 +1,199 @@
+"""`qmodel serve` and `qmodel load` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from qmodel.cli import run
+from qmodel.live.log import read_log
+
+from .conftest import SCENARIO, misbehaving, serving, well
+from .test_endpoint import call, until
+
+
+def test_load_says_what_each_class_got(scenario, scenario_path, tmp_path, capsys):
+    path = tmp_path / "log.csv"
+    command = ["load", str(scenario_path), "-o", str(path), "--seconds", "2", "--goodput", "ttft:1500"]
+    with serving(scenario) as running:
+        assert run([*command, "--url", running.url]) == 0
+    out, err = capsys.readouterr()
+    wanted = (
+        "times to first token|chat|batch|simulation|emulated run|ITL|client lag|goodput|mean queue time|prompts"
+    )
+    for said in ("response times in", "consistent with a Poisson process", *wanted.split("|")):
+        assert said in out, said
+    assert "the log is in" in err
+    assert all(len(line) <= 110 for line in out.splitlines())
+    log = read_log(path)
+    assert (log["status"] == "ok").all()
+    assert run(["import", str(path), "--answer", str(tmp_path / "answer.json")]) == 0  # its own reader takes it
+
+
+def test_load_prints_an_answer_as_json(scenario, scenario_path, tmp_path, capsys):
+    command = ["load", str(scenario_path), "-o", str(tmp_path / "log.csv"), "--num-prompts", "30", "--json"]
+    with serving(scenario) as running:
+        assert run([*command, "--url", running.url, "--percentiles", "50,90"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    result = answer["results"][0]
+    assert answer["schema"] == "qmodel.answer/1"
+    assert answer["scenario"] == scenario.fingerprint
+    assert {"p50_ttft_s", "p90_tpot_s", "goodput"} <= set(result["classes"][0])
+    assert result["run"]["itl"]["p50_s"] > 0.001
+    assert result["run"]["card"]["policy"] == "np-priority"
+
+
+def test_an_interrupted_load_has_the_signals_exit_code(scenario_path, tmp_path, capsys):
+    path = tmp_path / "log.csv"
+    with misbehaving(well) as running:
+        threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        assert run(["load", str(scenario_path), "--url", running.url, "-o", str(path), "--seconds", "60"]) == 130
+    assert "SIGINT, with" in capsys.readouterr().err
+    assert len(pd.read_csv(f"{path}.part")) > 1000
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--endpoint", "embeddings"], "--endpoint"), (["--goodput", "speed:1"], "--goodput"),
+        (["--request-rate", "0"], "--request-rate"), (["--percentiles", "x"], "--percentiles"),
+        (["--url", "nowhere"], "is no URL"), (["--set", "policy.preset=fsfc"], "fcfs"),
+        (["-o", "/dev/null/x/log.csv"], "/dev/null"),
+    ],
+)  # fmt: skip
+def test_bad_words_are_one_line(scenario, scenario_path, tmp_path, capsys, more, said):
+    with serving(scenario) as running:
+        command = [
+            "load",
+            str(scenario_path),
+            "--url",
+            running.url,
+            "-o",
+            str(tmp_path / "log.csv"),
+            "--seconds",
+            "1",
+        ]
+        assert run([*command, *more]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert said in lines[-1]
+
+
+def test_a_warm_up_that_leaves_nothing(scenario, scenario_path, tmp_path, capsys):
+    with serving(scenario) as running:
+        command = [
+            "load",
+            str(scenario_path),
+            "--url",
+            running.url,
+            "-o",
+            str(tmp_path / "l.csv"),
+            "--num-prompts",
+            "3",
+        ]
+        assert run([*command, "--warmup", "2"]) == 2
+    assert "--warmup" in capsys.readouterr().err
+
+
+def served_while(arguments, do, capfd, end=True):
+    """Runs `qmodel serve` here while `do(at)` talks to it from a thread; then SIGTERM. Returns its exit code."""
+    failed = []
+
+    def talk():
+        try:
+            said = ""
+
+            def told():
+                nonlocal said
+                said += capfd.readouterr().err
+                return re.search(r"(http://\S+)/v1", said)
+
+            assert until(told, 20.0)
+            do(SimpleNamespace(url=told().group(1), said=said))
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            if end:
+                time.sleep(0.05)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    code = run(["serve", *arguments, "--port", "0"])
+    thread.join()
+    if failed:
+        raise failed[0]
+    return code
+
+
+def test_serve_until_sigterm(scenario_path, capfd):
+    def talk(at):
+        assert "EMULATED" in at.said
+        assert "under srpt" in at.said
+        assert "warning: 0.0.0.0 can be reached by others" in at.said
+        host = SimpleNamespace(url=at.url.replace("0.0.0.0", "127.0.0.1"))
+        assert call(host, "POST", "/v1/completions", {"prompt": "a", "max_tokens": 2})[0] == 200
+
+    assert served_while([str(scenario_path), "--policy", "srpt", "--host", "0.0.0.0"], talk, capfd) == 0
+    assert "stopped" in capfd.readouterr().err
+
+
+def test_serve_drains_while_a_request_runs(scenario_path, capfd):
+    from .test_endpoint import opened
+
+    kept = []
+
+    def talk(at):
+        kept.append(opened(at, max_tokens=100))
+        kept[0].recv(100)
+
+    assert served_while([str(scenario_path), "--drain", "0.2"], talk, capfd) == 0
+    said = capfd.readouterr().err
+    assert "draining 1 requests" in said
+
+
+def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, capfd, monkeypatch):
+    (tmp_path / "broken.py").write_text(
+        "import qmodel as qm\n"
+        "class Broken(qm.policies.Rank):\n"
+        "    preemptive = True\n"
+        "    def rank(self, request, attained):\n        return float('nan') if attained else 0.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "one.toml"
+    path.write_text(
+        '[policy]\npreset = "broken:Broken"\n[[class]]\nname = "one"\n'
+        'arrivals = { process = "poisson", rate = 1.0 }\nservice = "deterministic:0.05"\n'
+    )
+
+    def talk(at):
+        from .test_endpoint import opened
+
+        opened(at, max_tokens=5)
+
+    assert served_while([str(path)], talk, capfd, end=False) == 2
+    assert "gives a rank that is not a number" in capfd.readouterr().err
+
+
+def test_without_the_library_the_extra_is_named(scenario_path, monkeypatch, capsys):
+    import sys
+
+    for name in [name for name in sys.modules if name.startswith(("qmodel.live.endpoint", "qmodel.live.load"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    for command in (["serve", str(scenario_path)], ["load", str(scenario_path), "--url", "http://127.0.0.1:1"]):
+        assert run(command) == 2
+        assert "pip install 'qmodel[live]'" in capsys.readouterr().err
+
+
+def test_the_scenario_of_these_tests_is_what_predict_reads(scenario_path, capsys):
+    assert SCENARIO
+    assert run(["predict", str(scenario_path), "--json", "--requests", "20000"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["stable"]
