@@ -64,7 +64,7 @@ class AttentionTable:
 
     History and context are means a sequence. Cells that were not measured are NaN in `taken_s`; they are filled
     by continuing the slope along the axis of decodes, else of the context, the history, the chunk, and count as
-    outside the table.
+    outside the table. `known` says which cells were measured where the times themselves do not.
     """
 
     chunk: Floats
@@ -72,6 +72,7 @@ class AttentionTable:
     decodes: Floats
     context: Floats
     taken_s: Floats
+    known: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         for name in ("chunk", "history", "decodes", "context"):
@@ -92,7 +93,7 @@ class AttentionTable:
     @cached_property
     def measured(self) -> NDArray[np.bool_]:
         """Which cells were measured."""
-        return np.isfinite(self.taken_s)
+        return np.isfinite(self.taken_s) if self.known is None else np.ascontiguousarray(self.known)
 
     @cached_property
     def filled_s(self) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qmodel.simulation.iterations.columns import Floats, Times
+from qmodel.simulation.iterations.columns import NEVER, Floats, Times
 from qmodel.simulation.iterations.compiling import inlined
 
 
@@ -80,3 +80,30 @@ def duration(
         taken += seconds
         inside &= measured
     return taken, inside
+
+
+@inlined
+def rise(times: Times, decodes: float, context: float, taken_s: float) -> tuple[float, int]:
+    """How much longer the next iteration takes when the same sequences decode, and for how many that holds.
+
+    Between the levels of a table; its edges are where it begins and ends to be measured. An iteration time that
+    falls with the context is looked at anew each time.
+    """
+    rise_s = times.per_context * decodes
+    if times.attention_s.size == 0 or times.context_at.size == 1:
+        return rise_s, NEVER
+    mean, last = context / decodes, times.context_at.size - 1
+    low, _ = cell(times.context_at, mean)
+    history, chunk = times.history_at[0], 0.0
+    now_s, _ = attention(times, chunk, history, decodes, mean)
+    next_s, _ = attention(times, chunk, history, decodes, mean + 1.0)
+    edge = times.context_at[low + 1]
+    if mean < times.context_at[0]:
+        edge = times.context_at[0]
+    straight = NEVER if mean >= times.context_at[last] else int(edge - mean) + 1
+    if straight == 1:
+        return 0.0, 1
+    rise_s += next_s - now_s
+    if rise_s < 0.0:
+        return 0.0, NEVER if rise_s > -1e-15 * taken_s else 1
+    return rise_s, straight

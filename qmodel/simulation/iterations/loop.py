@@ -29,7 +29,7 @@ from qmodel.simulation.iterations.columns import (
     Times,
 )
 from qmodel.simulation.iterations.compiling import inlined, loop, part, pasted
-from qmodel.simulation.iterations.duration import duration
+from qmodel.simulation.iterations.duration import duration, rise
 from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import hold_blocks, prefill_budget
 from qmodel.simulation.iterations.passage import arrive, come_back, drop_impatient, end_service, record
@@ -164,10 +164,10 @@ def iterate(
     taken_s += now.extra_s
     rounds, rise_s = 1, 0.0
     if steady and limits.jumps and now.extra_s == 0.0 and not one_by_one(limits):
-        rise_s = times.per_context * decoding
-        rounds = stride(engine, limits, arrivals, sinks, taken_s, rise_s)
+        rise_s, straight = rise(times, weight, context, taken_s)
+        rounds = stride(engine, limits, arrivals, sinks, taken_s, rise_s, straight)
     begin_s, now.extra_s = now.now_s, 0.0
-    now.outside += not inside
+    now.outside += 0 if inside else rounds
     account(engine, limits, rounds, rounds * taken_s + rise_s * (0.5 * rounds * (rounds - 1)), chunk, decoding)
     if decoding > 0:
         decode(engine, limits, sinks, rounds, begin_s, taken_s, rise_s)

@@ -69,14 +69,19 @@ def iterations_until(now_s: float, until_s: float, taken_s: float, rise_s: float
 
 
 @inlined
-def stride(engine: Engine, limits: Limits, arrivals: Arrivals, sinks: Sinks, taken_s: float, rise_s: float) -> int:
-    """For how many iterations nobody ends, nothing happens, and memory suffices; takes the blocks for them."""
+def stride(
+    engine: Engine, limits: Limits, arrivals: Arrivals, sinks: Sinks, taken_s: float, rise_s: float, straight: int
+) -> int:  # fmt: skip
+    """For how many iterations nobody ends, nothing happens, and memory suffices; takes the blocks for them.
+
+    Their times go up by `rise_s` from one to the next, `straight` times at most.
+    """
     now = engine.now[0]
     if now.waiting > 0 and (
         limits.volatile or now.balked or (limits.lookahead == FUTURE and now.running < limits.max_batch)
     ):
         return 1
-    most = min(now.soonest - now.tick, LONGEST_STRIDE)
+    most = min(now.soonest - now.tick, min(straight, LONGEST_STRIDE))
     most = iterations_until(now.now_s, event_s(engine, limits, arrivals), taken_s, rise_s, most)
     if limits.timeline:
         most = min(most, max(1, (sinks.token_s.size - now.spoken) // now.decoding - 1))

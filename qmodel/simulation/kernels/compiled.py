@@ -40,7 +40,7 @@ def part(function: Callable[..., Any], **options: Any) -> Any:
             plain = {name: types.unliteral(given) for name, given in kws.items()}
             return resolve([types.unliteral(given) for given in args], plain)
 
-        dispatcher.get_call_template = get_call_template
+        dispatcher.get_call_template = get_call_template  # type: ignore[method-assign, assignment]
     return dispatcher
 
 
