@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 WARMUP_SHARE = 0.1
+BATCHED = ("dynamic", "continuous")
 LAG_LIMIT = 0.05
 """A run is rejected when the 99th percentile of the client's lag exceeds this share of the median service time."""
 
@@ -57,7 +58,11 @@ def measured_answer(
         raise InputError(str(runs[0].path), "holds no request after the warm-up", "run for longer")
     watched_s = sum(run.meta["horizon_s"] for run in runs) * (1.0 - warmup_share)
     utilisation = float(kept["service_s"].sum()) / watched_s
-    stable = utilisation < 1.0
+    if scenario.system.batching in BATCHED:
+        utilisation = busy_share(runs)
+        stable = not any(grows(run, warmup_share) for run in runs)
+    else:
+        stable = utilisation < 1.0
     parts = {"all": kept} | {c.name: kept[kept["class"] == c.name] for c in scenario.classes}
     rates = {"all": scenario.rate} | {c.name: c.rate for c in scenario.classes}
     limits = {c.name: response_limit_s(c.slo) for c in scenario.classes}
@@ -93,6 +98,25 @@ def steady_part(run: LiveRun, warmup_share: float = WARMUP_SHARE) -> pd.DataFram
 Metrics = dict[str, Interval | None]
 
 
+def busy_share(runs: Sequence[LiveRun]) -> float:
+    """Share of the time in which a server of batches worked: near 1 long before its capacity is reached."""
+    loops = [run.meta["loop"] for run in runs]
+    return sum(float(loop["busy_s"]) for loop in loops) / sum(float(loop["span_s"]) for loop in loops)
+
+
+def grows(run: LiveRun, warmup_share: float) -> bool:
+    """Whether more requests were left at the end of the arrivals than chance explains: there is no steady state.
+
+    The number present may wander, but hardly by more than three times the spread of the number that arrived.
+    """
+    horizon = float(run.meta["horizon_s"])
+    log = run.log
+    arrived, left = log["scheduled_s"].to_numpy(dtype=float), log["done_s"].fillna(math.inf).to_numpy(dtype=float)
+    begin = warmup_share * horizon
+    present = [int(((arrived <= at) & (left > at)).sum()) for at in (begin, horizon)]
+    return present[1] - present[0] > 3.0 * math.sqrt(max(1, int((arrived > begin).sum())))
+
+
 def class_metrics(
     part: pd.DataFrame, limits: dict[str, float], watched_s: float, percentiles: Sequence[float]
 ) -> Metrics:
@@ -112,7 +136,7 @@ def class_metrics(
     metrics |= _limits_met(part, limits, watched_s)
     metrics["share_reduced"] = batch_share(ok["reduced"].to_numpy(dtype=float)) if len(ok) else None
     metrics["throughput"] = _exactly(len(ok) / watched_s)
-    return metrics | _token_metrics(ok)
+    return metrics | _token_metrics(ok, percentiles)
 
 
 def _limits_met(part: pd.DataFrame, limits: dict[str, float], watched_s: float) -> Metrics:
@@ -124,12 +148,14 @@ def _limits_met(part: pd.DataFrame, limits: dict[str, float], watched_s: float) 
     return {"attainment": batch_share(met[judged]), "goodput": _exactly(float(met[judged].sum()) / watched_s)}
 
 
-def _token_metrics(ok: pd.DataFrame) -> Metrics:
+def _token_metrics(ok: pd.DataFrame, percentiles: Sequence[float]) -> Metrics:
     """Time to first token, and time per output token after it; nothing where no tokens are delivered."""
     first = (ok["first_token_s"] - ok["scheduled_s"]).to_numpy(dtype=float)
     if not np.isfinite(first).any():
         return {}
-    metrics: Metrics = {"mean_ttft_s": mean_of(first), "p99_ttft_s": quantile_of(first, 0.99)}
+    metrics: Metrics = {"mean_ttft_s": mean_of(first)}
+    for percent in sorted({*percentiles, 99.0}):
+        metrics[percentile_name(percent, "ttft")] = quantile_of(first, percent / 100)
     gaps = ok["output_tokens"].to_numpy(dtype=float) - 1.0
     tpot = (ok["done_s"] - ok["first_token_s"]).to_numpy(dtype=float)[gaps > 0] / gaps[gaps > 0]
     return metrics | {"mean_tpot_s": mean_of(tpot)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from qmodel.answer import PolicyAnswer
+    from qmodel.ladder import Rung
     from qmodel.live import LiveRun
     from qmodel.scenario import Scenario
 
 METRICS = ("mean_response_s", "p50_response_s", "p95_response_s", "p99_response_s", "mean_wait_s", "mean_service_s")
+OF_TOKENS = ("mean_ttft_s", "p50_ttft_s", "p95_ttft_s", "p99_ttft_s", "mean_tpot_s")
+OF_BATCHES = (*METRICS[:4], *OF_TOKENS)
+"""What a request of a batch waits for and is served is not told apart the same way by all instruments."""
 
 
 class Evaluation:
@@ -118,7 +121,8 @@ def comparison(evaluation: Evaluation) -> pd.DataFrame:
 
     rows = []
     for setting, answer in evaluation.measured.items():
-        for row in compare_results(evaluation.predicted[setting], answer, METRICS):
+        metrics = OF_BATCHES if batches(evaluation) else (*METRICS, *OF_TOKENS)
+        for row in compare_results(evaluation.predicted[setting], answer, metrics):
             requests = answer[row["class"]].metrics.get("requests")
             rows.append(
                 {**_where(setting), **{k: v for k, v in row.items() if k != "policy"}, "requests": requests}
@@ -131,16 +135,34 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
     import pandas as pd
 
     from qmodel.ladder import ladder
+    from qmodel.ladder_batches import ladder_of_batches
     from qmodel.live import draw_schedule
 
     rows = []
     for setting, run in evaluation.each_run():
         scenario = evaluation.scenario(setting)
-        schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
-        rungs = ladder(scenario, run.log, schedule, evaluation.predicted[setting], evaluation.warmup_s(run))
+        predicted, warmup_s = evaluation.predicted[setting], evaluation.warmup_s(run)
+        if scenario.system.batching == "dynamic":
+            continue  # a batch is one service: the comparison itself has the one rung there is
+        if scenario.system.batching == "continuous":
+            rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], predicted, warmup_s)
+        else:
+            schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
+            rungs = ladder(scenario, run.log, schedule, predicted, warmup_s)
         seed = run.meta["seed"]
-        rows += [{**_where(setting), "seed": seed, **asdict(rung), "explains": rung.explains} for rung in rungs]
-    return pd.DataFrame(rows).rename(columns={"class_name": "class"})
+        rows += [{**_where(setting), "seed": seed, **_plain(rung), "explains": rung.explains} for rung in rungs]
+    columns = ["policy", "exit", "load", "seed", "class", "rung", "mean_response_s", "low", "high", "explains"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _plain(rung: Rung) -> dict[str, Any]:
+    return {"class": rung.class_name, "rung": rung.rung, "mean_response_s": rung.mean_response_s,
+            "low": rung.low, "high": rung.high}  # fmt: skip
+
+
+def batches(evaluation: Evaluation) -> bool:
+    """Whether requests are served together."""
+    return evaluation.base.system.batching in ("dynamic", "continuous")
 
 
 def setting_quality(evaluation: Evaluation) -> pd.DataFrame:
@@ -231,7 +253,7 @@ def service_tests(evaluation: Evaluation) -> pd.DataFrame:
     for setting, run in evaluation.each_run():
         policy = evaluation.scenario(setting).policy
         done = run.log[run.log.status == "ok"].sort_values("started_s")
-        whole = not policy.preemptive and policy.sharing is None
+        whole = not policy.preemptive and policy.sharing is None and not batches(evaluation)
         rows.append({**_where(setting), "seed": run.meta["seed"], **_service_row(done, whole)})
     return pd.DataFrame(rows)
 

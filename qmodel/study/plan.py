@@ -16,6 +16,7 @@ from qmodel.errors import InputError, nearest
 from qmodel.scenario import Scenario
 from qmodel.scenario_file import make_transform, read_scenario
 from qmodel.scenario_schema import TransformTable
+from qmodel.study.batching import at_load
 from qmodel.validation import Table, read_toml, validated
 
 if TYPE_CHECKING:
@@ -25,9 +26,14 @@ Positive = Field(gt=0)
 
 
 class FitTable(Table):
-    """[fit]: phases to fit, one model each, and the pacing whose service times the predictions use."""
+    """[fit]: phases to fit, one model each, and the pacing whose service times the predictions use.
+
+    `iteration_time` fits system.iteration_time: of "iterations" (continuous batching; all phases together, in place
+    of a model each) or of "batches" (dynamic batching; beside the models).
+    """
 
     phases: list[str] = Field(min_length=1)
+    iteration_time: Literal["iterations", "batches"] | None = None
     reference_pacing: Literal["back-to-back", "idle-gaps"] | None = None
 
 
@@ -148,7 +154,8 @@ class StudyPlan:
     @property
     def phases(self) -> list[str]:
         """Phases that are fitted, one model each."""
-        return self.tables.fit.phases if self.tables.fit else []
+        fit = self.tables.fit
+        return fit.phases if fit and fit.iteration_time != "iterations" else []
 
     @cached_property
     def profile_spec(self) -> ProfileSpec | None:
@@ -191,16 +198,19 @@ class StudyPlan:
         wanted = {(policy, runs.exit, load) for runs in planned for policy in runs.policies for load in runs.loads}
         return [setting for setting in self.settings if (setting.policy, setting.exit, setting.load) in wanted]
 
-    def base_scenario(self, models: Mapping[str, Path] | None = None) -> Scenario:
-        """The scenario of the study, with the fitted models by phase if there are any."""
-        return read_scenario(self.scenario_path, {"system.service": _service(models)} if models else {})
+    def base_scenario(
+        self, models: Mapping[str, Path] | None = None, settings: Mapping[str, str] | None = None
+    ) -> Scenario:
+        """The scenario of the study, with the fitted models by phase if there are any, and other settings."""
+        service = {"system.service": _service(models)} if models else {}
+        return read_scenario(self.scenario_path, {**service, **(settings or {})})
 
     def scenario(self, base: Scenario, setting: Setting) -> Scenario:
         """The question that one setting asks: its load counts the service without early exit."""
         from qmodel.policy import make_policy
 
         table = next(table for table in self.tables.exit if table.name == setting.exit)
-        made = base.at_load(setting.load).with_policy(make_policy(setting.policy))
+        made = at_load(base, setting.load).with_policy(make_policy(setting.policy))
         if table.own:
             return made
         return made.with_transforms(*(() if table.kind is None else (make_transform(table),)))

@@ -30,6 +30,8 @@ def fit(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     """ANOVA and the service-time function of each phase, with the evidence as text beside the model."""
     from qmodel.files import write_atomically
 
+    if plan.tables.fit and plan.tables.fit.iteration_time:
+        _fit_iterations(plan, results, watcher)
     for i, phase in enumerate(plan.phases):
         found = fit_phase(plan, results, phase)
         found.model.save(results.model(phase))
@@ -38,6 +40,24 @@ def fit(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
             watcher.say(warning)
         watcher.say(found.model.describe())
         watcher.update(i + 1, len(plan.phases), phase)
+
+
+def _fit_iterations(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
+    """The iteration time of a batching system, from whole iterations or whole batches."""
+    import json
+
+    from qmodel.files import write_atomically
+    from qmodel.fit.iteration_times import fit_iteration_time, read_iterations
+    from qmodel.study.batching import alike
+
+    wanted = plan.tables.fit
+    assert wanted is not None
+    rows = alike(read_iterations(results.profile, wanted.phases, wanted.reference_pacing), plan.base_scenario())
+    found = fit_iteration_time(rows)
+    errors = {"median_relative_error": found.median_error, "worst_relative_error": found.worst_error}
+    write_atomically(results.iteration_time, json.dumps({"coefficients": found.coefficients, **errors}, indent=1))
+    write_atomically(results.folder / "fit-iteration-time.txt", found.summary())
+    watcher.say(found.describe())
 
 
 def fit_phase(plan: StudyPlan, results: Results, phase: str) -> FitResult:
@@ -51,7 +71,11 @@ def fit_phase(plan: StudyPlan, results: Results, phase: str) -> FitResult:
 
 def fitted_scenario(plan: StudyPlan, results: Results) -> Scenario:
     """The study's scenario with the models fitted in it, or with the model that it names itself."""
-    return plan.base_scenario({phase: results.model(phase) for phase in plan.phases})
+    from qmodel.study.batching import settings_of
+
+    fit = plan.tables.fit
+    settings = settings_of(results.iteration_time) if fit and fit.iteration_time else None
+    return plan.base_scenario({phase: results.model(phase) for phase in plan.phases}, settings)
 
 
 def quality(plan: StudyPlan, results: Results, watcher: Watcher) -> None:

@@ -38,6 +38,11 @@ class Results:
         return self.folder / f"model-{phase}.json"
 
     @property
+    def iteration_time(self) -> Path:
+        """The fitted iteration time of a batching system."""
+        return self.folder / "iteration-time.json"
+
+    @property
     def predictions(self) -> Path:
         """Answers of theory (or simulation) for every setting, saved before the first live run."""
         return self.folder / "predictions.json"

@@ -46,7 +46,7 @@ class TransformersBatching:
     """Target "transformers": one iteration of the engine, timed by its clock on the host.
 
     Phase "decode": `batch_size` requests decode, each with `context_tokens` in its KV cache. Phase "mixed": beside
-    `batch_size` such requests (0 and more), one prompt of `prefill_tokens` is read whole.
+    `batch_size` such requests, one prompt of `prefill_tokens` is read whole.
 
     A random-weight Llama built from configuration (seeded). Options: the model's shape, `device`, `precision`, and
     `max_batch` and `max_batched_tokens` of the engine. Raises MissingExtra without torch and transformers.
@@ -115,8 +115,7 @@ class TransformersBatching:
     def prepare(self, phase: str, levels: Levels) -> Trial:
         """The call that runs one iteration of this cell, and returns its seconds."""
         check_factors(phase, levels, self.factors)
-        lowest = 0 if phase == "mixed" else 1
-        batch_size = whole(levels, "batch_size", 1, lowest, self._max_batch - 1)
+        batch_size = whole(levels, "batch_size", 1, 1, self._max_batch - 1)
         context = whole(levels, "context_tokens", 64, GROWTH)
         prefill = whole(levels, "prefill_tokens", 64, 1, self._max_batched_tokens - batch_size)
         self.engine.set_threads()

@@ -1,0 +1,130 @@
+"""The gap ladder of a batching engine: from a live run down to theory, one thing changed on each rung.
+
+live -> the same arrivals and lengths through the simulated engine, its iterations as long as those of the run were
+on average -> iterations as fitted -> fresh arrivals, many more -> the prediction. The iterations of the run are told
+by its own account: how long they took in all, against what the fitted time says of the same iterations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qmodel.errors import InputError
+from qmodel.ladder import Rung
+from qmodel.service.iteration_time import IterationTime
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from qmodel.answer import PolicyAnswer
+    from qmodel.scenario import Scenario
+
+    Floats = NDArray[np.float64]
+
+EXPLAINS = {
+    "live": "",
+    "measured iterations": "the serving loop, and iterations that vary about their mean",
+    "fitted iterations": "iterations in this run against the fitted iteration time: interference, drift, the fit",
+    "fresh arrivals": "the arrivals and lengths of this run against the long-run average",
+    "prediction": "what theory idealises; nothing where the prediction is a simulation",
+}
+LONG_RUN_REQUESTS = 100_000
+
+
+def slowness(taken: IterationTime, loop: Mapping[str, Any]) -> float:
+    """How much longer the iterations of a run took than the fitted time says of the very same iterations.
+
+    >>> totals = {"sequences": 30, "context_tokens": 0, "prefill_tokens": 0}
+    >>> round(slowness(IterationTime(0.01, 0.001), {"steps": 10, "busy_s": 0.143, "totals": totals}), 9)
+    1.1
+    """
+    totals = loop["totals"]
+    fitted = (
+        taken.base * loop["steps"]
+        + taken.per_sequence * totals["sequences"]
+        + taken.per_context_token * totals["context_tokens"]
+        + taken.per_prefill_token * totals["prefill_tokens"]
+    )
+    return float(loop["busy_s"] / fitted)
+
+
+def ladder_of_batches(
+    scenario: Scenario, log: pd.DataFrame, loop: Mapping[str, Any], predicted: PolicyAnswer, warmup_s: float = 0.0
+) -> list[Rung]:
+    """All rungs for `all` and each class of a live run with continuous batching; `loop` is its account of itself.
+
+    Raises InputError for another batching.
+    """
+    taken = scenario.system.iteration_time
+    if scenario.system.batching != "continuous" or taken is None:
+        raise InputError("ladder", "is made for continuous batching", "use it on such a run")
+    served = log[log.status == "ok"].reset_index(drop=True)
+    counted = (served.scheduled_s >= warmup_s).to_numpy()
+    responses = {
+        "live": (served.done_s - served.scheduled_s).to_numpy(),
+        "measured iterations": _replayed(scenario, served, times(taken, slowness(taken, loop))),
+        "fitted iterations": _replayed(scenario, served, taken),
+    }
+    names = ["all", *(each.name for each in scenario.classes)]
+    rungs = [
+        _rung(name, rung, values[counted & _of(served, name)])
+        for rung, values in responses.items()
+        for name in names
+    ]
+    return [*rungs, *_fresh(scenario), *_predicted(predicted)]
+
+
+def times(taken: IterationTime, factor: float) -> IterationTime:
+    """The iteration time, so many times as long."""
+    return IterationTime(**{name: factor * value for name, value in vars(taken).items()})
+
+
+def _of(requests: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    return np.ones(len(requests), dtype=bool) if name == "all" else (requests["class"] == name).to_numpy()
+
+
+def _rung(name: str, rung: str, values: Floats) -> Rung:
+    from qmodel.intervals import batch_means
+
+    found = batch_means(values)
+    return Rung(name, rung, found.value, found.low, found.high, EXPLAINS)
+
+
+def _replayed(scenario: Scenario, served: pd.DataFrame, taken: IterationTime) -> Floats:
+    """Response times of the same requests on the simulated engine with this iteration time."""
+    from qmodel.simulation.iterations.replaying import replay_scenario
+
+    names = [each.name for each in scenario.classes]
+    asked = replace(scenario, system=replace(scenario.system, iteration_time=taken))
+    outcome = replay_scenario(
+        asked, served.scheduled_s, served.input_tokens, served.output_tokens,
+        class_index=served["class"].map(names.index).to_numpy(), tell=None,
+    ).outcome  # fmt: skip
+    return np.asarray(outcome.done_s) - served.scheduled_s.to_numpy()
+
+
+def _fresh(scenario: Scenario) -> list[Rung]:
+    from qmodel.simulation import simulate
+
+    answer = simulate(scenario, requests=LONG_RUN_REQUESTS, seed=int(scenario.fingerprint[:8], 16))
+    return _rungs("fresh arrivals", answer)
+
+
+def _predicted(predicted: PolicyAnswer) -> list[Rung]:
+    return _rungs("prediction", predicted)
+
+
+def _rungs(rung: str, answer: PolicyAnswer) -> list[Rung]:
+    found = []
+    for each in answer.classes:
+        value = each.metrics.get("mean_response_s")
+        low, high = each.ci95.get("mean_response_s", (math.nan, math.nan))
+        found.append(Rung(each.name, rung, math.nan if value is None else value, low, high, EXPLAINS))
+    return found
