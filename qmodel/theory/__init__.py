@@ -20,7 +20,8 @@ def analyse(
     """The strongest result of queueing theory for this scenario, or the reason why there is none.
 
     Times are seconds. `percentiles` are those of the response time, in per cent; leave them out for the means
-    alone, which come in microseconds. An unstable scenario gives an answer with `stable` False.
+    alone, which come in microseconds. An unstable scenario gives an answer with `stable` False. Raises InputError
+    for a percentile that is not between 0 and 100.
 
     >>> from qmodel.scenario import Scenario
     >>> from qmodel.workload import Exponential, Poisson, RequestClass
@@ -31,7 +32,7 @@ def analyse(
     """
     from qmodel.theory.dispatch import analyse_scenario
 
-    return analyse_scenario(scenario, tuple(percentiles))
+    return analyse_scenario(scenario, _between(percentiles))
 
 
 def response_by_size(
@@ -54,4 +55,14 @@ def response_by_size(
     """
     from qmodel.theory.by_size import respond_by_size
 
-    return respond_by_size(scenario, sizes, tuple(percentiles))
+    return respond_by_size(scenario, sizes, _between(percentiles))
+
+
+def _between(percentiles: Sequence[float]) -> tuple[float, ...]:
+    """These percentiles. Raises InputError where one is not between 0 and 100."""
+    outside = next((percent for percent in percentiles if not 0 < percent < 100), None)
+    if outside is not None:
+        from qmodel.errors import InputError
+
+        raise InputError("percentiles", f"{outside:g} is not between 0 and 100", "e.g. 50, 95, 99")
+    return tuple(percentiles)

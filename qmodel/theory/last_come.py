@@ -29,10 +29,9 @@ from qmodel.theory.busy_period import prolonged
 from qmodel.theory.inversion import InvertedLaw, Transform, shared
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait, fcfs, mean_wait
 from qmodel.theory.result import ClassResult, Result
-from qmodel.theory.second_moments import Two, finite, or_nothing, residual, work_of
+from qmodel.theory.second_moments import Two, Work, finite, or_nothing, residual, work_of
 from qmodel.theory.second_moments import prolonged as prolonged_moments
 from qmodel.theory.supply import delivery, merged
-from qmodel.workload import Distribution
 
 UNINTERRUPTED = "service is never interrupted"
 
@@ -79,9 +78,9 @@ def _unordered(part: ClassResult, waited: Two) -> ClassResult:
 def preemptive_last_come(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean and law of the response under preemptive LCFS."""
     rate, size = merged(classes)
-    theta = shared(lambda s: prolonged(s, rate, size))
+    theta, work = shared(lambda s: prolonged(s, rate, size)), work_of(classes)
     return Result(
-        classes=tuple(_resumed(served, classes, size, theta) for served in classes),
+        classes=tuple(_resumed(served, classes, size.mean, theta, work) for served in classes),
         name="M/G/1 preemptive LCFS: insensitive mean",
         source="Kleinrock 1976, section 3.4; Harchol-Balter 2013, section 30.3",
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "interrupted work is kept, switching is free"),
@@ -89,10 +88,10 @@ def preemptive_last_come(classes: Sequence[ServedClass]) -> Result:
 
 
 def _resumed(
-    served: ServedClass, classes: Sequence[ServedClass], size: Distribution, theta: Transform
+    served: ServedClass, classes: Sequence[ServedClass], mean: float, theta: Transform, work: Work
 ) -> ClassResult:
     given, share = delivery(served.service), served.service.delivered_at
-    load = math.fsum(part.load for part in classes)
+    load = float(work.first)
     atoms = interrupted_atoms(given.atoms(), 1.0, classes)
     places, masses = (np.array([atom[i] for atom in atoms]) for i in (0, 1))
 
@@ -104,6 +103,6 @@ def _resumed(
         mean_service=given.mean,
         mean_response=formulas.PROCESSOR_SHARING(given.mean, load),
         mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, load),
-        law=InvertedLaw(rest, 1.0 - math.fsum(masses), cdf_of(atoms), given.mean, horizon=size.mean),
-        second_moment=finite(prolonged_moments(Two(given.mean, given.variance), work_of(classes)).second),
+        law=InvertedLaw(rest, 1.0 - math.fsum(masses), cdf_of(atoms), given.mean, horizon=mean),
+        second_moment=finite(prolonged_moments(Two(given.mean, given.variance), work).second),
     )

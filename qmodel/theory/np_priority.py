@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -28,9 +29,10 @@ from qmodel.theory.busy_period import prolonged
 from qmodel.theory.inversion import Transform, shared
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait
 from qmodel.theory.result import ClassResult, Result
-from qmodel.theory.second_moments import found_work, work_of
+from qmodel.theory.second_moments import found_work, stacked
 from qmodel.theory.second_moments import prolonged as prolonged_moments
-from qmodel.theory.supply import levels, merged, stream
+from qmodel.theory.supply import Stream, levels, merged, stream
+from qmodel.workload import Distribution
 
 
 def residual_work(classes: Sequence[ServedClass]) -> float:
@@ -42,10 +44,15 @@ def positive_wait(
     higher: Sequence[ServedClass], own: Sequence[ServedClass], lower: Sequence[ServedClass]
 ) -> Transform:
     """Transform of W_k where W_k > 0, of mass rho."""
-    above, own_stream, below = stream(higher), merged(own), stream(lower)
     idle = 1.0 - math.fsum(served.load for served in (*higher, *own, *lower))
 
+    @cache
+    def streams() -> tuple[Stream, tuple[float, Distribution], Stream]:
+        """Merged only when a law is asked for."""
+        return stream(higher), merged(own), stream(lower)
+
     def transform(s: np.ndarray) -> np.ndarray:
+        above, own_stream, below = streams()
         theta = prolonged(s, *above)
         own_work = own_stream[0] * (1.0 - own_stream[1].lst(theta))
         lower_work = 0.0 if below[1] is None else below[0] * (1.0 - below[1].lst(theta))
@@ -60,14 +67,13 @@ def non_preemptive(classes: Sequence[ServedClass]) -> Result:
     ordered = levels(classes)
     residual = residual_work(classes)
     load = math.fsum(served.load for served in classes)
+    upper, lower_work = stacked(ordered), stacked(ordered[::-1])[::-1]
     mean = merged(classes)[1].mean
     for k, own in enumerate(ordered):
         higher, lower = list(chain(*ordered[:k])), list(chain(*ordered[k + 1 :]))
-        above = math.fsum(served.load for served in higher)
-        upto = above + math.fsum(served.load for served in own)
-        wait = formulas.COBHAM(residual, above, upto)
+        wait = formulas.COBHAM(residual, float(upper[k].first), float(upper[k + 1].first))
         positive = shared(positive_wait(higher, own, lower))
-        waited = prolonged_moments(found_work(work_of([*higher, *own]), work_of(lower)), work_of(higher))
+        waited = prolonged_moments(found_work(upper[k + 1], lower_work[k + 1]), upper[k])
         found |= {served.name: after_wait(served, wait, positive, load, waited, mean) for served in own}
     return Result(
         classes=tuple(found[served.name] for served in classes),

@@ -16,8 +16,8 @@ Sources: Gaver, *J. R. Statist. Soc.* B 24 (1962) 73-90; Conway, Maxwell & Mille
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -27,11 +27,11 @@ from qmodel.theory.atoms import cdf_of, interrupted_atoms
 from qmodel.theory.busy_period import prolonged
 from qmodel.theory.inversion import InvertedLaw
 from qmodel.theory.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
-from qmodel.theory.np_priority import residual_work
 from qmodel.theory.result import ClassResult, Result
-from qmodel.theory.second_moments import Two, finite, found_work, work_of
+from qmodel.theory.second_moments import Two, Work, finite, found_work, stacked
 from qmodel.theory.second_moments import prolonged as prolonged_moments
-from qmodel.theory.supply import delivery, levels, merged, stream
+from qmodel.theory.supply import Stream, delivery, levels, merged, stream
+from qmodel.workload import Distribution
 from qmodel.workload.partial import reciprocal_mean
 
 
@@ -39,8 +39,10 @@ def preemptive_resume(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean and law of the response under preemptive-resume priority."""
     found: dict[str, ClassResult] = {}
     higher: list[ServedClass] = []
-    for own in levels(classes):
-        found |= {served.name: _class_result(served, higher, own) for served in own}
+    ordered = levels(classes)
+    works = stacked(ordered)
+    for own, above, upto in zip(ordered, works, works[1:], strict=False):
+        found |= {served.name: _class_result(served, higher, own, above, upto) for served in own}
         higher = [*higher, *own]
     return Result(
         classes=tuple(found[served.name] for served in classes),
@@ -50,33 +52,40 @@ def preemptive_resume(classes: Sequence[ServedClass]) -> Result:
     )
 
 
-def _class_result(served: ServedClass, higher: list[ServedClass], own: list[ServedClass]) -> ClassResult:
-    above = math.fsum(part.load for part in higher)
-    upto = above + math.fsum(part.load for part in own)
+def _class_result(
+    served: ServedClass, higher: list[ServedClass], own: list[ServedClass], above: Work, upto: Work
+) -> ClassResult:
+    """`above` is the work of the higher classes, `upto` that of the class's own priority too."""
     given = delivery(served.service)
-    residual = residual_work([*higher, *own])
-    response = formulas.PREEMPTIVE_RESUME(given.mean, residual, above, upto)
-    queued = formulas.PREEMPTIVE_RESUME(0.0, residual, above, upto)
-    whole = found_work(work_of([*higher, *own])).plus(Two(given.mean, given.variance))
+    loads = float(above.first), float(upto.first)
+    response = formulas.PREEMPTIVE_RESUME(given.mean, float(upto.second) / 2.0, *loads)
+    queued = formulas.PREEMPTIVE_RESUME(0.0, float(upto.second) / 2.0, *loads)
+    whole = found_work(upto).plus(Two(given.mean, given.variance))
     share = served.service.delivered_at
-    own_share = (1.0 if share is None else share.mean) / (1.0 - above)
+    own_share = (1.0 if share is None else share.mean) / (1.0 - loads[0])
     return ClassResult(
         served=served,
         mean_service=given.mean,
         mean_response=response,
         mean_slowdown=own_share + queued * reciprocal_mean(served.size),
-        law=_law(served, higher, own, upto),
-        second_moment=finite(prolonged_moments(whole, work_of(higher)).second),
+        law=_law(served, higher, own, loads[1]),
+        second_moment=finite(prolonged_moments(whole, above).second),
     )
 
 
 def _law(served: ServedClass, higher: list[ServedClass], own: list[ServedClass], upto: float) -> InvertedLaw:
-    above, (own_rate, own_size), given = stream(higher), merged(own), delivery(served.service)
+    given = delivery(served.service)
     atoms = interrupted_atoms(given.atoms(), 1.0 - upto, higher)
     places = np.array([time for time, _ in atoms])
     masses = np.array([mass for _, mass in atoms])
 
+    @cache
+    def streams() -> tuple[Stream, tuple[float, Distribution]]:
+        """Merged only when the law is asked for."""
+        return stream(higher), merged(own)
+
     def rest(s: np.ndarray) -> np.ndarray:
+        above, (own_rate, own_size) = streams()
         theta = prolonged(s, *above)
         whole = (1.0 - upto) * theta / (s - own_rate * (1.0 - own_size.lst(theta))) * given.lst(theta)
         return whole - np.exp(-np.multiply.outer(s, places)) @ masses

@@ -44,16 +44,19 @@ atoms at which panels end."""
 
 def processor_sharing(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean response under processor sharing."""
-    load = math.fsum(served.load for served in classes)
+    load, everyone = math.fsum(served.load for served in classes), merged(classes)
+    quick = quickly_inverted(everyone[1])
     return Result(
-        classes=tuple(_class_result(served, load, merged(classes)) for served in classes),
+        classes=tuple(_class_result(served, load, everyone, quick) for served in classes),
         name="M/G/1 processor sharing: insensitive mean",
         source=formulas.PROCESSOR_SHARING.source,
         assumptions=(POISSON, INDEPENDENT, "the server is split evenly among all present, at no cost"),
     )
 
 
-def _class_result(served: ServedClass, load: float, everyone: tuple[float, Distribution]) -> ClassResult:
+def _class_result(
+    served: ServedClass, load: float, everyone: tuple[float, Distribution], quick: bool
+) -> ClassResult:
     given = delivery(served.service)
     share = served.service.delivered_at
     return ClassResult(
@@ -61,7 +64,7 @@ def _class_result(served: ServedClass, load: float, everyone: tuple[float, Distr
         mean_service=given.mean,
         mean_response=formulas.PROCESSOR_SHARING(given.mean, load),
         mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, load),
-        law=SharingLaw(given, *everyone) if quickly_inverted(everyone[1]) else None,
+        law=SharingLaw(given, *everyone) if quick else None,
         second_moment=partial(second_moment, given, *everyone),
     )
 

@@ -34,6 +34,10 @@ NEAREST_SATURATION = 1e-5
 """M/M/1 percentiles by inversion are right to 5e-8 at a load of 1 - 1e-4 and 40 % off at 1 - 1e-6."""
 
 
+FEW_NAMES = 8
+"""Classes named in a note, at most."""
+
+
 @dataclass(frozen=True)
 class Result:
     """A model's result: its classes, what it is called, where it comes from and what it supposes."""
@@ -247,19 +251,23 @@ def _moment_notes(result: Result, seconds: Sequence[float | None]) -> list[str]:
     notes = []
     if spread:
         notes.append(
-            f"standard deviation of the response is infinite (so is a moment of the service): {', '.join(spread)}"
+            f"standard deviation of the response is infinite (so is a moment of the service): {_named(spread)}"
         )
     if infinite:
-        notes.append(f"mean response is infinite (service has no finite second moment): {', '.join(infinite)}")
+        notes.append(f"mean response is infinite (service has no finite second moment): {_named(infinite)}")
     if stretched:
-        notes.append(f"mean slowdown is infinite (E[1/S] diverges): {', '.join(stretched)}")
+        notes.append(f"mean slowdown is infinite (E[1/S] diverges): {_named(stretched)}")
     return notes
+
+
+def _named(classes: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(classes) - FEW_NAMES
+    return ", ".join(classes[:FEW_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _inversion_notes(result: Result, percentiles: Sequence[float]) -> list[str]:
     laws = [part.law for part in result.classes if part.law is not None]
     if not laws or not percentiles:
         return []
-    return [
-        f"percentiles with an estimated error in probability of {max(law.error for law in laws):.0e}"
-    ]
+    return [f"percentiles with an estimated error in probability of {max(law.error for law in laws):.0e}"]

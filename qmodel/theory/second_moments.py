@@ -36,6 +36,10 @@ class Work(NamedTuple):
     second: Value
     third: Value
 
+    def plus(self, other: Work) -> Work:
+        """Both together."""
+        return Work(self.first + other.first, self.second + other.second, self.third + other.third)
+
 
 NONE = Work(0.0, 0.0, 0.0)
 
@@ -60,6 +64,14 @@ def work_of(classes: Sequence[ServedClass]) -> Work:
     """Work that these classes bring."""
     sums = [sum(served.rate * served.size.moment(k) for served in classes) for k in (1, 2, 3)]
     return Work(*map(float, sums))
+
+
+def stacked(levels: Sequence[Sequence[ServedClass]]) -> list[Work]:
+    """Work of the first k of these levels of classes, for k from 0 to all of them."""
+    found = [NONE]
+    for own in levels:
+        found.append(found[-1].plus(work_of(own)))
+    return found
 
 
 def found_work(old: Work, again: Work = NONE) -> Two:

@@ -9,6 +9,9 @@ from qmodel.scenario import ServedClass
 from qmodel.service.transform import Service
 from qmodel.workload import Distribution, Mixture
 
+Stream = tuple[float, Distribution | None]
+"""Requests per second and the law of their service; no law where there are none."""
+
 
 def delivery(service: Service) -> Distribution:
     """Law of the service received when the result is out: a share of the occupancy, or all of it."""
@@ -38,7 +41,7 @@ def merged(classes: Iterable[ServedClass]) -> tuple[float, Distribution]:
     )
 
 
-def stream(classes: Sequence[ServedClass]) -> tuple[float, Distribution | None]:
+def stream(classes: Sequence[ServedClass]) -> Stream:
     """As `merged`, with rate 0 and no law for no class at all."""
     return merged(classes) if classes else (0.0, None)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.workload.exponential_sum import exponential_sum
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -34,9 +36,4 @@ def lst_by_quadrature(law: Distribution, s: ArrayLike) -> NDArray[np.complex128]
     turns fast between neighbouring nodes is damped there. On the imaginary axis heavy tails lose digits.
     """
     s = np.asarray(s, dtype=complex)
-    values, weights = nodes(law)
-    flat = s.reshape(-1)
-    out = np.empty_like(flat)
-    for i in range(0, len(flat), 256):
-        out[i : i + 256] = np.exp(-np.outer(flat[i : i + 256], values)) @ weights
-    return out.reshape(s.shape)
+    return exponential_sum(s.reshape(-1), *nodes(law)).reshape(s.shape)
