@@ -117,7 +117,7 @@ class TransformersBatching:
         check_factors(phase, levels, self.factors)
         batch_size = whole(levels, "batch_size", 1, 1, self._max_batch - 1)
         context = whole(levels, "context_tokens", 64, GROWTH)
-        prefill = whole(levels, "prefill_tokens", 64, 1, self._max_batched_tokens - batch_size)
+        prefill = whole(levels, "prefill_tokens", 16, 1, self._max_batched_tokens - batch_size)
         self.engine.set_threads()
         self._release()
         blocks = (batch_size + 1) * (-(-(context + GROWTH) // BLOCK_TOKENS) + 1) + -(-prefill // BLOCK_TOKENS) + 8

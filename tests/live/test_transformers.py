@@ -1,0 +1,201 @@
+"""transformers' continuous batching under policies of ours: the tokens are the model's, the order is the policy's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qmodel.errors import InputError
+from qmodel.live import LiveServer, draw_schedule, measured_answer
+from qmodel.live.batch_scheduler import BatchScheduler
+from qmodel.live.batches import Batches
+from qmodel.live.engine import Work, make_engine
+from qmodel.live.scheduler import Entry
+from qmodel.live.sequence import Sequence
+from qmodel.policy import FCFS, SRPT, Request
+from qmodel.service.token_worth import TokenWorth
+from qmodel.service.transform import QueueCondition
+
+pytestmark = pytest.mark.torch
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+SMALL = {"hidden_size": 32, "layers": 2, "heads": 2, "kv_heads": 2, "intermediate_size": 64, "vocab_size": 64}
+WORTH = TokenWorth(1e-4, 0.01)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    made = make_engine("transformers", **SMALL, device="cpu")
+    yield made
+    made.close()
+
+
+class Server:
+    """One run driven by hand."""
+
+    def __init__(self, engine, policy=None, max_batch=4, condition=None, **batches):
+        self.scheduler = BatchScheduler(policy or FCFS(), max_batch, WORTH, condition)
+        given = Batches(True, max_batch, max_batched_tokens=64, worth=WORTH, longest=40, **batches)
+        self.session = engine.open(given, self.scheduler)
+        self.said, self.order = {}, []
+
+    def add(self, index, prompt, output, output_long=None, arrival=None):
+        size = WORTH.size(prompt, output)
+        request = Request(float(index) if arrival is None else arrival, size, size)
+        sequence = Sequence(Entry(index, request), prompt, output, output_long)
+        self.session.add(sequence, Work({}, 0.0, index))
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self):
+        computed = self.session.iterate(0.0)
+        for sequence, tokens in computed:
+            if sequence.advance(tokens) and sequence.generated == sequence.output:
+                self.scheduler.finish(sequence)
+                self.order.append(sequence.entry.index)
+        for sequence in self.scheduler.running:
+            self.said[sequence.entry.index] = self.session._paged.tokens(str(sequence.entry.index))
+        return {sequence.entry.index: tokens for sequence, tokens in computed}
+
+    def run(self):
+        steps = []
+        while self.scheduler.present:
+            steps.append(self.step())
+        self.session.close()
+        return steps
+
+
+def expected_tokens(engine, index, prompt, output):
+    """The whole sequence through the model again for every token, without a cache."""
+    import torch
+
+    model = engine._target.model
+    sequence = torch.tensor([engine._target.prompt(prompt, index)])
+    with torch.inference_mode():
+        for _ in range(output):
+            token = model(sequence).logits[:, -1].argmax(dim=-1, keepdim=True)
+            sequence = torch.cat([sequence, token], dim=1)
+    return sequence[0, prompt:].tolist()
+
+
+def test_tokens_are_those_of_greedy_generation_whoever_is_in_the_batch(engine):
+    server = Server(engine)
+    lengths = {0: (7, 6), 1: (30, 9), 2: (3, 4), 3: (17, 8), 4: (40, 5)}
+    for index, (prompt, output) in lengths.items():
+        server.add(index, prompt, output)
+    steps = server.run()
+    for index, (prompt, output) in lengths.items():
+        assert server.said[index][: output - 1] == expected_tokens(engine, index, prompt, output)[: output - 1]
+    assert steps[0] == {0: 7, 1: 30, 2: 3, 3: 17}  # four at most
+    assert all(len(step) <= 4 and sum(step.values()) <= 64 for step in steps)
+
+
+def test_a_long_prompt_is_read_in_chunks_beside_those_that_decode(engine):
+    server = Server(engine, max_batch=2)
+    server.add(0, 10, 6)
+    server.step()
+    server.add(1, 90, 2)
+    assert server.step() == {0: 1, 1: 63}
+    assert server.step() == {0: 1, 1: 27}
+    server.run()
+    assert server.order == [1, 0]
+
+
+def test_who_is_displaced_keeps_its_cache_and_goes_on_where_it_was(engine):
+    server = Server(engine, SRPT(), max_batch=1)
+    long = server.add(0, 12, 20)
+    for _ in range(3):
+        server.step()
+    server.add(1, 5, 2)
+    assert server.step() == {1: 5}
+    assert server.step() == {1: 1}
+    assert (long.generated, server.step()) == (3, {0: 1})
+    server.run()
+    assert server.order == [1, 0]
+    assert server.said[0][:19] == expected_tokens(engine, 0, 12, 19)
+
+
+def test_fewer_tokens_while_the_queue_is_long(engine):
+    server = Server(engine, max_batch=4, condition=QueueCondition(above=1))
+    first, second = server.add(0, 5, 6, output_long=2), server.add(1, 5, 6, output_long=2)
+    server.run()
+    assert (first.output, second.output, server.session._sequences["0"].generated) == (2, 2, 2)
+
+
+def test_out_of_kv_memory_somebody_starts_anew_and_says_the_same(engine):
+    server = Server(engine, max_batch=4, kv_capacity_tokens=96, kv_block_tokens=16)
+    evicted = []
+    real = server.session.evicted
+    server.session.evicted = lambda name: (evicted.append(name), real(name))
+    for index in range(4):
+        server.add(index, 15, 24)
+    server.run()
+    assert evicted
+    assert sorted(server.order) == [0, 1, 2, 3]
+    for index in range(4):
+        if str(index) not in evicted:
+            assert server.said[index][:23] == expected_tokens(engine, index, 15, 23)
+
+
+def test_dropped_requests_are_forgotten(engine):
+    server = Server(engine)
+    first, _ = server.add(0, 5, 4), server.add(1, 5, 4)
+    server.step()
+    server.scheduler.finish(first)
+    server.session.drop(first)
+    assert server.step() == {1: 1}
+    assert "0" not in server.session._paged._scheduler.states
+    server.session.close()
+
+
+def test_an_iteration_that_fails_is_told_and_leaves_the_engine_usable(engine):
+    server = Server(engine, max_batch=1)
+    failed, _ = server.add(0, 5, 4), server.add(1, 5, 2)
+    step = server.session._paged._processor._generation_step
+
+    def broken(model):
+        server.session._paged._processor._generation_step = step
+        raise RuntimeError("kernel died")
+
+    server.session._paged._processor._generation_step = broken
+    with pytest.raises(RuntimeError, match="kernel died"):
+        server.step()
+    server.scheduler.finish(failed)
+    server.session.drop(failed)
+    server.run()
+    assert server.order == [1]
+
+
+def test_what_it_is_and_what_it_refuses(engine):
+    assert (engine.batching, engine.emulated) == (("continuous",), False)
+    assert set(engine.versions()) >= {"torch", "transformers"}
+    with pytest.raises(InputError, match="continuous"):
+        engine.start(Work({}, 0.0))
+    with pytest.raises(InputError, match="the model holds"):
+        engine.open(Batches(True, 4, worth=WORTH, longest=1 << 20), BatchScheduler(FCFS(), 4, WORTH))
+
+
+def test_versions_that_are_not_known():
+    from qmodel.measure.targets.paged_batching import check_version
+
+    for version in ("4.57.0", "5.15.2", "6.0.0"):
+        with pytest.raises(InputError, match=version):
+            check_version(version)
+
+
+@pytest.mark.slow
+def test_a_live_run(in_lengths, tmp_path):
+    scenario = in_lengths(SRPT(), rate=20.0)
+    schedule = draw_schedule(scenario, 1.5, seed=1)
+    with LiveServer({"kind": "transformers", "device": "cpu", **SMALL}) as server:
+        run = server.run(scenario, schedule, log_path=tmp_path / "run.csv")
+    log = run.log
+    assert (log["status"] == "ok").all()
+    assert (log["output_tokens"] == 6).all()
+    stamps = log[["scheduled_s", "started_s", "first_token_s", "last_token_s"]].to_numpy()
+    assert (np.diff(stamps, axis=1) > 0).all()
+    answer = measured_answer(run, scenario, warmup_share=0.0)
+    assert answer["all"].mean_ttft_s + 5 * answer["all"].mean_tpot_s == pytest.approx(answer["all"].mean_response_s)
+    assert 0 < answer.utilisation <= 1
+    assert run.meta["loop"]["totals"]["prefill_tokens"] == 20 * len(schedule)
