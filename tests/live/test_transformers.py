@@ -1,4 +1,4 @@
-"""transformers' continuous batching under policies of ours: the tokens are the model's, the order is the policy's."""
+"""transformers' batching under policies of ours: the tokens are the model's, the order is the policy's."""
 
 from __future__ import annotations
 
