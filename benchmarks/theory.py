@@ -2,13 +2,16 @@
 
     python benchmarks/theory.py [--peer-python PATH]
 
-M/M/1, M/M/5 and M/H2/1 (balanced means, scv 4) at load 0.8; priority has rates 0.3 and 0.5. PATH is a Python that has
-the peers (`pip install line-solver most-queue`); `theory_peers.py` runs there, and without one they are skipped. The
-exact values come from textbook integrals done here with scipy, not from the package: Schrage and Miller for SRPT,
-Harchol-Balter 2013 (ch. 31-33) for the others, partial fractions for FCFS percentiles, and for the rank of a
-five-line policy those of the preset it equals. Median of several rounds, one thread; the arrival rate differs by
-1e-9 of itself from call to call, so that no result is remembered. At the end the command line, in fresh processes.
+M/M/1, M/M/5 and M/H2/1 (balanced means, scv 4) at load 0.8; priority has rates 0.3 and 0.5. PATH is a Python that
+has the peers (`pip install line-solver most-queue`); `theory_peers.py` runs there, and without one they are
+skipped. The exact values come from textbook integrals done here with scipy, not from the package: Schrage and
+Miller for SRPT, Harchol-Balter 2013 (ch. 31-33) for the others, partial fractions for FCFS percentiles, and for the
+rank of a five-line policy those of the preset it equals. Median CPU time, one thread; the arrival rate
+differs by 1e-9 of itself from call to call, so that no result is remembered. At the end the command line, in fresh
+processes.
 """
+
+# ruff: noqa: E402 - the threads are counted when numpy is imported
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[threads] = "1"
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -64,7 +68,7 @@ class SlowdownFirst(Rank):
         return request.size * (request.size - attained)
 
 
-# --- exact values, apart from the package ----------------------------------------------------------------------------
+# --- exact values, apart from the package ---------------------------------------------------------
 
 
 def density(x: float) -> float:
@@ -90,7 +94,7 @@ def load_below(x: float) -> float:
 
 def over_sizes(response: Callable[[float], float]) -> float:
     edges = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0]
-    pieces = zip(edges[:-1], edges[1:], strict=True)
+    pieces = itertools.pairwise(edges)
     return math.fsum(
         quad(lambda x: response(x) * density(x), low, high, epsabs=1e-13, epsrel=1e-11)[0] for low, high in pieces
     )
@@ -139,11 +143,13 @@ def fcfs_percentiles(shares: Sequence[float]) -> list[float]:
     return [brentq(lambda t, e=e: late(t) - 1.0 + e / 100.0, 0.0, 500.0, xtol=1e-12) for e in shares]
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Row:
+    """A line of the table: a question, the exact values, and the name the peers have for it."""
+
     name: str
     make: Callable[[float], Scenario]
     exact: list[float] | None
@@ -202,7 +208,7 @@ def rows() -> list[Row]:
 
 
 def measured(row: Row) -> tuple[float, list[float]]:
-    """Median seconds of a call, and its values."""
+    """Median CPU seconds of a call, and its values."""
     values = _values(row, row.make(1.0))
     _values(row, row.make(1.0 + 1e-9))
     rounds = []
@@ -210,10 +216,10 @@ def measured(row: Row) -> tuple[float, list[float]]:
         scenarios = [row.make(1.0 + (number * 100 + k) * 1e-9) for k in range(2, 12 if not row.percentiles else 3)]
         for scenario in scenarios:
             scenario.served  # noqa: B018 - read once per scenario, as the caller of several questions would
-        begin = time.perf_counter()
+        begin = time.process_time()
         for scenario in scenarios:
             analyse(scenario, percentiles=row.percentiles)
-        rounds.append((time.perf_counter() - begin) / len(scenarios))
+        rounds.append((time.process_time() - begin) / len(scenarios))
     return statistics.median(rounds), values
 
 

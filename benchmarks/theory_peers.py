@@ -1,4 +1,4 @@
-"""LINE and most-queue on the queues of `theory.py`: JSON lines of seconds a call and the means they give.
+"""LINE and most-queue on the queues of `theory.py`: JSON lines of CPU seconds a call and the means they give.
 
 Runs in a Python that has them; nothing of qmodel is imported. Median over rounds, after one call that warms up.
 """
@@ -98,17 +98,17 @@ def _phases() -> list[tuple[float, float]]:
 
 
 def measured(call: Callable[[], list[float]]) -> tuple[float, list[float]]:
-    """Median seconds of a call, and what it gives."""
+    """Median CPU seconds of a call, and what it gives."""
     values = call()
-    begin = time.perf_counter()
+    begin = time.process_time()
     call()
-    inner = max(1, min(2000, int(0.02 / (time.perf_counter() - begin + 1e-9))))
+    inner = max(1, min(2000, int(0.02 / (time.process_time() - begin + 1e-9))))
     rounds = []
     for _ in range(ROUNDS):
-        begin = time.perf_counter()
+        begin = time.process_time()
         for _ in range(inner):
             call()
-        rounds.append((time.perf_counter() - begin) / inner)
+        rounds.append((time.process_time() - begin) / inner)
     return statistics.median(rounds), values
 
 

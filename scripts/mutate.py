@@ -11,11 +11,12 @@ MODULE is a name in qmodel.theory, all of them by default. Each mutant changes o
     constant            n -> n + 1, n -> 2 n             extreme       min <-> max
 
 Left alone: constants under 1e-5 (tolerances), texts and errors, default arguments, annotations, decorators. The
-source stays as it is: tests are collected once; each mutant lives in a fork, in which the functions' code is replaced
-and the tests that reach the changed function run, the quickest first, until one fails (killed), or takes several
-times as long as usual (killed), or none does (survived). A first run without mutants finds who reaches what; `--map`
-keeps that for the next time. Mutants that compute the same as the original are listed, with the reason, in
-`scripts/equivalent_mutants.toml`. Exit code 1 if any other survives.
+source stays as it is: tests are collected once; each mutant lives in a fork, in which the functions' code is
+replaced and the tests that reach the changed function run, the quickest first, until one fails (killed), or takes
+several times as long as usual (killed), or none does or `--budget` CPU seconds of tests have passed (survived). A
+first run without mutants finds who reaches what; `--map` keeps that for the next time. Mutants that compute the
+same as the original are listed, with the reason, in `scripts/equivalent_mutants.toml`. Exit code 1 if any other
+survives.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Mutant:
         return self.module, self.function.split(":")[1], self.before, self.after
 
 
-# --- what can be changed -------------------------------------------------------------------------------------------
+# --- what can be changed --------------------------------------------------------------------------
 
 
 def _swapped(operator: type[ast.operator]) -> Change:
@@ -155,11 +156,11 @@ def _less(node: ast.expr) -> ast.expr:
     return ast.BinOp(node, ast.Sub(), ast.Constant(1))
 
 
-# --- where -----------------------------------------------------------------------------------------------------------
+# --- where ----------------------------------------------------------------------------------------
 
 
 def places(tree: ast.Module) -> Iterator[tuple[str, ast.AST, ast.AST, str, int | None]]:
-    """Every node inside a function: (outermost function, node, its parent, the parent's field, index in the field)."""
+    """Nodes inside functions: (outermost function, node, its parent, the parent's field, index in the field)."""
 
     def walk(
         node: ast.AST, owner: str | None, path: str
@@ -240,7 +241,7 @@ def _file(module: str) -> Path:
     return Path(str(importlib.import_module(f"{PACKAGE}.{module}").__file__))
 
 
-# --- code that lives -----------------------------------------------------------------------------------------------
+# --- code that lives ------------------------------------------------------------------------------
 
 
 def live_with(code: types.CodeType) -> None:
@@ -287,7 +288,7 @@ def watch(module: str, reached: set[str]) -> None:
     live_with(compile(tree, str(file), "exec"))
 
 
-# --- running -------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 class Check:

@@ -25,7 +25,7 @@ from qmodel.theory.supply import merged
 
 SOURCE = "SOAP: Scully, Harchol-Balter & Scheller-Wolf 2018"
 CELLS, STEPS = 120, 200
-"""Sizes (of each component of the law, and by free capacity) by which a rank that knows sizes is sampled; and half."""
+"""Sizes (of each component, and by free capacity) by which a rank that knows sizes is sampled; and half."""
 NOISY_CELLS, NOISY_STEPS = 60, 0
 """The same where there are prediction errors."""
 TAIL, NOISY_TAIL = (0.75, 1e-13), (0.6, 1e-10)
