@@ -234,12 +234,6 @@ def _blend_of(laws: Sequence[Law], shares: Sequence[float], scale: float) -> Law
     return BlendedLaw(shares, laws, scale) if found is None else found
 
 
-def response_limit(served: ServedClass) -> float | None:
-    """The strictest limit that the class's SLO sets on the response time (`response_s`, `response_p99_s`, ...)."""
-    limits = [limit for metric, limit in served.slo.items() if metric.split("_")[0] == "response"]
-    return min(limits, default=None)
-
-
 def _moment_notes(result: Result, seconds: Sequence[float | None]) -> list[str]:
     infinite = [part.served.name for part in result.classes if part.mean_response == math.inf]
     stretched = [part.served.name for part in result.classes if part.mean_slowdown == math.inf]

@@ -9,8 +9,9 @@ from qmodel.answer import NotAnalysable, PolicyAnswer
 from qmodel.errors import InputError
 from qmodel.policy import EDF, FCFS, PS, Rank, RoundRobin
 from qmodel.scenario import Scenario, System
+from qmodel.service.iteration_time import IterationTime
 from qmodel.theory import analyse
-from qmodel.workload import Exponential, Gamma, Renewal, RequestClass
+from qmodel.workload import Exponential, Gamma, Pause, Poisson, Renewal, RequestClass
 from tests.theory.scenarios import one, request_class, several
 
 
@@ -88,6 +89,23 @@ def test_batching_without_a_time_of_batches():
     assert isinstance(refusal, NotAnalysable) and "iteration_time" in refusal.reason
     with pytest.raises(InputError, match="iteration_time"):
         analyse(Scenario(classes, system=System(batching="dynamic", max_batch=4)))
+
+
+def test_batches_with_pauses():
+    law = Exponential(0.1)
+    dwells = RequestClass("a", Poisson(0.5), service=law, pause=Pause(0.5, law))
+    system = System(batching="dynamic", max_batch=4, iteration_time=IterationTime(0.1, 0.01))
+    refusal = analyse(Scenario([dwells], system=system))
+    assert isinstance(refusal, NotAnalysable) and refusal.reason == "batching is 'dynamic'"
+
+
+class Favoured(PS):
+    name = "favoured"
+
+
+def test_sharing_of_ones_own_is_not_taken_for_another():
+    refusal = analyse(one(0.5, Exponential(1.0), Favoured()))
+    assert isinstance(refusal, NotAnalysable) and "'favoured'" in refusal.reason and refusal.nearest == "ps or dps"
 
 
 class OwnOrder(Rank):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
 
 from qmodel.policy import FCFS, LAS, MLFQ, PS, PSJF, SJF, SRPT
 from qmodel.service.transform import EarlyExit
@@ -212,3 +213,19 @@ def test_grid_integrates_every_law():
         assert weights @ grid.sizes**2 == pytest.approx(law.moment(2), rel=1e-10)
         assert grid.integral(grid.nodes**2) == pytest.approx(grid.sizes**3 / 3, rel=1e-6)
     assert math.isclose(SizeGrid(2.0, Deterministic(3.0)).load_below[-1], 0.0)
+
+
+def test_a_fixed_cost_before_each_service():
+    """SJF of 0.5 + an exponential: Phipps' formula, integrated as it stands."""
+    rate, offset = 0.5, 0.5
+
+    def upto(x):
+        """rho(x) = lambda E[S; S <= x]."""
+        z = x - offset
+        return rate * (offset + 1.0 - math.exp(-z) * (offset + 1.0 + z))
+
+    second = offset**2 + 2.0 * offset + 2.0
+    exact, _ = quad(
+        lambda z: math.exp(-z) * (rate * second / (2.0 * (1.0 - upto(offset + z)) ** 2) + offset + z), 0.0, 60.0
+    )
+    assert means(one(rate, Exponential(1.0).shifted(offset), SJF())) == pytest.approx([exact], rel=1e-8)
