@@ -214,7 +214,7 @@ def token_facts(log: pd.DataFrame, tokenizer_known: bool) -> dict[str, Any]:
     return {
         "input_tokens_of_wanted": float(ok["input_tokens"].sum() / ok["wanted_input_tokens"].sum()),
         "output_tokens_of_wanted": float(ok["output_tokens"].sum() / ok["wanted_output_tokens"].sum()),
-        "prompts": "by the server's tokenizer" if tokenizer_known else "a word counted as a token",
+        "prompts": "as the server counts them" if tokenizer_known else "a word counted as a token",
     }
 
 

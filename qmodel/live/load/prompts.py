@@ -2,9 +2,11 @@
 
 No two prompts are alike, in a run or in another with the same seed, so that no prefix cache helps.
 
-How many words make how many tokens depends on the server's tokenizer. Where it has `/tokenize` it is asked once,
-and tokens are taken as linear in words; else a word counts as a token, which is true of common English words in the
-vocabularies of today's models to within a few per cent. What a server says it counted (`usage`) goes into the log.
+How many words make how many tokens depends on the server's tokenizer (and, in a chat, on its template). A server
+with `/tokenize` is asked about two prompts; another is sent two small requests, and what it says it counted
+(`usage`) is read; tokens are taken as linear in words. Where neither is told a word counts as a token, which is
+true of common English words in the vocabularies of today's models to within a few per cent. What a server counted
+goes into the log.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ WORDS = (
     "where well through back much before go good how down long should people day still work life own "
     "world year last never under while here place both"
 ).split()
-CALIBRATION = (8, 264)
-"""Words of the two prompts that the tokenizer is asked about."""
+CALIBRATION = (8, 136)
+"""Words of the two prompts whose tokens are asked for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class WordCount:
 def calibrated(counts: tuple[int, int]) -> WordCount:
     """From the tokens that prompts of `CALIBRATION` words have.
 
-    >>> calibrated((9, 265))
+    >>> calibrated((9, 137))
     WordCount(overhead=1.0, ratio=1.0, known=True)
     """
     few, many = CALIBRATION

@@ -46,6 +46,7 @@ async def send(
             outcome.status = response.status
             if response.status != 200:
                 outcome.failure = f"HTTP {response.status}: {await _complaint(response)}"
+                response.close()  # some servers drop a connection after an error, and the next request with it
             else:
                 await _read(response, outcome, told, wanted_tokens)
     except TimeoutError:

@@ -19,6 +19,7 @@ LOOK_S = 10.0
 """Longest wait for an answer that is no completion."""
 USAGE = {"stream_options": {"include_usage": True}}
 PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
+_CLOSE = {"Connection": "close"}  # some servers drop a connection after an error, and the next request with it
 NOT_THERE = (404, 405, 501)
 NOT_UNDERSTOOD = (400, 422)
 
@@ -136,18 +137,21 @@ async def _trial(session: aiohttp.ClientSession, target: Target, models: dict[st
     raise InputError(target.base, f"does not serve a request: {said}", "see --endpoint, --model and --api-key")
 
 
-async def _sent(session: aiohttp.ClientSession, server: Server, class_name: str) -> Outcome:
-    prompt = prompts.text(8, np.random.default_rng())
-    body = server.body(class_name, prompt, 2, 0)
+async def _sent(
+    session: aiohttp.ClientSession, server: Server, class_name: str, words: int = prompts.CALIBRATION[0]
+) -> Outcome:
+    body = server.body(class_name, prompts.text(words, np.random.default_rng()), 2, 0)
     return await send(session, server.url, body, 2, server.target.timeout_s)
 
 
 async def _tokenizer(session: aiohttp.ClientSession, server: Server, class_name: str) -> prompts.WordCount:
-    """How many tokens words make, where the server says; else a word is a token."""
+    """How many tokens words make: as /tokenize says, or else the counts of two requests; else a word is a token."""
     counts = []
     for words in prompts.CALIBRATION:
         prompt = prompts.text(words, np.random.default_rng(words))
         count = await _tokens(session, server, class_name, prompt)
+        if count is None:
+            count = (await _sent(session, server, class_name, words)).input_tokens
         if count is None:
             return prompts.WordCount()
         counts.append(count)
@@ -190,7 +194,7 @@ async def _asked(
 ) -> tuple[int, Any, str]:
     """Status, JSON (None for what is none) and Server header. Raises InputError where nobody answers."""
     try:
-        async with asyncio.timeout(LOOK_S), session.request(method, url, json=body) as response:
+        async with asyncio.timeout(LOOK_S), session.request(method, url, json=body, headers=_CLOSE) as response:
             raw = await response.read()
             software = response.headers.get("Server", "")
     except TimeoutError as error:

@@ -47,7 +47,7 @@ def test_load_prints_an_answer_as_json(scenario, scenario_path, tmp_path, capsys
     assert answer["schema"] == "qmodel.answer/1"
     assert answer["scenario"] == scenario.fingerprint
     assert {"p50_ttft_s", "p90_tpot_s", "goodput"} <= set(result["classes"][0])
-    assert result["run"]["itl"]["p50_s"] > 0.001
+    assert result["run"]["itl"]["mean_s"] > 0.0
     assert result["run"]["card"]["policy"] == "np-priority"
 
 

@@ -171,8 +171,8 @@ def test_a_key_and_standard_fields_only(scenario, tmp_path):
         run = load(plan, running.url + "/v1/", tmp_path / "log.csv")
         load(plan, running.url, tmp_path / "v.csv", vllm=True, model="mine")
     standard = {"model", "prompt", "max_tokens", "stream", "stream_options"}
-    assert all(set(body) == standard and body["model"] == "m" for body in seen[:4])
-    assert all(body["ignore_eos"] is True and body["model"] == "mine" for body in seen[4:])
+    assert all(set(body) == standard and body["model"] == "m" for body in seen[:5])
+    assert all(body["ignore_eos"] is True and body["model"] == "mine" for body in seen[5:])
     assert {body.get("priority", 0) for body in seen[5:]} == set(plan["priority"])
     prompts = [body["prompt"] for body in seen]
     assert len(set(prompts)) == len(prompts)

@@ -123,7 +123,7 @@ def test_messages_of_errors_are_short():
 def test_words_of_a_prompt():
     assert WordCount().words_for(0) == 1
     assert calibrated((10, 10)) == WordCount()
-    count = calibrated((12, 332))  # 1.25 tokens a word and 2 more
+    count = calibrated((12, 172))  # 1.25 tokens a word and 2 more
     assert (count.overhead, count.ratio, count.words_for(127)) == (2.0, 1.25, 100)
     assert text(30, np.random.default_rng(1)) != text(30, np.random.default_rng(2))
 
