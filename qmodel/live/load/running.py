@@ -10,7 +10,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +119,6 @@ class OpenLoop:
         self._slots = asyncio.Semaphore(max_concurrency) if max_concurrency else None
         self._progress = progress
         self._stop, self._why, self._signal = asyncio.Event(), "", 0
-        self._error: InputError | None = None
         self._refused = 0
         self.sent_s: dict[int, float] = {}
         self._origin = 0.0
@@ -172,7 +171,6 @@ class OpenLoop:
         try:
             self._log.add(index, due, outcome, self._origin)
         except InputError as error:  # the disk is full: nothing more can be kept
-            self._error = error
             self._end(str(error))
         self._watch(outcome)
 
@@ -189,10 +187,8 @@ class OpenLoop:
 
     def _stopped(self) -> LoadStopped:
         done = sum(row["status"] == OK for row in self._log.rows.values())
-        try:
+        with suppress(InputError):  # the disk may be full
             self._log.add_missing(self.sent_s, self._why)
-        except InputError as error:
-            self._error = self._error or error
         place = f"load {self._log.path}"
         fault = f"{self._why}, with {done} of {len(self._due)} requests served"
         return LoadStopped(place, fault, f"see {self._log.path}.part", self._signal)

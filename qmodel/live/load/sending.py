@@ -81,8 +81,18 @@ async def _read(response: aiohttp.ClientResponse, outcome: Outcome, told: Told, 
     outcome.done = outcome.token_times[-1]
 
 
+async def limited(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+    """The body, or about so many bytes of one that is longer."""
+    raw = b""
+    async for piece in response.content.iter_chunked(1 << 16):
+        raw += piece
+        if len(raw) > most_bytes:
+            break
+    return raw
+
+
 async def _complaint(response: aiohttp.ClientResponse) -> str:
-    raw = await response.content.read(_ERROR_BYTES)
+    raw = await limited(response, _ERROR_BYTES)
     try:
         return message_of(json.loads(raw))
     except (ValueError, RecursionError):

@@ -13,13 +13,14 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.live.load import prompts
-from qmodel.live.load.sending import Outcome, send
+from qmodel.live.load.sending import Outcome, limited, send
 
 LOOK_S = 10.0
 """Longest wait for an answer that is no completion."""
 USAGE = {"stream_options": {"include_usage": True}}
 PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 _CLOSE = {"Connection": "close"}  # some servers drop a connection after an error, and the next request with it
+_MOST_BYTES = 1 << 24
 NOT_THERE = (404, 405, 501)
 NOT_UNDERSTOOD = (400, 422)
 
@@ -184,7 +185,7 @@ async def metrics_text(session: aiohttp.ClientSession, target: Target) -> str:
     """The server's /metrics; empty where there is none."""
     try:
         async with asyncio.timeout(LOOK_S), session.get(target.base + "/metrics") as response:
-            return await response.text() if response.status == 200 else ""
+            return (await limited(response, _MOST_BYTES)).decode() if response.status == 200 else ""
     except (aiohttp.ClientError, OSError, TimeoutError, UnicodeDecodeError):
         return ""
 
@@ -195,7 +196,7 @@ async def _asked(
     """Status, JSON (None for what is none) and Server header. Raises InputError where nobody answers."""
     try:
         async with asyncio.timeout(LOOK_S), session.request(method, url, json=body, headers=_CLOSE) as response:
-            raw = await response.read()
+            raw = await limited(response, _MOST_BYTES)
             software = response.headers.get("Server", "")
     except TimeoutError as error:
         raise InputError(url, f"gave no answer within {LOOK_S:g} s", "is the server up?") from error
