@@ -9,7 +9,7 @@ TIMED := tests/live tests/measure tests/scripts tests/study
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help report report-full report-lm test test-all lint train clean
+.PHONY: help report report-full report-lm test test-all lint mutate train clean
 
 help:
 	@echo "make report       measure this machine, fit, predict, run live, compare: about 8 minutes, then open"
@@ -19,6 +19,7 @@ help:
 	@echo "make test         the tests that need no torch"
 	@echo "make test-all     all tests (installs torch)"
 	@echo "make lint         ruff, mypy and the import contract"
+	@echo "make mutate       break formulas of qmodel/theory one at a time: does a test notice? (an hour)"
 
 # A stamp per set of extras: installation runs again only when the requirements change.
 $(VENV)/.made:
@@ -61,6 +62,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+mutate: $(VENV)/.test
+	$(BIN)/python scripts/mutate.py
 
 train: $(VENV)/.torch
 	$(BIN)/python scripts/train_digits_diffusion.py

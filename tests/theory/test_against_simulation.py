@@ -214,7 +214,9 @@ CASES = {
     "limited sharing": Case(scenario(a(H2), load=0.75, system=System(batching="processor-sharing", max_batch=4))),
     "dynamic batching": Case(scenario(tokens(4.0), system=batches(max_batch=8))),
     "static batching": Case(scenario(tokens(3.0), system=batches(max_batch=6, min_batch=3))),
-    "bins": Case(scenario(tokens(3.0, Geometric(40.0)), system=batches(max_batch=8, min_batch=8, bins=2))),
+    "bins": Case(
+        scenario(tokens(3.0, Geometric(40.0)), system=batches(max_batch=8, min_batch=8, bins=2)), within=0.08
+    ),
     "continuous": Case(
         scenario(
             tokens(4.0, Geometric(200.0)), system=System(batching="continuous", max_batch=32, iteration_time=ENGINE)
@@ -246,13 +248,13 @@ def check(case: Case, requests: int, seed: int) -> int:
 def _agree(what: str, theory: float, interval: tuple[float, float], allowed: float) -> None:
     low, high = interval
     error = (high - low) / 2.0 / 1.96
-    assert error < 0.05 * theory, f"{what}: standard error {error:g} of {theory:g} is too wide"
+    assert error < 0.07 * theory, f"{what}: standard error {error:g} of {theory:g} is too wide"
     assert abs(theory - (low + high) / 2.0) < 4.0 * error + allowed, f"{what}: {theory:g} against {interval}"
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_in_short(name):
-    assert check(CASES[name], 300_000, seed=3)
+    assert check(CASES[name], 1_000_000, seed=3)
 
 
 @pytest.mark.slow

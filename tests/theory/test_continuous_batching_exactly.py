@@ -1,0 +1,49 @@
+"""Parts of the batching engine, each against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from qmodel.answer import NotAnalysable
+from qmodel.scenario import Scenario, System
+from qmodel.service.iteration_time import IterationTime
+from qmodel.theory import analyse
+from qmodel.theory.continuous_batching import BatchingEngine
+from qmodel.theory.token_demand import Points, together
+from qmodel.workload import Deterministic, Poisson, RequestClass
+
+PROMPT, OUTPUT, RATE = 100, 50, 0.4
+TAKEN = IterationTime(base=0.02, per_sequence=0.001, per_prefill_token=1e-4)
+
+
+def engine(cap=8):
+    prompt, output = Points.of(Deterministic(PROMPT)), Points.of(Deterministic(OUTPUT))
+    return BatchingEngine(TAKEN, together([RATE], [(prompt, prompt, output)]), cap=cap)
+
+
+def on_servers(servers):
+    factors = {"input_tokens": Deterministic(PROMPT), "output_tokens": Deterministic(OUTPUT)}
+    system = System(servers=servers, batching="continuous", max_batch=8, iteration_time=TAKEN)
+    return Scenario([RequestClass("chat", Poisson(RATE), factors=factors)], system=system)
+
+
+def test_those_present_bring_others_by_their_tokens_and_by_prompts():
+    # 0.4/s x 1 ms x 50 tokens, and 0.4/s x 100 tokens x 0.1 ms
+    assert engine()._brought == pytest.approx(0.02 + 0.004, rel=1e-12)
+
+
+def test_an_idle_engine_has_an_iteration_under_way_only_while_it_computes_prompts():
+    made = engine()
+    whole = made.iteration_square / (2.0 * made.iteration)
+    assert made.residuals[0] == pytest.approx(0.004 * whole[0], rel=1e-12)
+    assert made.residuals[1:] == pytest.approx(whole[1:], rel=1e-12)
+
+
+def test_a_response_is_the_first_token_and_all_the_others():
+    part = analyse(on_servers(1), percentiles=())["all"]
+    assert part.mean_response_s == pytest.approx(part.mean_ttft_s + (OUTPUT - 1) * part.mean_tpot_s, rel=1e-12)
+
+
+@pytest.mark.parametrize("servers", [2, 3])
+def test_several_engines_behind_one_queue_are_refused(servers):
+    assert isinstance(analyse(on_servers(servers)), NotAnalysable)
