@@ -1,4 +1,4 @@
-"""Two-moment waits of several servers: Erlang C where all is exponential, any unit of time, the edge of stability."""
+"""Two-moment waits at several servers: Erlang C where all is exponential, any unit of time, the edge."""
 
 from __future__ import annotations
 
