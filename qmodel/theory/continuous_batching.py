@@ -73,9 +73,14 @@ class BatchingEngine:
 
     @cached_property
     def load(self) -> float:
-        """Arrival rate over the largest the engine sustains: lambda (E[L] d(B) / B + p E[I])."""
-        tokens = self.demand.rate * self.demand.outputs.moment(1)
-        return tokens * float(self.decoding(self.cap)) / self.cap + self.pausing
+        """Arrival rate over the largest the engine sustains with B running all the time.
+
+        lambda (E[L] (a / B + b) + c E[(L-1) I + L (L-1) / 2] + p E[I]): L iterations, of which all but the first,
+        the prefill, look at the context.
+        """
+        each = self.demand.outputs.moment(1) * (self.taken.base / self.cap + self.taken.per_sequence)
+        seen = self.taken.per_context_token * self.demand.context_seen
+        return self.demand.rate * (each + seen) + self.pausing
 
     @property
     def pausing(self) -> float:

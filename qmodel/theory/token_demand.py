@@ -100,6 +100,13 @@ class Demand:
         held = self.by_output(lambda c: c.inputs.moment(1)) * lengths + (lengths**2 + lengths) / 2.0
         return float(self.outputs.weights @ held) / self.outputs.moment(1)
 
+    @cached_property
+    def context_seen(self) -> float:
+        """Context tokens that a request's decoding iterations look at in all: E[(L-1) I + L (L-1) / 2]."""
+        lengths = self.outputs.values
+        inputs = self.by_output(lambda c: c.inputs.moment(1))
+        return float(self.outputs.weights @ ((lengths - 1.0) * (inputs + lengths / 2.0)))
+
     @property
     def prefill_rate(self) -> float:
         """Prompt tokens to compute a second."""

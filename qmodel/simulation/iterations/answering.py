@@ -12,7 +12,7 @@ from qmodel.answer import PolicyAnswer, unstable
 from qmodel.errors import InputError
 from qmodel.intervals import BATCHES, mser5
 from qmodel.policy import FCFS
-from qmodel.simulation.iterations.drawing import check_lengths, draw, mean_tokens
+from qmodel.simulation.iterations.drawing import balanced, check_lengths, draw, mean_tokens
 from qmodel.simulation.iterations.rules import Rules
 from qmodel.simulation.iterations.scenario_rules import clipped, rules_of
 from qmodel.workload import Trace
@@ -60,18 +60,23 @@ def per_token_s(scenario: Scenario, rules: Rules) -> tuple[float, float]:
 def capacity(scenario: Scenario, rules: Rules, seed: int = 1, requests: int = SATURATED) -> float:
     """Requests a second that the engine serves when the queue never empties, first come first served.
 
-    Measured on requests that all wait at time 0, between the 20th and the 70th per cent that leave.
+    Measured on requests that all wait at time 0, between the 20th and the 70th per cent that leave; their lengths
+    stand for the laws block by block, so that chance does not blur it.
     """
     from qmodel.simulation.iterations.pools import collected
 
-    drawn = _drawn(scenario, rules, max(requests, 20 * rules.batch_limit), np.random.SeedSequence([seed, 1]))
-    drawn = replace(drawn, arrival_s=np.zeros(len(drawn)), patience_s=np.full(len(drawn), np.inf))
-    outcome, _ = collected(drawn, FCFS(), replace(rules, buffer=None), seed=seed)
+    count = max(requests, 20 * rules.batch_limit)
+    if any(each.pause is not None for each in scenario.classes):
+        drawn = _drawn(scenario, rules, count, np.random.SeedSequence([seed, 1]))
+        drawn = replace(drawn, arrival_s=np.zeros(len(drawn)), patience_s=np.full(len(drawn), np.inf))
+    else:
+        drawn = balanced(scenario, count, np.random.SeedSequence([seed, 1]))
+    outcome, _ = collected(drawn, FCFS(), replace(rules, buffer=None, servers=1), seed=seed)
     left = np.sort(outcome.done_s[outcome.served])
     if left.size < 100:
         return 0.0
     low, high = int(0.2 * left.size), int(0.7 * left.size)
-    return (high - low) / float(left[high] - left[low]) * len(drawn) / left.size
+    return rules.servers * (high - low) / float(left[high] - left[low]) * len(drawn) / left.size
 
 
 def _load(scenario: Scenario, rules: Rules, seed: int) -> float | None:

@@ -63,8 +63,9 @@ class Arrivals(NamedTuple):
 
     `prefix`: prompt tokens that a prefix cache holds. `generated` tokens come with it, its KV cache too, the last
     of them made at `spoke_s` (a request that another pool has prefilled). `born_s`: its own arrival, from which
-    latency counts. `stage`, `stages`: where its later
-    services are in `Stages`, and how many. `patience_s`: longest wait for the first service.
+    latency counts. `stage`, `stages`: where its later services are in `Stages`, and how many. `patience_s`: longest
+    wait for the first service. `until_s`: where more will follow, the engine goes on to the end of the iteration
+    under way then.
     """
 
     first: int
@@ -79,6 +80,7 @@ class Arrivals(NamedTuple):
     patience_s: Floats
     stage: Integers
     stages: Integers
+    until_s: float
 
 
 class Stages(NamedTuple):

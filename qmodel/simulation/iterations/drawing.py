@@ -10,7 +10,7 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.simulation.draw import arrival_times, predictions
-from qmodel.simulation.iterations.token_requests import MOST_TOKENS, Later, TokenRequests
+from qmodel.simulation.iterations.token_requests import MOST_TOKENS, Later, TokenRequests, given
 from qmodel.simulation.streams import generator, stream
 from qmodel.workload import Closed, Trace
 
@@ -70,8 +70,38 @@ def _last_recorded(scenario: Scenario, horizon: float) -> float:
 
 def tokens(law: Distribution, rng: np.random.Generator, count: int) -> Integers:
     """Draws of a law of token counts, rounded to whole tokens, at least one."""
-    drawn = np.maximum(1.0, np.rint(law.sample(rng, count)))
-    return np.minimum(drawn, MOST_TOKENS).astype(np.int64)
+    return _whole(law.sample(rng, count))
+
+
+BALANCED = 512
+"""Requests of a block whose lengths stand for their laws."""
+
+
+def balanced(scenario: Scenario, count: int, seed: np.random.SeedSequence) -> TokenRequests:
+    """So many requests that wait at time 0, each block of which has classes and lengths in proportion to their laws.
+
+    Quantiles along the additive recurrence of Roberts (2018) in three dimensions, shuffled within blocks.
+    """
+    recurrence = 1.22074408460575947536 ** -np.arange(1.0, 4.0)  # root of x^4 = x + 1
+    levels = np.modf(0.5 + np.arange(count)[:, None] * recurrence)[0]
+    rng = np.random.default_rng(seed)
+    for first in range(0, count, BALANCED):
+        rng.shuffle(levels[first : first + BALANCED])
+    shares = np.cumsum([each.rate for each in scenario.classes]) / scenario.rate
+    index = np.minimum(np.searchsorted(shares, levels[:, 0], side="right"), len(shares) - 1)
+    lengths = np.ones((2, count), dtype=np.int64)
+    hits = np.array([each.prefix_hit for each in scenario.classes])[index]
+    for number, each in enumerate(scenario.classes):
+        own = index == number
+        for row, name in enumerate(LENGTHS):
+            lengths[row, own] = _whole(each.factors[name].quantile(levels[own, row + 1]))
+    prompt, output = lengths
+    prefix = np.minimum((hits * prompt).astype(np.int64), prompt - 1)
+    return given(scenario.classes, np.zeros(count), prompt, output, class_index=index, prefix_tokens=prefix)
+
+
+def _whole(lengths: Floats) -> Integers:
+    return np.minimum(np.maximum(1.0, np.rint(lengths)), MOST_TOKENS).astype(np.int64)
 
 
 def _columns(

@@ -222,7 +222,7 @@ def run(
                 return FLUSH
             copy_rank(form, engine.free[now.free_rows - 1], arriving, now.next)
             arrive(engine, limits, form, arrivals, stages, records, sinks, engine.free[now.free_rows - 1])
-        if now.next == arrivals.arrival_s.size and not is_last:
+        if now.next == arrivals.arrival_s.size and not is_last and now.now_s >= arrivals.until_s:
             return MORE
         if records.request.size - now.records < 2 * most:
             return FLUSH

@@ -13,6 +13,7 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.simulation.iterations.outcome import TokenOutcome
+from qmodel.simulation.iterations.routed import routed
 from qmodel.simulation.iterations.serving import Totals, serve
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def collected(
     sample_s: float = 0.0,
 ) -> tuple[TokenOutcome, Totals]:
     """Serve all requests, on one engine or on separate pools; what became of each, and the totals."""
+    if rules.servers > 1:
+        return routed(requests, policy, rules, _on_one_engine, seed, jumps)
     if rules.engine.prefill == "separate":
         return _pooled(requests, policy, rules, seed, jumps)
     return _on_one_engine(requests, policy, rules, seed, jumps, sample_s)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qmodel.errors import InputError
+from qmodel.policy.routing import Routing
 from qmodel.service.composed import AttentionTable, ComposedTime, Curve
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
@@ -32,7 +33,8 @@ class Rules:
 
     `max_batch` is bounded by the token budget too, for every decoding request takes its tokens in every iteration.
     `resume_s`: time that each resumption of a preempted request costs. `early_exit`: at which share of an
-    iteration's work a token leaves; None: at the end.
+    iteration's work a token leaves; None: at the end. `servers`: so many engines, each with these bounds and a
+    queue of its own, which `routing` feeds.
     """
 
     time: Time
@@ -42,6 +44,8 @@ class Rules:
     buffer: int | None = None
     resume_s: float = 0.0
     early_exit: EarlyExit | None = None
+    servers: int = 1
+    routing: Routing = field(default_factory=Routing)
 
     def __post_init__(self) -> None:
         tokens = 1 + self.engine.speculative_tokens
@@ -51,12 +55,23 @@ class Rules:
                 f"{self.engine.max_batched_tokens} does not let {self.max_batch or 1} requests decode",
                 f"give at least {tokens * (self.max_batch or 1)}",
             )
+        if self.servers > 1:
+            self._check_routing()
         stops = self.early_exit is not None and self.early_exit.delivery == "stop"
         if stops and not isinstance(self.time, IterationTime):
             fault = "cannot be told from a table of whole iterations"
             raise InputError("transform early-exit, delivery = 'stop'", fault, "give system.iteration_time")
         if self.kv_capacity_tokens is not None and self.kv_capacity_tokens < self.engine.kv_block_tokens:
             raise InputError("system, kv_capacity_tokens", "is less than one block", "give more")
+
+    def _check_routing(self) -> None:
+        if self.routing.kind == "shared":
+            fault = "is missing: each engine has a queue of its own"
+            raise InputError("system, routing", fault, "give random, round-robin, jsq, jsq:2 or least-work")
+        if self.buffer is not None:
+            raise InputError("system, buffer", "is not simulated with several engines", "leave it out")
+        if self.engine.prefill == "separate":
+            raise InputError("system, servers", "is not simulated with prefill = 'separate'", "give servers = 1")
 
     @property
     def batch_limit(self) -> int:

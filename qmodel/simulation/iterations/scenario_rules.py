@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qmodel.answer import ClassAnswer
 from qmodel.errors import InputError
 from qmodel.service.engine import Engine
+from qmodel.service.fitted_iterations import engine_time_of
 from qmodel.service.transform import ClipOutput, EarlyExit
 from qmodel.simulation.iterations.rules import Rules
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from qmodel.scenario import Scenario
     from qmodel.simulation.iterations.metrics import Metrics
 
-HANDLED = frozenset({"preemption-cost", "buffer", "patience", "pause", "prefix-hit", "piecewise"})
+HANDLED = frozenset({"preemption-cost", "buffer", "patience", "pause", "prefix-hit", "piecewise", "routing"})
 """Features of a scenario (`Scenario.features`) that a batching engine is simulated with."""
 
 
@@ -27,20 +28,19 @@ def rules_of(scenario: Scenario) -> Rules:
     if unknown:
         raise InputError(f"simulation, {unknown[0]}", "is not simulated with continuous batching", "leave it out")
     system = scenario.system
-    if system.servers > 1:
-        raise InputError("system, servers", "one batching engine is simulated", "give servers = 1 and its share")
-    if system.iteration_time is None:
-        raise InputError(
-            "system, iteration_time", "is missing", "continuous batching needs base, per_sequence, ..."
-        )
+    if system.iteration_time is None and system.model is None:
+        remedy = "continuous batching needs iteration_time with base, per_sequence, ..., or a fitted service"
+        raise InputError("system, iteration_time", "is missing", remedy)
     return Rules(
-        time=system.iteration_time,
+        time=system.iteration_time or engine_time_of(system.model),
         engine=getattr(system, "engine", None) or Engine(),
         max_batch=system.max_batch,
         kv_capacity_tokens=system.kv_capacity_tokens,
         buffer=system.buffer,
         resume_s=scenario.preemption.cost_s,
         early_exit=_early_exit(scenario),
+        servers=system.servers,
+        routing=system.routing,
     )
 
 

@@ -98,10 +98,10 @@ def serve(
     first = next(chunks, None)
     if first is None:
         raise InputError("replay", "holds no request", "give at least one")
-    return _Run(first, policy, rules, seed, jumps, sample_s, hear).through(first, chunks, handle)
+    return Run(first, policy, rules, seed, jumps, sample_s, hear).through(first, chunks, handle)
 
 
-class _Run:
+class Run:
     """One run: the engine's state, and what it is fed with and gathers."""
 
     def __init__(
@@ -128,29 +128,31 @@ class _Run:
         self.records = blank_records(max(RECORDS, 8 * rules.batch_limit))
 
     def through(self, chunk: TokenRequests, chunks: Iterator[TokenRequests], handle: Handler) -> Totals:
+        """Serve this chunk and all that follow."""
         now: Any = self.engine.now
         upcoming = next(chunks, None)
+        arrivals = chunk.arrivals(upcoming is None)
         while True:
             code = loop.run(
-                self.engine, self.limits, self.times, self.form, self.arriving, chunk.arrivals, upcoming is None,
+                self.engine, self.limits, self.times, self.form, self.arriving, arrivals, upcoming is None,
                 chunk.stages, self.records, self.sinks,
             )  # fmt: skip
             now = self.engine.now
             if code in (FLUSH, OVER):
-                self._flush(handle)
+                self.flush(handle)
             if code == OVER:
-                if isinstance(self.form, Own):
-                    own_rank.check(self.form, self.callback, self.policy)
-                return self._totals()
+                return self.totals()
             if code == GROW:
-                self._grow()
+                self.grow()
             if code == MORE:
                 assert upcoming is not None
                 chunk, upcoming = upcoming, next(chunks, None)
+                arrivals = chunk.arrivals(upcoming is None)
                 self.arriving, self.callback = ranks(self.policy, chunk)
                 now["next"] = 0
 
-    def _grow(self) -> None:
+    def grow(self) -> None:
+        """Make room for twice as many live requests."""
         self.engine = grown(self.engine)
         rows = self.engine.live.size
         before, self.form = self.form, by_row(self.form, rows)
@@ -159,7 +161,8 @@ class _Run:
                 old = getattr(before, name)
                 getattr(self.form, name)[: old.size] = old
 
-    def _flush(self, handle: Handler) -> None:
+    def flush(self, handle: Handler) -> None:
+        """Hand on the records and token times so far."""
         now: Any = self.engine.now
         count = int(now["records"][0])
         self.left += count
@@ -172,7 +175,10 @@ class _Run:
             self.hear(self.sinks.token_request[:spoken].copy(), self.sinks.token_s[:spoken].copy())
             now["spoken"] = 0
 
-    def _totals(self) -> Totals:
+    def totals(self) -> Totals:
+        """What the run came to. Raises InputError where a user's rank was not a number."""
+        if isinstance(self.form, Own):
+            own_rank.check(self.form, self.callback, self.policy)
         now: Any = self.engine.now[0]
         names = [name for name in vars(Totals()) if name not in ("gaps", "samples", "left")]
         values = {name: now[name].item() for name in names}

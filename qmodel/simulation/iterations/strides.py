@@ -17,7 +17,7 @@ LONGEST_STRIDE = 1 << 20
 def next_event_s(engine: Engine, arrivals: Arrivals) -> float:
     """When the next request arrives, or comes back from a pause."""
     now = engine.now[0]
-    upcoming = arrivals.arrival_s[now.next] if now.next < arrivals.arrival_s.size else np.inf
+    upcoming = arrivals.arrival_s[now.next] if now.next < arrivals.arrival_s.size else arrivals.until_s
     return min(upcoming, engine.back_key[0]) if now.paused > 0 else upcoming
 
 
@@ -37,7 +37,7 @@ def event_s(engine: Engine, limits: Limits, arrivals: Arrivals) -> float:
     With a full batch that nobody is taken from, arrivals only join the queue, and need not be seen at once.
     """
     now = engine.now[0]
-    until_s = np.inf
+    until_s = np.inf if now.next < arrivals.arrival_s.size else arrivals.until_s
     if now.running < limits.max_batch or limits.preemptive:
         until_s = min(next_event_s(engine, arrivals), loses_patience_s(engine))
     if limits.sample_s > 0.0:

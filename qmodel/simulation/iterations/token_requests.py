@@ -95,15 +95,14 @@ class TokenRequests:
     def _by_class(self, values: Sequence[float]) -> Floats:
         return np.asarray(values, dtype=float)[self.class_index]
 
-    @property
-    def arrivals(self) -> Arrivals:
-        """What the loop reads."""
+    def arrivals(self, is_last: bool) -> Arrivals:
+        """What the loop reads: all that come, or a chunk that others follow."""
         from qmodel.simulation.iterations.columns import Arrivals
 
         return Arrivals(
             self.first, self.arrival_s, self.class_index, self.prompt, self.output, self.prefix, self.generated,
             self.spoke_s, self.arrival_s if self.born_s is None else self.born_s, self.patience_s, self.later.first,
-            self.later.number,
+            self.later.number, math.inf if is_last else -math.inf,
         )  # fmt: skip
 
     @property

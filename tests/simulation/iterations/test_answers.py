@@ -169,7 +169,7 @@ def with_factors(of: Scenario, factors: dict) -> Scenario:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (lambda s: replace(s, system=replace(s.system, servers=2)), "one batching engine"),
+        (lambda s: replace(s, system=replace(s.system, servers=2)), "each engine has a queue of its own"),
         (lambda s: replace(s, system=replace(s.system, iteration_time=None)), "iteration_time: is missing"),
         (lambda s: replace(s, preemption=Preemption(grain_s=0.1), policy=SRPT()), "grain"),
         (lambda s: s.with_transforms(FewerSteps(fraction=0.5)), "FewerSteps"),
