@@ -14,7 +14,7 @@ from qmodel.theory.inversion import Law
 from qmodel.theory.m_g_1 import POISSON
 from qmodel.theory.result import ClassResult, Result, Unstable
 from qmodel.theory.token_demand import Points, together
-from qmodel.theory.token_times import PerTokenLaw, ResponseLaw, first_token_law
+from qmodel.theory.token_times import FirstTokenLaw, PerTokenLaw, ResponseLaw
 
 SOURCE = "Cohen 1979; Gupta & Zhang 2014; Kimura 1986"
 ASSUMED = (
@@ -113,7 +113,7 @@ def _result(scenario: Scenario, engine: BatchingEngine) -> Result:
             "throughput_tokens_per_s": tokens,
         }
         laws: dict[str, Law] = {
-            "ttft": first_token_law(engine, prompts),
+            "ttft": FirstTokenLaw(engine, prompts),
             "tpot": PerTokenLaw(engine, outputs),
         }
         law = ResponseLaw(engine, prompts, outputs)

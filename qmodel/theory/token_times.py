@@ -155,17 +155,37 @@ class PerTokenLaw:
         return float(weights @ gammainc(mean**2 / variance, t * tokens * mean / variance))
 
 
+@dataclass(frozen=True)
+class FirstTokenLaw:
+    """TTFT of requests with these prompts, put together when it is asked for."""
+
+    engine: BatchingEngine
+    prompts: Points
+    error: float = ERROR
+
+    def cdf(self, t: float) -> float:
+        """P(TTFT <= t)."""
+        return self._law.cdf(t)
+
+    def percentile(self, percent: float) -> float:
+        """The least t with P(TTFT <= t) >= percent / 100."""
+        return self._law.percentile(percent)
+
+    @cached_property
+    def _law(self) -> PiecewiseLaw:
+        return first_token_law(self.engine, self.prompts)
+
+
 def first_token_law(engine: BatchingEngine, prompts: Points) -> PiecewiseLaw:
     """TTFT of requests with these prompts."""
     pieces = Pieces()
     lengths, shares = _grouped(prompts)
     for running, weight in _states(engine):
         busy = weight if running else weight * engine.pausing
-        for length, share in zip(lengths, shares, strict=True):
-            if running == 0:
-                alone = float(engine.decoding(1)) + engine.taken.per_prefill_token * length
-                pieces.add(np.array([alone]), 0.0, np.array([(weight - busy) * share]))
-            _add(pieces, engine, running, length, busy * share)
+        if running == 0:
+            alone = float(engine.decoding(1)) + engine.taken.per_prefill_token * lengths
+            pieces.add(alone, 0.0, (weight - busy) * shares)
+        _add(pieces, engine, running, lengths, busy * shares)
     return PiecewiseLaw(pieces, ERROR)
 
 
@@ -180,29 +200,27 @@ def _states(engine: BatchingEngine) -> list[tuple[int, float]]:
     return [*found, (engine.cap, engine.at_cap)]
 
 
-def _add(pieces: Pieces, engine: BatchingEngine, running: int, length: float, weight: float) -> None:
-    """Pieces for an arrival that finds so many running and brings so long a prompt."""
+def _add(pieces: Pieces, engine: BatchingEngine, running: int, lengths: Floats, weights: Floats) -> None:
+    """Pieces for an arrival that finds so many running and brings a prompt of one of these lengths."""
     iterations = _prompt_seconds(engine, float(engine.iteration[running])) + float(engine.decoding(running))
+    waits, shares = _waits(engine, running)
     for whole in iterations:
-        biased = weight * whole / iterations.sum()
-        for cell in range(CELLS):
-            left = whole * (cell + 0.5) / CELLS
-            first = _first_iterations(engine, running, length, whole, left)
-            for wait, share in _waits(engine, running):
-                at = wait + left + first
-                pieces.add(at, whole / CELLS, np.full(at.size, biased * share / CELLS / at.size))
+        left = whole * (np.arange(CELLS) + 0.5) / CELLS
+        first = _first_iterations(engine, running, lengths[:, None, None], whole, left[:, None])
+        at = waits + (left[:, None] + first)[..., None]
+        each = whole / iterations.sum() / (CELLS * first.shape[-1]) * weights[:, None, None, None] * shares
+        pieces.add(at.reshape(-1), whole / CELLS, np.broadcast_to(each, at.shape).reshape(-1))
 
 
-def _waits(engine: BatchingEngine, running: int) -> list[tuple[float, float]]:
-    """Waits for a place with their weights: exponential at the cap, else none."""
+def _waits(engine: BatchingEngine, running: int) -> tuple[Floats, Floats]:
+    """Waits for a place and their weights: exponential at the cap, else none."""
     if running < engine.cap:
-        return [(0.0, 1.0)]
-    mean = engine.wait / max(engine.at_cap, 1e-300)
-    return list(zip((WAITS * mean).tolist(), WAIT_WEIGHTS.tolist(), strict=True))
+        return np.zeros(1), np.ones(1)
+    return WAITS * engine.wait / max(engine.at_cap, 1e-300), WAIT_WEIGHTS
 
 
-def _first_iterations(engine: BatchingEngine, running: int, length: float, whole: float, left: float) -> Floats:
-    """Seconds from admission to the first token, for equally likely amounts of the prompts that came with it.
+def _first_iterations(engine: BatchingEngine, running: int, length: Floats, whole: float, left: Floats) -> Floats:
+    """Seconds from admission to the first token, for equally likely amounts (last axis) of the prompts that came too.
 
     Those that came before, in the part of the iteration gone by, go first; what exceeds the budget goes into
     further iterations.
