@@ -220,7 +220,7 @@ def _waits(engine: BatchingEngine, running: int) -> tuple[Floats, Floats]:
 
 
 def _first_iterations(engine: BatchingEngine, running: int, length: Floats, whole: float, left: Floats) -> Floats:
-    """Seconds from admission to the first token, for equally likely amounts (last axis) of the prompts that came too.
+    """Seconds from admission to the first token, for equally likely amounts (last axis) of the prompts beside it.
 
     Those that came before, in the part of the iteration gone by, go first; what exceeds the budget goes into
     further iterations.

@@ -201,3 +201,10 @@ def test_percentiles_out_of_reach_are_left_to_simulation():
     assert heavy["a"].mean_response_s is not None and heavy["a"].p95_response_s is None
     far = analyse(one(0.5, Exponential(1.0), FCFS(), transforms=[swap(0.5, 20)]))
     assert far["a"].mean_response_s is not None and far["a"].p95_response_s is None
+
+
+def test_too_many_present_to_follow_leave_no_percentiles():
+    """At 0.998 thousands are present: the mean of M/M/1 all the same."""
+    answer = analyse(one(0.998, Exponential(1.0), FCFS(), transforms=[swap(1.0, 4)]))
+    assert answer["all"].mean_response_s == pytest.approx(500.0, rel=1e-8)
+    assert answer["all"].p95_response_s is None
