@@ -47,7 +47,7 @@ LAWS = {
 
 
 @pytest.mark.parametrize("name", LAWS)
-@pytest.mark.parametrize("load", [0.3, 0.8])
+@pytest.mark.parametrize("load", [pytest.param(0.3, marks=pytest.mark.slow), 0.8])
 def test_law_against_simulation(name, load):
     law = LAWS[name]
     served = queues.sharing_queue(queues.sized_jobs([(load, law, lambda rng, s: s)], 150_000, seed=2))

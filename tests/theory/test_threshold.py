@@ -96,8 +96,8 @@ def test_fcfs_classes_differ_by_their_service_alone():
 
 
 PRIORITY_CASES = [
-    ((0.3, Exponential(1.0)), (0.5, Exponential(1.0)), 0.5, 4),
-    ((0.4, Deterministic(0.8)), (0.6, Deterministic(1.2)), 0.45, 3),
+    pytest.param((0.3, Exponential(1.0)), (0.5, Exponential(1.0)), 0.5, 4, marks=pytest.mark.slow),
+    pytest.param((0.4, Deterministic(0.8)), (0.6, Deterministic(1.2)), 0.45, 3, marks=pytest.mark.slow),
     ((0.3, Gamma(1.0, 0.01)), (0.6, Mixture((0.5, 0.5), (Gamma(0.5, 0.01), Gamma(1.5, 0.01)))), 0.5, 1),
     ((0.5, Hyperexponential(0.8, 3.0)), (0.2, Hyperexponential(1.0, 3.0)), 0.6, 2),
 ]
