@@ -98,13 +98,7 @@ def largest_rate(
     `met`: a judgement that meets them already, from whose rate the search begins. That matters with a queue
     condition, under which a higher rate can do better than a lower one.
     """
-    guess = capacity_guess(setting, servers)
-    low, high, best = (0.0, guess, None) if met is None else (met.rate, max(guess, 1.5 * met.rate), met)
-    for _ in range(DOUBLINGS):
-        tried = judge(setting, servers, high)
-        if not tried.meets:
-            break
-        low, high, best = high, 2.0 * high, tried
+    low, high, best = _bracket(setting, servers, judge, met)
     least = 1e-3 * high
     while high - low > precision * high and high > least:
         middle = 0.5 * (low + high)
@@ -114,6 +108,21 @@ def largest_rate(
         else:
             high = middle
     return best
+
+
+def _bracket(
+    setting: Setting, servers: int, judge: Judge, met: Judged | None
+) -> tuple[float, float, Judged | None]:
+    """A rate that meets the bounds (0: none known) and a higher one that misses them, in steps that double."""
+    low, best = (0.0, None) if met is None else (met.rate, met)
+    high = capacity_guess(setting, servers) if met is None else met.rate * (1.0 + 2.0 * PRECISION)
+    step = 1.0 if met is None else 4.0 * PRECISION
+    for _ in range(DOUBLINGS):
+        tried = judge(setting, servers, high)
+        if not tried.meets:
+            break
+        low, high, best, step = high, high * (1.0 + step), tried, min(1.0, 2.0 * step)
+    return low, high, best
 
 
 def capacity_guess(setting: Setting, servers: int) -> float:
@@ -141,12 +150,13 @@ def _by_rate(settings: Sequence[Setting], servers: int, judge: Judge, progress: 
 
 
 def _beats(setting: Setting, servers: int, judge: Judge, second: float) -> Found:
+    tried = None
     if second > 0:
         rate = second * (1.0 + PRECISION)
         tried = judge(setting, servers, rate)
         if not tried.meets:
             return Found(tried, rate)
-    best = largest_rate(setting, servers, judge)
+    best = largest_rate(setting, servers, judge, tried)
     return Found(judge(setting, servers) if best is None else best)
 
 
