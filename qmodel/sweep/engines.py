@@ -80,7 +80,7 @@ def _start_ray(ray: Any, jobs: int) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
     else:
-        ray.init(num_cpus=None if jobs == -1 else jobs, include_dashboard=False, **quiet)
+        ray.init(address="local", num_cpus=None if jobs == -1 else jobs, include_dashboard=False, **quiet)
 
 
 def _dask(work: Callable[[Task], Result], tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
