@@ -80,6 +80,7 @@ ENGINES = {
     "digits-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
     "torch-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
     "language-model": "qmodel.live.engines.language_model:LanguageModelEngine",
+    "byte-model": "qmodel.live.engines.byte_model:ByteEngine",
     "transformers": "qmodel.live.engines.transformers:TransformersEngine",
     "emulated": "qmodel.live.engines.emulated:EmulatedEngine",
 }

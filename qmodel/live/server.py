@@ -95,6 +95,7 @@ class Loop:
             else:
                 self._sleep()
         self.tally.span_s = clock() - begun
+        self.tally.totals = dict(getattr(self.engine, "totals", {}))
         if self._finished:
             self._report()
 
@@ -133,7 +134,8 @@ class Loop:
             service.token_times += [now] * (job.tokens - service.tokens)
             service.tokens = job.tokens
         if service.done == service.deliver_after:
-            service.delivered = now
+            # a job that releases its last token before it is through with it was delivered then
+            service.delivered = service.token_times[-1] if getattr(job, "released", False) else now
         if job.remaining:
             self.scheduler.credit(entry, service.size_s * service.serving.share_done(service.done, service.total))
         else:

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmodel.errors import MissingExtra
+from qmodel.errors import InputError, MissingExtra
 from qmodel.measure.targets import ddim
 from qmodel.measure.targets.base import Levels, Trial
+from qmodel.measure.targets.converging import ConvergingJob
+from qmodel.measure.targets.denoising import DenoisingJob
 from qmodel.measure.targets.device import cpu_name
 from qmodel.measure.targets.levels import check_factors, whole
 from qmodel.measure.targets.memory import out_of_memory
@@ -32,7 +34,8 @@ Array = NDArray[np.float32]
 class DigitsDiffusion:
     """Target "digits-diffusion": a trial generates `batch_size` images in `steps` denoising steps.
 
-    A live serving loop uses `start`, which gives a job that is run one denoising step at a time.
+    A live serving loop uses `start`, which gives a job that is run one denoising step at a time. With `tolerance`,
+    a batch stops when its images hardly change (`qmodel.measure.targets.converging`).
     Raises MissingExtra without onnxruntime.
     """
 
@@ -40,8 +43,12 @@ class DigitsDiffusion:
     phases = ("denoise",)
     factors: Mapping[str, tuple[str, ...]] = {"denoise": ("batch_size", "steps")}
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = whole({"threads": threads}, "threads", 1)
+    def __init__(self, threads: int = 1, tolerance: float = 0.0) -> None:
+        if not tolerance >= 0:
+            raise InputError(
+                "digits-diffusion, tolerance", f"{tolerance} is below 0", "e.g. 0.02; 0 runs all steps"
+            )
+        self.threads, self.tolerance = whole({"threads": threads}, "threads", 1), tolerance
         self.device = cpu_name()
         self.session = open_session(MODEL, self.threads)
 
@@ -72,7 +79,7 @@ class DigitsDiffusion:
             x = noise.standard_normal((batch_size, *SHAPE), dtype=np.float32)
             if labels is None:
                 labels = classes.integers(CLASSES, size=batch_size)
-            return DenoisingJob(self.session, x, ddim.check_labels(labels, batch_size, CLASSES), updates)
+            return self._job(x, ddim.check_labels(labels, batch_size, CLASSES), updates)
 
     def start_together(self, seeds: Sequence[int], steps: int) -> DenoisingJob:
         """One image for each seed, in one batch: the image that the seed gives alone, whoever is in the batch."""
@@ -80,7 +87,12 @@ class DigitsDiffusion:
         with out_of_memory():
             noise = [np.random.default_rng(seed).standard_normal((1, *SHAPE), dtype=np.float32) for seed in seeds]
             labels = [int(np.random.default_rng([seed, 1]).integers(CLASSES, size=1)[0]) for seed in seeds]
-            return DenoisingJob(self.session, np.concatenate(noise), np.array(labels, dtype=np.int64), updates)
+            return self._job(np.concatenate(noise), np.array(labels, dtype=np.int64), updates)
+
+    def _job(self, x: Array, labels: NDArray[np.int64], updates: tuple[ddim.Update, ...]) -> DenoisingJob:
+        if self.tolerance:
+            return ConvergingJob(self.session, x, labels, updates, self.tolerance)
+        return DenoisingJob(self.session, x, labels, updates)
 
     def generate(
         self, batch_size: int, steps: int, seed: int, labels: Sequence[int] | NDArray[np.integer] | None = None
@@ -107,50 +119,6 @@ class DigitsDiffusion:
 
     def close(self) -> None:
         """Nothing to release: the engine's memory goes with the object."""
-
-
-class DenoisingJob:
-    """A batch of images on their way from noise to digits.
-
-    Attributes: `labels` (the digits asked for), `steps` (in all), `remaining` (steps still to run).
-    """
-
-    def __init__(self, session: Any, x: Array, labels: NDArray[np.int64], updates: tuple[ddim.Update, ...]) -> None:
-        self.labels, self.steps, self.remaining = labels, len(updates), len(updates)
-        self._x, self._eps, self._scratch = x, np.empty_like(x), np.empty_like(x)
-        self._timestep = np.empty(len(x), dtype=np.int64)
-        self._updates = iter(updates)
-        self._session = session
-        self._binding = bind(session, self._eps, sample=x, timestep=self._timestep, label=labels)
-
-    def step(self) -> None:
-        """Run exactly one denoising step for the whole batch. Raises RuntimeError when none remains."""
-        if not self.remaining:
-            raise RuntimeError("this job is done: no step remains")
-        update = next(self._updates)
-        self._timestep.fill(update.timestep)
-        with out_of_memory():
-            self._session.run_with_iobinding(self._binding)
-        ddim.denoise(self._x, self._eps, update, self._scratch)
-        self.remaining -= 1
-
-    @property
-    def images(self) -> NDArray[np.float64]:
-        """Grey levels (n, 8, 8) in [0, 16], as scikit-learn has them. Raises RuntimeError before the end."""
-        if self.remaining:
-            raise RuntimeError(f"{self.remaining} of {self.steps} steps remain: no image yet")
-        return (self._x[:, 0].astype(np.float64) + 1) * 8
-
-
-def bind(session: Any, output: Array, **inputs: NDArray[Any]) -> Any:
-    """Tie arrays to the network's inputs and output, so that a run neither copies nor allocates them."""
-    import onnxruntime
-
-    binding = session.io_binding()
-    for name, array in inputs.items():
-        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-    binding.bind_ortvalue_output("eps", onnxruntime.OrtValue.ortvalue_from_numpy(output))
-    return binding
 
 
 def open_session(path: Path, threads: int) -> Any:

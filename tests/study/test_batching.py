@@ -1,0 +1,111 @@
+"""Capacity and load of batching systems, and the ladder of their runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qmodel.answer import ClassAnswer, PolicyAnswer
+from qmodel.errors import InputError
+from qmodel.ladder_batches import ladder_of_batches, slowness, times
+from qmodel.policy import FCFS
+from qmodel.scenario import Scenario, System
+from qmodel.service.engine import Engine
+from qmodel.service.iteration_time import IterationTime
+from qmodel.simulation.iterations.replaying import replay_scenario
+from qmodel.study.batching import alike, at_load, capacity, settings_of
+from qmodel.workload import Deterministic, Exponential, Poisson, RequestClass
+
+TAKEN = IterationTime(base=0.01, per_sequence=0.001)
+
+
+def continuous(rate=5.0):
+    factors = {"input_tokens": Deterministic(8), "output_tokens": Deterministic(10)}
+    system = System(batching="continuous", max_batch=4, iteration_time=TAKEN, engine=Engine(max_batched_tokens=64))
+    return Scenario((RequestClass("chat", Poisson(rate), factors=factors),), FCFS(), system)
+
+
+def dynamic(**system):
+    one = RequestClass("one", Poisson(1.0), Exponential(mean=1.0))
+    return Scenario((one,), FCFS(), System(batching="dynamic", iteration_time=TAKEN, **system))
+
+
+def test_capacity_of_an_engine_whose_queue_never_empties():
+    """Four at a time, ten iterations of 14 ms each, the prefill among them: 4 / 0.14 requests a second."""
+    assert capacity(continuous()) == pytest.approx(4 / (10 * 0.014), rel=0.03)
+    assert at_load(continuous(), 0.5).rate == pytest.approx(0.5 * capacity(continuous()))
+
+
+def test_capacity_of_full_batches():
+    assert capacity(dynamic(max_batch=5)) == pytest.approx(5 / 0.015)
+    assert at_load(dynamic(max_batch=5), 0.6).rate == pytest.approx(0.6 * 5 / 0.015)
+    assert capacity(dynamic()) == pytest.approx(1 / 0.001)
+
+
+def test_batches_without_a_limit_have_no_capacity():
+    fixed = IterationTime(base=0.01)
+    scenario = dynamic()
+    with pytest.raises(InputError, match="max_batch"):
+        capacity(Scenario(scenario.classes, FCFS(), System(batching="dynamic", iteration_time=fixed)))
+
+
+def test_one_at_a_time_is_as_it_was():
+    plain = Scenario((RequestClass("one", Poisson(1.0), Exponential(mean=2.0)),))
+    assert at_load(plain, 0.5).rate == pytest.approx(0.25)
+
+
+def test_settings_from_a_saved_fit(tmp_path):
+    path = tmp_path / "iteration-time.json"
+    path.write_text(json.dumps({"coefficients": {"base": 0.5, "per_sequence": 1e-7}}))
+    assert settings_of(path) == {
+        "system.iteration_time.base": "0.5",
+        "system.iteration_time.per_sequence": "1e-07",
+    }
+
+
+def test_rows_at_the_steps_that_requests_ask_for(model):
+    rows = pd.DataFrame({"batch_size": [1, 1, 2], "steps": [8, 16, 16], "latency_s": [1.0, 2.0, 3.0]})
+    factors = {"steps": Deterministic(16), "batch_size": Deterministic(1)}
+    scenario = Scenario((RequestClass("a", Poisson(1.0), factors=factors),), system=System(model=model))
+    assert alike(rows, scenario).latency_s.tolist() == [2.0, 3.0]
+
+
+@pytest.fixture
+def model():
+    from qmodel.service.model import ServiceModel
+
+    return ServiceModel.affine({"steps": 0.001})
+
+
+def test_the_ladder_of_a_run_that_was_slower_than_fitted():
+    """A run made by the simulator itself with iterations 1.25 times as long: its own rung meets it."""
+    scenario = continuous(rate=14.0)
+    rng = np.random.default_rng(2)
+    arrivals = np.cumsum(rng.exponential(1 / 14.0, 400))
+    slow = Scenario(scenario.classes, FCFS(), System(
+        batching="continuous", max_batch=4, iteration_time=times(TAKEN, 1.25), engine=scenario.system.engine,
+    ))  # fmt: skip
+    done = replay_scenario(slow, arrivals, np.full(400, 8), np.full(400, 10), tell=None)
+    log = pd.DataFrame({
+        "class": "chat", "status": "ok", "scheduled_s": arrivals, "done_s": done.outcome.done_s,
+        "input_tokens": 8, "output_tokens": 10,
+    })  # fmt: skip
+    loop = {
+        "steps": done.totals.iterations,
+        "busy_s": done.totals.busy_s,
+        "totals": {"sequences": 4000, "context_tokens": 0, "prefill_tokens": 3200},
+    }
+    assert slowness(TAKEN, loop) == pytest.approx(1.25, rel=1e-9)
+    predicted = PolicyAnswer("fcfs", 14.0, "exact", "r", 0.5, [ClassAnswer("all", 14.0, {"mean_response_s": 0.3})])
+    rungs = ladder_of_batches(scenario, log, loop, predicted, warmup_s=1.0)
+    means = {rung.rung: rung.mean_response_s for rung in rungs if rung.class_name == "all"}
+    assert means["measured iterations"] == pytest.approx(means["live"], rel=1e-9)
+    assert means["fitted iterations"] < 0.9 * means["live"]
+    assert means["prediction"] == 0.3
+    assert means["fresh arrivals"] == pytest.approx(means["fitted iterations"], rel=0.25)
+    assert {rung.explains for rung in rungs if rung.rung == "live"} == {""}
+    with pytest.raises(InputError, match="continuous"):
+        ladder_of_batches(dynamic(max_batch=2), log, loop, predicted)
