@@ -210,16 +210,18 @@ def rows() -> list[Row]:
 def measured(row: Row) -> tuple[float, list[float]]:
     """Median CPU seconds of a call, and its values."""
     values = _values(row, row.make(1.0))
+    begin = time.process_time()
     _values(row, row.make(1.0 + 1e-9))
-    rounds = []
-    for number in range(ROUNDS):
-        scenarios = [row.make(1.0 + (number * 100 + k) * 1e-9) for k in range(2, 12 if not row.percentiles else 3)]
+    first = time.process_time() - begin
+    calls, rounds = max(1, min(10, int(0.02 / first))), []
+    for number in range(ROUNDS if first < 0.1 else 5):
+        scenarios = [row.make(1.0 + (number * 100 + k) * 1e-9) for k in range(2, 2 + calls)]
         for scenario in scenarios:
             scenario.served  # noqa: B018 - read once per scenario, as the caller of several questions would
         begin = time.process_time()
         for scenario in scenarios:
             analyse(scenario, percentiles=row.percentiles)
-        rounds.append((time.process_time() - begin) / len(scenarios))
+        rounds.append((time.process_time() - begin) / calls)
     return statistics.median(rounds), values
 
 
