@@ -41,7 +41,7 @@ class Store:
 
     def __init__(self, folder: Path | None, resume: bool = False) -> None:
         self.folder = None if folder is None else folder / POINTS
-        if folder is not None and not resume and any((folder / POINTS).glob("*.json")):
+        if folder is not None and not resume and any((folder / POINTS).glob("[!.]*.json")):
             raise InputError(str(folder), "holds a sweep already", "go on with --resume, or name another with -o")
 
     def read(self, name: str) -> dict[str, Any] | None:

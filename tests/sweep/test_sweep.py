@@ -120,15 +120,15 @@ class TestFolder:
         words = [sys.executable, "-m", "qmodel", "simulate", "s.toml", *grid, "--json"]
         running_sweep = subprocess.Popen([*words, "-o", "kept"], cwd=tmp_path, stdout=subprocess.DEVNULL)
         kept = tmp_path / "kept" / "points"
-        deadline = time.monotonic() + 60
-        while len(list(kept.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 300
+        while len(list(kept.glob("[!.]*.json"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(running_sweep.pid, signal.SIGKILL)
         running_sweep.wait()
         before = {path.name: path.stat().st_mtime_ns for path in kept.glob("[!.]*.json")}
         assert len(before) >= 2
-        again = subprocess.run([*words, "-o", "kept", "--resume"], cwd=tmp_path, capture_output=True, timeout=120)
-        whole = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=120)
+        again = subprocess.run([*words, "-o", "kept", "--resume"], cwd=tmp_path, capture_output=True, timeout=300)
+        whole = subprocess.run(words, cwd=tmp_path, capture_output=True, timeout=300)
         assert again.returncode == whole.returncode == 0, again.stderr
         assert again.stdout == whole.stdout
         assert {name: (kept / name).stat().st_mtime_ns for name in before} == before
