@@ -151,12 +151,13 @@ def test_serve_drains_while_a_request_runs(scenario_path, capfd):
     kept = []
 
     def talk(at):
-        kept.append(opened(at, max_tokens=100))
+        kept.append(opened(at, max_tokens=9_000))
         kept[0].recv(100)
 
     assert served_while([str(scenario_path), "--drain", "0.2"], talk, capfd) == 0
     said = capfd.readouterr().err
     assert "draining 1 requests" in said
+    assert "1 requests were cut off" in said
 
 
 def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, capfd, monkeypatch):

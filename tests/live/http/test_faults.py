@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from aiohttp import web
 
+from qmodel.cli import run
 from qmodel.errors import InputError
 from qmodel.live.load.answering import load_answer
 from qmodel.live.load.plan import Wanted, draw_load
@@ -109,16 +110,16 @@ FAULTS = [
 def test_requests_that_fail_are_counted(plan, scenario, tmp_path, fault, said):
     begun = time.monotonic()
     with misbehaving(after_the_first(fault)) as running:
-        run = load(plan, running.url, tmp_path / "log.csv", timeout_s=1.0 if fault is hanging else 20.0)
+        done = load(plan, running.url, tmp_path / "log.csv", timeout_s=1.0 if fault is hanging else 20.0)
     assert time.monotonic() - begun < 20.0
-    failed = run.log[run.log["status"] != "ok"]
-    assert len(run.log) == 20
+    failed = done.log[done.log["status"] != "ok"]
+    assert len(done.log) == 20
     assert len(failed) == 10
     assert failed["status"].str.startswith(f"failed: {said}").all(), failed["status"].tolist()
     assert failed["done_s"].isna().all()
-    answer = load_answer(run, scenario, horizon_s=plan.attrs["horizon_s"], warmup_share=0.0)
+    answer = load_answer(done, scenario, horizon_s=plan.attrs["horizon_s"], warmup_share=0.0)
     assert answer["all"].failed_share == 0.5
-    assert answer["chat"].attainment <= (run.log["status"][run.log["class"] == "chat"] == "ok").mean() + 1e-12
+    assert answer["chat"].attainment <= (done.log["status"][done.log["class"] == "chat"] == "ok").mean() + 1e-12
     assert answer["all"].p99_response_s is None
     assert any("10 of 20 requests failed" in note for note in answer.results[0].notes)
 
@@ -207,9 +208,9 @@ def test_clocks_that_jump_do_not_matter(plan, tmp_path, monkeypatch):
     """The wall clock runs backwards a day a second; times are monotonic."""
     monkeypatch.setattr(time, "time", lambda: 1e9 - 86400.0 * time.monotonic())
     with misbehaving(well) as running:
-        run = load(plan, running.url, tmp_path / "log.csv")
-    assert (run.log["done_s"] >= run.log["first_token_s"]).all()
-    assert (run.log["sent_s"] - run.log["scheduled_s"]).between(0.0, 1.0).all()
+        done = load(plan, running.url, tmp_path / "log.csv")
+    assert (done.log["done_s"] >= done.log["first_token_s"]).all()
+    assert (done.log["sent_s"] - done.log["scheduled_s"]).between(0.0, 1.0).all()
 
 
 def test_a_server_that_goes_away_ends_the_run(scenario, tmp_path):
@@ -324,14 +325,12 @@ def test_a_server_drains_and_a_second_signal_ends_it(scenario_path):
         assert "Traceback" not in said
 
 
-def test_a_port_in_use_is_one_line_and_exit_code_2(scenario_path):
+def test_a_port_in_use_is_one_line_and_exit_code_2(scenario_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            [*QMODEL, "serve", str(scenario_path), "--port", str(port)], capture_output=True, text=True, timeout=60
-        )
-    assert done.returncode == 2
-    assert done.stderr == f"127.0.0.1:{port}: cannot be served on: address already in use; name another --port\n"
+        assert run(["serve", str(scenario_path), "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"127.0.0.1:{port}: cannot be served on: address already in use; name another --port\n"
 
 
 def test_a_policy_that_fails_is_told_to_the_client(tmp_path, scenario_path):
