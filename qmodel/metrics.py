@@ -52,15 +52,28 @@ _ALL = (
     Metric("mean_tpot_s", "mean time per output token", r"\mathrm{TPOT}", '"TPOT"', "s",
            "(response - TTFT) / (output tokens - 1)",
            "vLLM: TPOT; guidellm and AIPerf: inter-token latency; guidellm's time_per_output_token includes TTFT"),
+    Metric("mean_itl_s", "mean inter-token latency", r"\mathrm{ITL}", '"ITL"', "s",
+           "gap between tokens, averaged over all gaps", "vLLM: mean ITL"),
+    Metric("throughput_tokens_per_s", "output tokens a second", r"\mathrm{X}_{\mathrm{tokens}}", 'X_("tokens")',
+           "tokens/s", "output tokens of requests that are served to the end / s", "vLLM: output throughput"),
+    Metric("mean_qoe", "mean quality of experience", r"\mathrm{QoE}", '"QoE"', "1",
+           "1 - reader's delay / (last token read - expected), averaged over requests", "Andes: QoE"),
+    Metric("energy_j_per_request", "energy per request", r"E_{\mathrm{request}}", 'E_("request")', "J",
+           "energy of the engine, idle included / requests served", "ML.ENERGY: energy per request"),
+    Metric("energy_j_per_token", "energy per output token", r"E_{\mathrm{token}}", 'E_("token")', "J",
+           "energy of the engine, idle included / output tokens", "ML.ENERGY: energy per token"),
+    Metric("preemptions_per_request", "preemptions per request", "P", "P", "1",
+           "times that requests are taken off the batch / requests", "vLLM /metrics: num_preemptions_total"),
     Metric("utilisation", "utilisation", r"\rho", "rho", "1", "arrival rate x mean service / servers", ""),
     Metric("scv", "squared coefficient of variation", "C^2", "C^2", "1", "variance / mean^2", ""),
 )  # fmt: skip
 METRICS = {metric.name: metric for metric in _ALL}
 
 
-PERCENTILE = re.compile(r"p(?P<percent>\d{1,2}(\.\d+)?)_(?P<quantity>response|ttft|tpot)_s")
+PERCENTILE = re.compile(r"p(?P<percent>\d{1,2}(\.\d+)?)_(?P<quantity>response|ttft|tpot|itl)_s")
 QUANTITIES = {"response": ("response time", "T"), "ttft": ("time to first token", "TTFT")} | {
-    "tpot": ("time per output token", "TPOT")
+    "tpot": ("time per output token", "TPOT"),
+    "itl": ("inter-token latency", "ITL"),
 }
 
 

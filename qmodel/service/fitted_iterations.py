@@ -49,6 +49,7 @@ PLACE = "system, service"
 def iteration_time_of(model: object) -> IterationTime:
     """The linear iteration time that a fitted model tells; its range is not looked at.
 
+    Its sequences are those that decode; here, as in any IterationTime, one that computes its prompt counts too.
     Raises InputError where the model is not linear in sequences, context tokens in all, and prompt tokens.
 
     >>> mixed = {"1": 0.01, "batch_size": 1e-4, "batch_size:context_tokens": 1e-7, "prefill_tokens": 2e-5}
@@ -62,8 +63,8 @@ def iteration_time_of(model: object) -> IterationTime:
     return found
 
 
-def engine_time_of(model: object) -> IterationTime | ComposedTime:
-    """The iteration time that a fitted model tells, exactly: linear terms, or tables that know the range measured.
+def engine_time_of(model: object) -> ComposedTime:
+    """The iteration time that a fitted model tells, exactly: tables that know the range measured.
 
     `model`: a ServiceModel over `batch_size`, `context_tokens` (of a sequence) and `prefill_tokens`, a composition,
     or a TokenService, whose phases add up in an iteration that has both: an upper bound. Raises InputError naming
@@ -74,8 +75,7 @@ def engine_time_of(model: object) -> IterationTime | ComposedTime:
     0.015
     """
     parts = _parts_of(model)
-    linear = None if any(part.spans for part in parts) else _linear(parts)
-    return linear or _tables(parts, _form_name(model))
+    return _tables(parts, _form_name(model))
 
 
 def _parts_of(model: object) -> list[_Part]:

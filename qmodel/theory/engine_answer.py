@@ -6,9 +6,12 @@ import math
 from dataclasses import replace
 
 from qmodel.answer import NotAnalysable
+from qmodel.errors import InputError
 from qmodel.policy import FCFS
 from qmodel.scenario import Scenario
 from qmodel.service.engine import Engine
+from qmodel.service.fitted_iterations import iteration_time_of
+from qmodel.service.iteration_time import IterationTime
 from qmodel.theory.continuous_batching import BatchingEngine
 from qmodel.theory.inversion import Law
 from qmodel.theory.m_g_1 import POISSON
@@ -34,6 +37,9 @@ def continuous_batching(scenario: Scenario) -> Result | NotAnalysable | Unstable
     refusal = _outside(scenario)
     if refusal is not None:
         return refusal
+    if scenario.system.iteration_time is None:
+        system = replace(scenario.system, model=None, iteration_time=_taken(scenario))
+        scenario = replace(scenario, system=system)
     engine = batching_engine(scenario)
     if engine.load >= 1.0:
         return Unstable(engine.load)
@@ -52,15 +58,23 @@ def _outside(scenario: Scenario) -> NotAnalysable | None:
     if system.servers > 1 or scenario.transforms or type(scenario.policy) is not FCFS:
         return NotAnalysable("continuous batching is analysed for one engine, fcfs, untransformed", "that")
     lengths = {"input_tokens", "output_tokens"}
-    if system.iteration_time is None or any(not lengths <= set(c.factors) for c in scenario.classes):
-        return NotAnalysable("needs system.iteration_time and classes with input_tokens and output_tokens", "both")
+    if any(not lengths <= set(c.factors) for c in scenario.classes):
+        return NotAnalysable("needs classes with input_tokens and output_tokens", "both")
+    try:
+        _taken(scenario)
+    except InputError as error:
+        return NotAnalysable(f"{error.place} {error.fault}", "system.iteration_time")
     return None
+
+
+def _taken(scenario: Scenario) -> IterationTime:
+    """The iteration time as given, or as a fitted model tells it."""
+    return scenario.system.iteration_time or iteration_time_of(scenario.system.model)
 
 
 def batching_engine(scenario: Scenario) -> BatchingEngine:
     """The engine that a scenario describes; its cap is that of the memory where this is the lower one."""
-    taken, engine = scenario.system.iteration_time, scenario.system.engine or Engine()
-    assert taken is not None
+    taken, engine = _taken(scenario), scenario.system.engine or Engine()
     demand = together([c.rate for c in scenario.classes], _points(scenario))
     cap = scenario.system.max_batch or engine.max_batched_tokens
     made = BatchingEngine(taken, demand, cap, engine.max_batched_tokens)

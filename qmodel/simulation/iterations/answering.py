@@ -10,7 +10,7 @@ import numpy as np
 
 from qmodel.answer import PolicyAnswer, unstable
 from qmodel.errors import InputError
-from qmodel.intervals import BATCHES, mser5
+from qmodel.intervals import BATCHES, Interval, mser5
 from qmodel.policy import FCFS
 from qmodel.simulation.iterations.drawing import balanced, check_lengths, draw, mean_tokens
 from qmodel.simulation.iterations.rules import Rules
@@ -108,7 +108,7 @@ def _steady(
     scenario: Scenario, rules: Rules, requests: int, seed: int, percentiles: Sequence[float],
     precision: float | None, progress: Progress | None, load: float | None,
 ) -> PolicyAnswer:  # fmt: skip
-    from qmodel.simulation.iterations.metrics import by_class
+    from qmodel.simulation.iterations.metrics import by_class, gap_metrics
     from qmodel.simulation.iterations.pools import collected
 
     while True:
@@ -120,6 +120,7 @@ def _steady(
         rates = [each.rate for each in scenario.classes]
         counted = by_class(outcome.of(slice(warmup, None)), scenario.classes, percentiles, rates)
         metrics = [each for _, each in counted]
+        metrics[0].update(gap_metrics(totals, percentiles, warmup))
         reached = precision is None or _reached(metrics, precision)
         if progress:
             progress(len(drawn), len(drawn) if reached else 2 * len(drawn))
@@ -151,7 +152,7 @@ def _replicated(
     scenario: Scenario, rules: Rules, horizon_s: float, replications: int, seed: int,
     percentiles: Sequence[float], progress: Progress | None,
 ) -> PolicyAnswer:  # fmt: skip
-    from qmodel.simulation.iterations.metrics import by_class
+    from qmodel.simulation.iterations.metrics import by_class, gap_metrics
     from qmodel.simulation.iterations.pools import collected
     from qmodel.simulation.iterations.serving import Totals
     from qmodel.simulation.summary import across
@@ -165,14 +166,20 @@ def _replicated(
             totals.add(spent)
             span = float(last.done_s[last.served].max()) if last.served.any() else horizon_s
             rates = np.bincount(last.class_index, minlength=len(scenario.classes)) / max(span, horizon_s)
-            found.append(by_class(last, scenario.classes, percentiles, rates.tolist()))
+            counted = by_class(last, scenario.classes, percentiles, rates.tolist())
+            counted[0][1].update(gap_metrics(spent, percentiles, 0))
+            found.append(counted)
         if progress:
             progress(number, replications)
     if last is None:
         raise InputError("simulation, horizon_s", f"no request arrives in {horizon_s:g} s", "make it longer")
-    metrics = [across(each) for each in zip(*found, strict=True)]
+    for each in zip(*found, strict=True):  # a share of requests that nobody shared in here, but elsewhere
+        for name in set().union(*(own for _, own in each)):
+            for _, own in each:
+                own.setdefault(name, Interval(0.0, 0.0, 0.0))
+    combined = [across(each) for each in zip(*found, strict=True)]
     title = f"iteration-level simulation of {replications} times {horizon_s:g} s from empty"
-    answer = _answer(scenario, rules, title, metrics, totals, None)
+    answer = _answer(scenario, rules, title, combined, totals, None)
     load = _load(scenario, rules, seed)
     answer.utilisation, answer.stable = load, load is None or load < 1.0
     answer.notes.append(f"finite horizon: requests that arrive within {horizon_s:g} s from an empty system")
@@ -194,10 +201,9 @@ def _answer(
     scenario: Scenario, rules: Rules, title: str, metrics: Sequence[Metrics], totals: Totals,
     outcome: TokenOutcome | None,
 ) -> PolicyAnswer:  # fmt: skip
-    from qmodel.simulation.iterations.metrics import whole_run
+    from qmodel.simulation.iterations.metrics import energy
     from qmodel.simulation.iterations.scenario_rules import class_answers
 
-    asked = [float(n[1:].split("_")[0]) for n in metrics[0] if n.startswith("p") and n.endswith("_response_s")]
     served = totals.left if outcome is None else int(outcome.served.sum())
     answer = PolicyAnswer(
         policy=scenario.policy.name or type(scenario.policy).__name__,
@@ -208,7 +214,7 @@ def _answer(
         classes=class_answers(scenario, metrics),
         source="qmodel simulation",
     )
-    answer.classes[0].metrics |= whole_run(totals, rules.engine, asked, served)
+    answer.classes[0].metrics |= energy(totals, rules.engine, served)
     if totals.outside:
         share = 100 * totals.outside / totals.iterations
         answer.notes.append(f"{share:.2g} % of the iterations lie outside the measured tables (extrapolated)")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qmodel.answer import percentile_name
-from qmodel.intervals import Interval, batch_means, batch_quantile, batch_share
+from qmodel.intervals import BATCHES, Interval, batch_means, batch_quantile, batch_share
 from qmodel.simulation.iterations.columns import BINS_PER_OCTAVE, LEAST_OCTAVE
+from qmodel.simulation.iterations.serving import GapsSoFar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,15 +93,52 @@ def gap_quantile(gaps: NDArray[np.int64], share: float) -> float | None:
     return 0.0 if at == 0 else float(2.0 ** (LEAST_OCTAVE + (min(at, gaps.size - 1) + 0.5) / BINS_PER_OCTAVE))
 
 
-def whole_run(totals: Totals, engine: Engine, percentiles: Sequence[float], served: int) -> dict[str, float | None]:
-    """Metrics of the run as a whole: gaps between tokens of all requests, warm-up included, and energy."""
-    count = int(totals.gaps.sum())
-    found: dict[str, float | None] = {"mean_itl_s": totals.gap_s / count if count else None}
+def gap_metrics(totals: Totals, percentiles: Sequence[float], warmup: int) -> Metrics:
+    """Mean and percentiles of the gaps between tokens of all requests, from when `warmup` of them had left on.
+
+    Intervals by batch means over the stretches of the run, in which all gaps count alike.
+    """
+    kept = [each for each in totals.gaps_so_far if each.left >= warmup] if warmup else totals.gaps_so_far
+    start = kept[0] if warmup and len(kept) > 1 else GapsSoFar(0, np.zeros_like(totals.gaps), 0.0)
+    gaps, spent = totals.gaps - start.gaps, totals.gap_s - start.gap_s
+    ends = [start, *(each for each in kept if each.left > start.left)]
+    parts = [(b.gaps - a.gaps, b.gap_s - a.gap_s) for a, b in itertools.pairwise(ends)]
+    parts = [(part, part_s) for part, part_s in parts if part.any()]
+    count = int(gaps.sum())
+    means = [part_s / int(part.sum()) for part, part_s in parts]
+    found: Metrics = {"mean_itl_s": _around(spent / count if count else None, means)}
     for percent in percentiles:
-        found[percentile_name(percent, "itl")] = gap_quantile(totals.gaps, percent / 100)
-    if engine.power_w is not None:
-        idle = max(0.0, totals.now_s - totals.busy_s) * (engine.idle_power_w or 0.0)
-        energy = engine.power_w * totals.busy_s + idle
-        found["energy_j_per_request"] = energy / served if served else None
-        found["energy_j_per_token"] = energy / totals.tokens if totals.tokens else None
+        share = percent / 100
+        each = [gap_quantile(part, share) or 0.0 for part, _ in parts]
+        found[percentile_name(percent, "itl")] = _around(gap_quantile(gaps, share), each)
     return found
+
+
+def _around(value: float | None, parts: Sequence[float]) -> Interval | None:
+    """The value with an interval by the values of consecutive stretches of a run."""
+    if value is None:
+        return None
+    if len(parts) < BATCHES:
+        return Interval(value, value, value, True)
+    found = batch_means(np.array(parts))
+    return Interval(value, value + found.low - found.value, value + found.high - found.value, found.short)
+
+
+def energy(totals: Totals, engine: Engine, served: int) -> dict[str, float | None]:
+    """Joules a request served and a token, where the engine's power is known; idle spells included."""
+    if engine.power_w is None:
+        return {}
+    idle = max(0.0, totals.now_s - totals.busy_s) * (engine.idle_power_w or 0.0)
+    spent = engine.power_w * totals.busy_s + idle
+    return {
+        "energy_j_per_request": spent / served if served else None,
+        "energy_j_per_token": spent / totals.tokens if totals.tokens else None,
+    }
+
+
+def whole_run(totals: Totals, engine: Engine, percentiles: Sequence[float], served: int) -> dict[str, float | None]:
+    """Metrics of the run as a whole, warm-up included: gaps between tokens of all requests, and energy."""
+    gaps = gap_metrics(totals, percentiles, 0)
+    return {name: None if found is None else found.value for name, found in gaps.items()} | energy(
+        totals, engine, served
+    )

@@ -16,6 +16,9 @@ from qmodel.simulation.iterations.outcome import TokenOutcome
 from qmodel.simulation.iterations.routed import routed
 from qmodel.simulation.iterations.serving import Totals, serve
 
+STRETCHES = 100
+"""A run's gaps between tokens are noted so many times, for their intervals."""
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -52,7 +55,7 @@ def _on_one_engine(
         columns: list[Any] = [column.copy() for column in records]
         parts.append(type(records)(*columns))
 
-    totals = serve(requests, policy, rules, keep, seed=seed, jumps=jumps, sample_s=sample_s)
+    totals = serve(requests, policy, rules, keep, seed=seed, jumps=jumps, sample_s=sample_s, stretches=STRETCHES)
     return TokenOutcome.joined(parts), totals
 
 

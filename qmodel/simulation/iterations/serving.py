@@ -40,9 +40,21 @@ Handler = Callable[[Records], None]
 TokenHandler = Callable[["NDArray[np.int64]", "NDArray[np.float64]"], None]
 
 
+@dataclass(frozen=True)
+class GapsSoFar:
+    """The gaps between tokens when so many requests had left: by bin, and their sum (s)."""
+
+    left: int
+    gaps: NDArray[np.int64]
+    gap_s: float
+
+
 @dataclass
 class Totals:
-    """What a run comes to. Times in seconds, `gaps` by logarithmic bin of the gap between tokens."""
+    """What a run comes to. Times in seconds, `gaps` by logarithmic bin of the gap between tokens.
+
+    `gaps_so_far`: the same now and then on the way, of a run on one engine that was asked for it.
+    """
 
     now_s: float = 0.0
     busy_s: float = 0.0
@@ -61,11 +73,12 @@ class Totals:
     peak_blocks: int = 0
     gaps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(GAP_BINS, dtype=np.int64))
     samples: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
+    gaps_so_far: list[GapsSoFar] = field(default_factory=list)
 
     def add(self, other: Totals) -> None:
         """Add what another engine did beside this one."""
         for name, value in vars(other).items():
-            if name == "samples":
+            if name in ("samples", "gaps_so_far"):
                 continue
             mine = getattr(self, name)
             setattr(self, name, max(mine, value) if name.startswith("peak") else mine + value)
@@ -81,12 +94,14 @@ def serve(
     jumps: bool = True,
     sample_s: float = 0.0,
     hear: TokenHandler | None = None,
+    stretches: int = 0,
 ) -> Totals:
     """Serve all requests; `handle` is given the records of those that left, again and again, in order of leaving.
 
     `requests` may be an iterable of chunks in order of time: no more than two are held. With `sample_s`, the state
     is sampled at multiples of it: columns time, running, waiting, KV blocks. `hear` is given (request, time) of
-    every token. `jumps = False` goes iteration by iteration.
+    every token. `jumps = False` goes iteration by iteration. The gaps between tokens are noted about `stretches`
+    times on the way.
 
     Raises InputError for a policy that admits nobody in particular, or a rank that raises or is not a number.
     """
@@ -98,7 +113,7 @@ def serve(
     first = next(chunks, None)
     if first is None:
         raise InputError("replay", "holds no request", "give at least one")
-    return Run(first, policy, rules, seed, jumps, sample_s, hear).through(first, chunks, handle)
+    return Run(first, policy, rules, seed, jumps, sample_s, hear, stretches).through(first, chunks, handle)
 
 
 class Run:
@@ -106,7 +121,7 @@ class Run:
 
     def __init__(
         self, first: TokenRequests, policy: Policy, rules: Rules, seed: int, jumps: bool, sample_s: float,
-        hear: TokenHandler | None,
+        hear: TokenHandler | None, stretches: int = 0,
     ) -> None:  # fmt: skip
         self.policy, self.hear = policy, hear
         self.arriving, self.callback = ranks(policy, first)
@@ -125,7 +140,9 @@ class Run:
             np.empty(tokens, dtype=np.int64), np.empty(tokens),
         )  # fmt: skip
         self.left = 0
-        self.records = blank_records(max(RECORDS, 8 * rules.batch_limit))
+        rows = min(RECORDS, len(first) // stretches) if stretches else RECORDS
+        self.records = blank_records(max(rows, 8 * rules.batch_limit))
+        self.gaps_so_far: list[GapsSoFar] | None = [] if stretches else None
 
     def through(self, chunk: TokenRequests, chunks: Iterator[TokenRequests], handle: Handler) -> Totals:
         """Serve this chunk and all that follow."""
@@ -170,6 +187,8 @@ class Run:
             columns: list[Any] = [column[:count] for column in self.records]
             handle(Records(*columns))
         now["records"] = 0
+        if self.gaps_so_far is not None:
+            self.gaps_so_far.append(GapsSoFar(self.left, self.sinks.gaps.copy(), float(now["gap_s"][0])))
         if self.hear is not None:
             spoken = int(now["spoken"][0])
             self.hear(self.sinks.token_request[:spoken].copy(), self.sinks.token_s[:spoken].copy())
@@ -180,11 +199,12 @@ class Run:
         if isinstance(self.form, Own):
             own_rank.check(self.form, self.callback, self.policy)
         now: Any = self.engine.now[0]
-        names = [name for name in vars(Totals()) if name not in ("gaps", "samples", "left")]
+        names = [n for n in vars(Totals()) if n not in ("gaps", "samples", "left", "gaps_so_far")]
         values = {name: now[name].item() for name in names}
         taken = int(now["samples"])
         samples = np.column_stack([self.sinks.sampled_s[:taken], self.sinks.sampled[:taken]])
-        return Totals(**values, left=self.left, gaps=self.sinks.gaps, samples=samples)
+        so_far = self.gaps_so_far or []
+        return Totals(**values, left=self.left, gaps=self.sinks.gaps, samples=samples, gaps_so_far=so_far)
 
 
 def ranks(policy: Policy, requests: TokenRequests) -> tuple[Any, Any]:
