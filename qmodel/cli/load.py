@@ -43,7 +43,7 @@ def command(
     api_key: str | None = typer.Option(None, envvar="OPENAI_API_KEY", help="Sent as a bearer token."),
     vllm: bool = typer.Option(False, "--vllm", help="Use vLLM's own fields: ignore_eos, and priority."),
     set_: list[str] = typer.Option([], "--set", help="PATH=VALUE sets a scenario field; repeatable."),
-    seed: int = typer.Option(1, help="Seed of arrivals, lengths and prompts."),
+    seed: int = typer.Option(1, help="Seed of arrivals and lengths."),
     json: bool = typer.Option(False, "--json", help="Print the answer as JSON."),
 ) -> int:
     """Send the scenario's classes, open loop and streaming; write the request log; say what they got."""
