@@ -1,8 +1,9 @@
-"""The gap ladder of a batching engine: from a live run down to theory, one thing changed on each rung.
+"""The gap ladder of a server of batches: from a live run down to theory, one thing changed on each rung.
 
 live -> the same arrivals and lengths through the simulated engine, its iterations as long as those of the run were
-on average -> iterations as fitted -> fresh arrivals, many more -> the prediction. The iterations of the run are told
-by its own account: how long they took in all, against what the fitted time says of the same iterations.
+on average -> iterations as fitted -> fresh arrivals, many more -> the prediction. The iterations of the run are
+told by its own account: how long they took in all, against what the fitted time says of the same iterations. With
+dynamic batching a whole batch stands in place of an iteration. The rungs have the names of `qmodel.ladder`.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 EXPLAINS = {
     "live": "",
-    "measured iterations": "the serving loop, and iterations that vary about their mean",
-    "fitted iterations": "iterations in this run against the fitted iteration time: interference, drift, the fit",
-    "fresh arrivals": "the arrivals and lengths of this run against the long-run average",
-    "prediction": "what theory idealises; nothing where the prediction is a simulation",
+    "measured services": "the serving loop, and iterations that vary about their mean",
+    "fitted services": "iterations in this run against the fitted iteration time: interference, drift, the fit",
+    "poisson arrivals": "the arrivals and lengths of this run against the long-run average",
+    "theory": "what theory idealises; nothing where the prediction is a simulation",
 }
 LONG_RUN_REQUESTS = 100_000
 
@@ -46,6 +47,8 @@ def slowness(taken: IterationTime, loop: Mapping[str, Any]) -> float:
     1.1
     """
     totals = loop["totals"]
+    if "batches" in totals:
+        return float(loop["busy_s"] / (taken.base * totals["batches"] + taken.per_sequence * totals["requests"]))
     fitted = (
         taken.base * loop["steps"]
         + taken.per_sequence * totals["sequences"]
@@ -58,19 +61,19 @@ def slowness(taken: IterationTime, loop: Mapping[str, Any]) -> float:
 def ladder_of_batches(
     scenario: Scenario, log: pd.DataFrame, loop: Mapping[str, Any], predicted: PolicyAnswer, warmup_s: float = 0.0
 ) -> list[Rung]:
-    """All rungs for `all` and each class of a live run with continuous batching; `loop` is its account of itself.
+    """All rungs for `all` and each class of a live run in batches; `loop` is its account of itself.
 
-    Raises InputError for another batching.
+    Raises InputError where requests are served one at a time.
     """
     taken = scenario.system.iteration_time
-    if scenario.system.batching != "continuous" or taken is None:
-        raise InputError("ladder", "is made for continuous batching", "use it on such a run")
+    if scenario.system.batching not in ("dynamic", "continuous") or taken is None:
+        raise InputError("ladder", "is made for runs in batches", "use qmodel.ladder.ladder")
     served = log[log.status == "ok"].reset_index(drop=True)
     counted = (served.scheduled_s >= warmup_s).to_numpy()
     responses = {
         "live": (served.done_s - served.scheduled_s).to_numpy(),
-        "measured iterations": _replayed(scenario, served, times(taken, slowness(taken, loop))),
-        "fitted iterations": _replayed(scenario, served, taken),
+        "measured services": _replayed(scenario, served, times(taken, slowness(taken, loop))),
+        "fitted services": _replayed(scenario, served, taken),
     }
     names = ["all", *(each.name for each in scenario.classes)]
     rungs = [
@@ -103,6 +106,8 @@ def _replayed(scenario: Scenario, served: pd.DataFrame, taken: IterationTime) ->
 
     names = [each.name for each in scenario.classes]
     asked = replace(scenario, system=replace(scenario.system, iteration_time=taken))
+    if scenario.system.batching == "dynamic":
+        return _in_whole_batches(asked, served, names)
     outcome = replay_scenario(
         asked, served.scheduled_s, served.input_tokens, served.output_tokens,
         class_index=served["class"].map(names.index).to_numpy(), tell=None,
@@ -110,15 +115,31 @@ def _replayed(scenario: Scenario, served: pd.DataFrame, taken: IterationTime) ->
     return np.asarray(outcome.done_s) - served.scheduled_s.to_numpy()
 
 
+def _in_whole_batches(scenario: Scenario, served: pd.DataFrame, names: list[str]) -> Floats:
+    """The same where a batch is served as one: its time goes by its number alone."""
+    from qmodel.simulation import replay
+    from qmodel.workload import Deterministic
+
+    assert scenario.system.iteration_time is not None
+    alone = Deterministic(scenario.system.iteration_time.seconds(1))
+    classes = tuple(replace(each, service=alone, factors={}) for each in scenario.classes)
+    asked = replace(scenario, classes=classes, system=replace(scenario.system, model=None))
+    outcome = replay(
+        asked, arrival_s=served.scheduled_s, service_s=np.full(len(served), alone.mean),
+        class_index=served["class"].map(names.index).to_numpy(), tell=None,
+    )  # fmt: skip
+    return np.asarray(outcome.done_s) - served.scheduled_s.to_numpy()
+
+
 def _fresh(scenario: Scenario) -> list[Rung]:
     from qmodel.simulation import simulate
 
     answer = simulate(scenario, requests=LONG_RUN_REQUESTS, seed=int(scenario.fingerprint[:8], 16))
-    return _rungs("fresh arrivals", answer)
+    return _rungs("poisson arrivals", answer)
 
 
 def _predicted(predicted: PolicyAnswer) -> list[Rung]:
-    return _rungs("prediction", predicted)
+    return _rungs("theory", predicted)
 
 
 def _rungs(rung: str, answer: PolicyAnswer) -> list[Rung]:

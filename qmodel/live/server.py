@@ -83,7 +83,7 @@ class Loop:
         clock, arrived, scheduler, entries = time.monotonic, self.inbox.arrived, self.scheduler, self.entries
         add, choose, step = scheduler.add, scheduler.next, self._step
         self._origin, self._told, begun = origin, clock(), clock()
-        timed = scheduler.policy.timed
+        timed, before = scheduler.policy.timed, self._counted()
         while not self.inbox.stopped:
             for index in arrived():
                 add(entries[index])
@@ -95,9 +95,13 @@ class Loop:
             else:
                 self._sleep()
         self.tally.span_s = clock() - begun
-        self.tally.totals = dict(getattr(self.engine, "totals", {}))
+        self.tally.totals = {name: count - before[name] for name, count in self._counted().items()}
         if self._finished:
             self._report()
+
+    def _counted(self) -> dict[str, int]:
+        """What the engine has counted since it was built (warm-up included), where it counts anything."""
+        return dict(getattr(self.engine, "totals", {}))
 
     def close(self) -> None:
         """Release what was opened for this run; the engine stays."""

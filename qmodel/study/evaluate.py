@@ -142,9 +142,7 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
     for setting, run in evaluation.each_run():
         scenario = evaluation.scenario(setting)
         predicted, warmup_s = evaluation.predicted[setting], evaluation.warmup_s(run)
-        if scenario.system.batching == "dynamic":
-            continue  # a batch is one service: the comparison itself has the one rung there is
-        if scenario.system.batching == "continuous":
+        if batches(evaluation):
             rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], predicted, warmup_s)
         else:
             schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])

@@ -102,10 +102,26 @@ def test_the_ladder_of_a_run_that_was_slower_than_fitted():
     predicted = PolicyAnswer("fcfs", 14.0, "exact", "r", 0.5, [ClassAnswer("all", 14.0, {"mean_response_s": 0.3})])
     rungs = ladder_of_batches(scenario, log, loop, predicted, warmup_s=1.0)
     means = {rung.rung: rung.mean_response_s for rung in rungs if rung.class_name == "all"}
-    assert means["measured iterations"] == pytest.approx(means["live"], rel=1e-9)
-    assert means["fitted iterations"] < 0.9 * means["live"]
-    assert means["prediction"] == 0.3
-    assert means["fresh arrivals"] == pytest.approx(means["fitted iterations"], rel=0.25)
+    assert means["measured services"] == pytest.approx(means["live"], rel=1e-9)
+    assert means["fitted services"] < 0.9 * means["live"]
+    assert means["theory"] == 0.3
+    assert means["poisson arrivals"] == pytest.approx(means["fitted services"], rel=0.25)
     assert {rung.explains for rung in rungs if rung.rung == "live"} == {""}
-    with pytest.raises(InputError, match="continuous"):
-        ladder_of_batches(dynamic(max_batch=2), log, loop, predicted)
+    alone = Scenario(scenario.classes, system=System(iteration_time=None))
+    with pytest.raises(InputError, match="in batches"):
+        ladder_of_batches(alone, log, loop, predicted)
+
+
+def test_the_ladder_of_whole_batches(model):
+    """By hand: iterations of 10 + n ms in the fit, 1.5 times as long in the run."""
+    scenario = dynamic(max_batch=2)
+    log = pd.DataFrame({
+        "class": "one", "status": "ok", "scheduled_s": [0.0, 0.001, 0.002, 1.0],
+        "done_s": [0.0165, 0.0345, 0.0345, 1.0165],
+    })  # fmt: skip
+    loop = {"steps": 3, "busy_s": 1.5 * (3 * 0.010 + 4 * 0.001), "totals": {"batches": 3, "requests": 4}}
+    predicted = PolicyAnswer("fcfs", 1.0, "exact", "r", 0.5, [ClassAnswer("all", 1.0, {"mean_response_s": 0.03})])
+    means = {rung.rung: rung.mean_response_s for rung in ladder_of_batches(scenario, log, loop, predicted)}
+    assert means["live"] == pytest.approx((0.0165 + 0.0335 + 0.0325 + 0.0165) / 4)
+    assert means["measured services"] == pytest.approx(means["live"])
+    assert means["fitted services"] == pytest.approx((0.011 + 0.022 + 0.021 + 0.011) / 4)
