@@ -64,5 +64,5 @@ def print_tuning(found: Tuning) -> None:
     for each in rows:
         values = ", ".join(f"{path} {value:.6g}" for path, value in zip(paths, each.usual, strict=True))
         print(f"{each.name}: {'mostly ' if each.moves else ''}{values}")
-    print("each window from empty; loss: 10 ln(worst bound) where missed, quality lost, 1 % of")
-    print("the bound used")
+    print("each window from empty; loss: 10 ln(worst bound) where missed, plus the quality")
+    print("lost, plus 1 % of the bound used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from qmodel.policy import Policy
 from qmodel.scenario import Scenario
 from qmodel.sweep.grid import grid
 
-MOST = 100_000
+MOST = 20_000
 """Candidates of a plan at most."""
 
 
@@ -53,10 +54,11 @@ def settings_of(
 
     Raises InputError for a field that does not exist, a value it cannot have, and batching engines that share.
     """
+    many = math.prod(map(len, vary.values())) * max(1, len(policies))
+    if many > MOST:
+        raise InputError("--vary", f"gives {many:,} candidates", f"at most {MOST:,}")
     points = grid(question, dict(vary), policies, settings=fixed)
     found = [Setting(point.scenario, point.settings) for point in points]
-    if len(found) > MOST:
-        raise InputError("--vary", f"gives {len(found):,} candidates", f"at most {MOST:,}")
     for one in found:
         system = one.scenario.system
         if one.batched and (system.servers > 1 or system.routing.kind not in ("shared", "random")):

@@ -27,12 +27,12 @@ class Check:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the bound is met: by the whole interval, by part of it, or not."""
+        """Whether the bound is met: by the whole interval, by part of it, or by none of it."""
         if self.value is None:
             return "not simulated"
-        if self.bound.ratio(self.value) > 1.0:
+        far, near = (self.low, self.high) if self.bound.at_least else (self.high, self.low)
+        if self.bound.ratio(self.value if near is None else near) > 1.0:
             return "missed"
-        far = self.low if self.bound.at_least else self.high
         return "holds" if far is None or self.bound.ratio(far) <= 1.0 else "within noise"
 
 

@@ -11,7 +11,7 @@ so a bound missed weighs more than any quality, quality more than room to spare.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -181,12 +181,3 @@ def _own(tables: Any, path: str) -> Any:
         else:
             tables = tables.get(part) if isinstance(tables, dict) else None
     return tables
-
-
-def halves(recorded: Recorded) -> Iterator[Recorded]:
-    """A trace in two halves of its time: one to train on, one to judge on."""
-    middle = 0.5 * float(recorded.arrival_s[0] + recorded.arrival_s[-1])
-    first = recorded.arrival_s < middle
-    yield recorded.of(first)
-    rest = recorded.of(~first)
-    yield replace(rest, arrival_s=rest.arrival_s - rest.arrival_s[0])
