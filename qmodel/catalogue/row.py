@@ -1,0 +1,79 @@
+"""What a row of the catalogue is: an idea, a scenario, its settings with the baseline last, its acceptance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from qmodel.catalogue.case import Case
+
+How = Literal["exact", "approximation", "simulation", "not yet"]
+FOLDER = Path(str(files("qmodel.catalogue") / "scenarios"))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run the scenario: `changes` maps dotted fields to values, as `--set` does.
+
+    `method` forces an instrument; `horizon_s` asks for replications of a finite horizon from empty, the only way
+    at and above saturation.
+    """
+
+    label: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    method: Literal["auto", "simulation"] = "auto"
+    requests: int = 100_000
+    horizon_s: float | None = None
+    replications: int = 10
+
+
+@dataclass(frozen=True)
+class Check:
+    """One relation of the acceptance: what it says, with its figures, and whether it holds."""
+
+    says: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published system or result.
+
+    `method`: how its main numbers are had. `unchecked`: what the sources leave open and what was assumed here; a
+    row with such a note is no reproduction of the paper. `missing`: what of the paper is not expressed. The first
+    of `settings` is the idea, the last its baseline. `shown` are metrics, `name` or `class:name`. `accept` yields
+    checks on the row's own scenario.
+    """
+
+    number: int
+    name: str
+    title: str
+    method: How
+    idea: str
+    reference: str
+    settings: tuple[Setting, ...] = ()
+    shown: tuple[str, ...] = ("mean_response_s", "p99_response_s")
+    formula: str = ""
+    unchecked: str = ""
+    missing: str = ""
+    accept: Callable[[Case], Iterable[Check]] | None = None
+
+    @property
+    def code(self) -> str:
+        """R and its number."""
+        return f"R{self.number}"
+
+    @property
+    def path(self) -> Path:
+        """Its scenario file."""
+        return FOLDER / f"{self.name}.toml"
+
+    @cached_property
+    def text(self) -> str:
+        """Its scenario as TOML; empty for a row that has none yet."""
+        return self.path.read_text() if self.path.exists() else ""

@@ -1,0 +1,1 @@
+"""One module a row: its prose, its settings, and the relations its answers must satisfy."""

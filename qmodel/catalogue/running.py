@@ -1,0 +1,67 @@
+"""A row answered: every setting, what the idea changes against its baseline, and the verdict of its acceptance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from qmodel.answer import PolicyAnswer
+from qmodel.catalogue.case import Case
+from qmodel.catalogue.row import Check
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Answers in the order of the row's settings, its checks (none on another system), and seconds it took."""
+
+    case: Case
+    answers: tuple[PolicyAnswer, ...]
+    checks: tuple[Check, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check does."""
+        return all(check.holds for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the JSON of `qmodel catalogue NAME --run --json`."""
+        row = self.case.row
+        settings = [
+            {"setting": setting.label, **answer.to_dict()}
+            for setting, answer in zip(row.settings, self.answers, strict=True)
+        ]
+        checks = [{"check": check.says, "holds": check.holds} for check in self.checks]
+        accepted = self.holds if checks else None
+        return {
+            "schema": "qmodel.catalogue/1", "row": row.code, "name": row.name, "method": row.method,
+            "own_system": not self.case.is_own, "results": settings, "checks": checks, "accepted": accepted,
+            "seconds": self.seconds,
+        }  # fmt: skip
+
+
+def run(case: Case) -> Ran:
+    """Answer every setting of the case's row and, on the row's own scenario, judge its acceptance."""
+    began = time.perf_counter()
+    answers = tuple(case.ask(setting) for setting in case.row.settings)
+    checks = tuple(case.row.accept(case)) if case.is_own and case.row.accept is not None else ()
+    return Ran(case, answers, checks, time.perf_counter() - began)
+
+
+def changes_in_per_cent(ran: Ran) -> Iterator[tuple[str, float]]:
+    """Of each metric shown, how the first setting, the idea, differs from the last, the baseline."""
+    idea, baseline = ran.answers[0], ran.answers[-1]
+    for metric in ran.case.row.shown if len(ran.answers) > 1 else ():
+        new, old = (metric_of(answer, metric) for answer in (idea, baseline))
+        if new is not None and old:
+            yield metric, 100.0 * (new / old - 1.0)
+
+
+def metric_of(answer: PolicyAnswer, metric: str) -> float | None:
+    """A metric, `name` or `class:name`; None where the answer has none."""
+    class_name, _, name = metric.rpartition(":")
+    known = {one.name: one for one in answer.classes}
+    found = known.get(class_name or "all")
+    return None if found is None else found.metrics.get(name)

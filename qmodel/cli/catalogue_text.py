@@ -1,0 +1,139 @@
+"""The catalogue on a terminal: the list, a row explained, a row's answers beside each other with the verdict."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from qmodel.cli.tables import significant
+
+if TYPE_CHECKING:
+    from qmodel.answer import PolicyAnswer
+    from qmodel.catalogue.row import Row
+    from qmodel.catalogue.running import Ran
+
+
+def width() -> int:
+    """Columns of the terminal, 100 at most."""
+    return max(40, min(shutil.get_terminal_size().columns, 100))
+
+
+def print_list(rows: Sequence[Row]) -> None:
+    """Number, name, method and title of each row, one line each."""
+    name = max(len(row.name) for row in rows)
+    for row in rows:
+        line = f"{row.code:>4} {row.name:<{name}} {row.method:<13} {row.title}"
+        print(line if len(line) <= width() else line[: width() - 3] + " ..")
+
+
+def print_row(row: Row) -> None:
+    """The idea, the settings, the formula, the reference, what was assumed or is missing, and the scenario."""
+    print(f"{row.code} {row.name}: {row.title}\n")
+    for line in wrapped(row.idea):
+        print(line)
+    for head, text in (("formula", row.formula), ("reference", row.reference), ("unchecked", row.unchecked),
+                       ("missing", row.missing)):  # fmt: skip
+        if text:
+            print()
+            print(*wrapped(f"{head}: {text}", "  "), sep="\n")
+    if row.settings:
+        print(f"\nmethod: {row.method}; settings, the idea first, its baseline last:")
+        for setting in row.settings:
+            what = ", ".join(f"{path} = {shown(value)}" for path, value in setting.changes.items()) or "as below"
+            print(*wrapped(f"- {setting.label}: {what}", "    "), sep="\n")
+    if row.text:
+        print(f"\nscenario (qmodel catalogue {row.name} --toml > FILE keeps it):\n\n{row.text}", end="")
+
+
+def shown(value: object) -> str:
+    """A value as a person would write it after --set.
+
+    >>> shown({"preset": "fcfs"}), shown(0.5)
+    ("{ preset = 'fcfs' }", '0.5')
+    """
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {shown(each)}" for key, each in value.items()) + " }"
+    return repr(value)
+
+
+def wrapped(text: str, indent: str = "") -> list[str]:
+    """Lines no wider than the terminal."""
+    return textwrap.wrap(" ".join(text.split()), width(), subsequent_indent=indent, break_on_hyphens=False)
+
+
+def print_ran(ran: Ran) -> None:
+    """The table of all settings, what changed, and the verdict."""
+    row = ran.case.row
+    print(f"{row.code} {row.name}: {row.title}\n")
+    for line in table(ran):
+        print(line.rstrip())
+    print()
+    for line in notes(ran):
+        print(*wrapped(line, "  "), sep="\n")
+    if not ran.case.is_own:
+        print(*wrapped("acceptance: speaks of the row's own scenario, and is not judged on another"), sep="\n")
+        return
+    for check in ran.checks:
+        print(*wrapped(f"{'met' if check.holds else 'NOT MET'}: {check.says}", "  "), sep="\n")
+    print_verdict(ran)
+
+
+def print_verdict(ran: Ran) -> None:
+    """One line: whether the acceptance is met, and how long it took."""
+    row, met = ran.case.row, sum(check.holds for check in ran.checks)
+    word = "accepted" if ran.holds else "NOT ACCEPTED"
+    print(f"{row.code:>4} {row.name}: {word}, {met} of {len(ran.checks)} checks met ({ran.seconds:.1f} s)")
+
+
+def table(ran: Ran) -> Iterator[str]:
+    """One line a setting: its metrics and its method; as many blocks of metrics as the terminal needs."""
+    from qmodel.catalogue.running import changes_in_per_cent, metric_of
+
+    row = ran.case.row
+    labels = [setting.label for setting in row.settings]
+    moved = dict(changes_in_per_cent(ran))
+    first = max(map(len, [*labels, "idea against baseline"]))
+    methods = [how(answer) for answer in ran.answers]
+    room = max(1, (width() - first - 2 - max(map(len, methods))) // 2)
+    columns = []
+    for metric in row.shown:
+        cells = [significant(metric_of(answer, metric)) for answer in ran.answers]
+        change = f"{moved[metric]:+.1f}%" if metric in moved else "-"
+        columns.append([metric.removesuffix("_s").replace("_", " "), *cells, change])
+    while columns:
+        taken, used = 1, 0
+        for taken in range(1, len(columns) + 1):
+            used = sum(max(map(len, column)) + 2 for column in columns[:taken])
+            if used > 2 * room and taken > 1:
+                taken -= 1
+                break
+        yield from _block(first, labels, columns[:taken], methods)
+        columns = columns[taken:]
+
+
+def how(answer: PolicyAnswer) -> str:
+    """The method of an answer; "unstable" where there is no steady state and no horizon was simulated."""
+    return answer.method if answer.stable or answer["all"].metrics.get("mean_response_s") else "unstable"
+
+
+def _block(first: int, labels: list[str], columns: list[list[str]], methods: list[str]) -> Iterator[str]:
+    lines = ["", *labels, "idea against baseline"]
+    ends = ["method", *methods, ""]
+    for i, (label, end) in enumerate(zip(lines, ends, strict=True)):
+        if i == len(lines) - 1 and len(labels) < 2:
+            continue
+        cells = "  ".join(column[i].rjust(max(map(len, column))) for column in columns)
+        yield f"{label:<{first}}  {cells}  {end}"
+        if i == 0:
+            yield "-" * (first + len(cells) + 4 + max(map(len, ends)))
+
+
+def notes(ran: Ran) -> list[str]:
+    """Where the numbers come from, each once; times are in seconds."""
+    lines = ["times in seconds"]
+    for setting, answer in zip(ran.case.row.settings, ran.answers, strict=True):
+        source = f" ({answer.source})" if answer.source else ""
+        lines.append(f"{setting.label}: {answer.result}{source}")
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,94 @@
+"""A row on another system: settings, a fitted model, a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qmodel.catalogue import find
+from qmodel.catalogue.case import Case, value
+from qmodel.catalogue.own_system import _dealt
+from qmodel.catalogue.row import Setting
+from qmodel.catalogue.running import metric_of, run
+from qmodel.errors import InputError
+from qmodel.workload import Trace
+
+MODEL = Path(__file__).parents[2] / "measurements" / "amd-epyc-2-cores" / "digits-diffusion.model.json"
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """A trace as Azure publishes them, one request a second."""
+    path = tmp_path / "trace.csv"
+    lines = [f"2023-11-16 18:{m:02d}:{s:02d}.0000000,{100 + s},{10 + s % 7}" for m in range(5) for s in range(60)]
+    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_settings_move_the_answers_and_leave_the_acceptance_unjudged() -> None:
+    case = Case(find("cdmpp"), {"class.jobs.arrivals.rate": "0.5"})
+    ran = run(case)
+    assert not case.is_own and not ran.checks and ran.to_dict()["accepted"] is None
+    assert value(ran.answers[-1], "mean_wait_s") == pytest.approx(1.0)
+
+
+def test_a_fitted_model_takes_the_place_of_the_services_at_the_same_load() -> None:
+    case = Case(find("cdmpp"), model=MODEL)
+    plain = {"transform": []}
+    scenario = case.scenario(plain)
+    assert scenario.utilisation == pytest.approx(0.8)
+    assert set(scenario.classes[0].factors) == {"steps", "batch_size"}
+    assert scenario.size.mean < 0.1
+    assert case.mean(plain, metric="wait") > 0
+
+
+def test_a_model_has_no_place_in_an_engine_of_iterations() -> None:
+    with pytest.raises(InputError, match="has an iteration time"):
+        Case(find("vllm"), model=MODEL).scenario()
+    with pytest.raises(InputError, match="services at stations"):
+        Case(find("velo"), model=MODEL).scenario()
+
+
+def test_a_trace_takes_the_place_of_arrivals_and_lengths(trace: Path) -> None:
+    scenario = Case(find("fastswitch"), trace=trace).scenario()
+    own = Case(find("fastswitch")).scenario()
+    assert scenario.rate == pytest.approx(own.rate, rel=0.02)
+    shares = [each.rate / scenario.rate for each in scenario.classes]
+    assert shares == pytest.approx([2.0 / 3.5, 1.5 / 3.5], rel=0.02)
+    assert all(isinstance(each.arrivals, Trace) for each in scenario.classes)
+    assert scenario.classes[0].factors["input_tokens"].mean == pytest.approx(129.5, rel=0.02)
+
+
+def test_a_trace_without_lengths_to_use(trace: Path) -> None:
+    scenario = Case(find("cdmpp"), trace=trace).scenario()
+    assert scenario.rate == pytest.approx(0.8) and not scenario.classes[0].factors
+
+
+def test_a_file_that_is_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError):
+        Case(find("cdmpp"), trace=path).scenario()
+
+
+def test_dealing_keeps_shares_in_every_stretch() -> None:
+    owner = _dealt(3000, [0.5, 0.3, 0.2])
+    for part in np.split(owner, 10):
+        assert np.bincount(part, minlength=3) / 300 == pytest.approx([0.5, 0.3, 0.2], abs=0.02)
+
+
+def test_theory_that_there_is_not_and_metrics_that_there_are_not() -> None:
+    case = Case(find("niyama"))
+    with pytest.raises(InputError, match="not analysable"):
+        case.theory()
+    answer = Case(find("cdmpp")).theory()
+    assert metric_of(answer, "nobody:mean_wait_s") is None
+    with pytest.raises(InputError, match="is not known"):
+        value(answer, "mean_qoe")
+
+
+def test_a_horizon_is_replicated() -> None:
+    answer = Case(find("drift")).ask(Setting("", horizon_s=100.0, replications=3))
+    assert answer.run["replications"] == 3
