@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 METRICS = ("mean_response_s", "p50_response_s", "p95_response_s", "p99_response_s", "mean_wait_s", "mean_service_s")
 OF_TOKENS = ("mean_ttft_s", "p50_ttft_s", "p95_ttft_s", "p99_ttft_s", "mean_tpot_s")
+IMPROVEMENT = (
+    "policy exit load class metric baseline improvement_percent low high basis method quality baseline_quality"
+).split()
 OF_BATCHES = (*METRICS[:4], *OF_TOKENS)
 """What a request of a batch waits for and is served is not told apart the same way by all instruments."""
 
@@ -299,7 +302,7 @@ def improvements(evaluation: Evaluation) -> pd.DataFrame:
                              "basis": "equal load", "method": "measured",
                              "quality": _distance(judged, setting, name),
                              "baseline_quality": _distance(judged, baseline, name)})  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else IMPROVEMENT)
 
 
 def _distance(judged: pd.DataFrame, setting: Setting, name: str) -> float:
