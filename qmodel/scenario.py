@@ -244,6 +244,10 @@ class Scenario:
     @property
     def _model(self) -> FittedModel | None:
         """What turns a class's factors into the seconds of a request served alone."""
+        if self.system.batching == "continuous" and self.system.model is not None:
+            from qmodel.service.alone_by_tables import AloneByTables
+
+            return AloneByTables(self.system.model)
         if self.system.model is None and self.system.iteration_time is not None:
             return AloneTime(self.system.iteration_time)
         return self.system.model
