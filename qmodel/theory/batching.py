@@ -95,7 +95,7 @@ def _binned(scenario: Scenario) -> Result | NotAnalysable | Unstable:
         for served, request_class in zip(scenario.served, scenario.classes, strict=True)
     )
     assumptions = (POISSON, TOGETHER, "a bin is served when it is full", "lengths are known when a request comes")
-    note = f"capacity {multi_bin.capacity(bins, batch):.6g} requests/s; the mean is up to 8 % too long"
+    note = f"capacity {multi_bin.capacity(bins, batch):.6g} requests/s; the mean is up to 15 % too long"
     source = "Guldogan et al. 2024; Whitt & You 2018"
     return Result(classes, "multi-bin batching", source, assumptions, "approximation", load, (note,))
 

@@ -118,7 +118,8 @@ def outside_range(engine: BatchingEngine, holds: int) -> str | None:
 def _result(scenario: Scenario, engine: BatchingEngine) -> Result:
     parts = []
     for served, (_, prompts, outputs) in zip(scenario.served, _points(scenario), strict=True):
-        first = engine.wait + engine.residual + engine.mean_prefill(prompts)
+        waiting = engine.wait + engine.residual  # until its first iteration, as the simulator counts it
+        first = waiting + engine.mean_prefill(prompts)
         response = first + (outputs.moment(1) - 1.0) * engine.per_token
         tokens = served.rate * outputs.moment(1)
         extra: dict[str, float | None] = {
@@ -131,7 +132,7 @@ def _result(scenario: Scenario, engine: BatchingEngine) -> Result:
             "tpot": PerTokenLaw(engine, outputs),
         }
         law = ResponseLaw(engine, prompts, outputs)
-        parts.append(ClassResult(served, served.size.mean, response, law=law, extra=extra, laws=laws))
+        parts.append(ClassResult(served, response - waiting, response, law=law, extra=extra, laws=laws))
     notes = (f"mean number running {engine.running:.4g} of {engine.cap}; {engine.at_cap:.2%} wait for a place",)
     name = "continuous batching as state-dependent processor sharing"
     return Result(tuple(parts), name, SOURCE, ASSUMED, "approximation", engine.load, notes)

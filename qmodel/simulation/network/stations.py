@@ -278,8 +278,11 @@ def _preset(layout: Layout, number: int, policy: Policy, visits: Visits) -> None
         if layout.thresholds.size and not np.array_equal(layout.thresholds, levels):
             raise InputError("station, policy", "two stations have different mlfq levels", "give both the same")
         layout.thresholds, row.levels = levels, True
-    if row.slope < 0 and row.preemptive and row.grain_s == 0:
-        _look(layout, number, visits)
+    if row.slope < 0 and row.preemptive:
+        if row.grain_s > 0:
+            row.look_s = 1.0  # looked at at every grain
+        else:
+            _look(layout, number, visits)
 
 
 def _users(layout: Layout, number: int, policy: Policy, visits: Visits) -> None:
