@@ -19,6 +19,8 @@ Objective = Literal["servers", "rate", "quality", "energy"]
 PRECISION = 0.01
 """Relative precision of a largest rate."""
 DOUBLINGS = 30
+LEAST = 1e-3
+"""Share of the rate that fills the servers: a setting that misses a bound there is held to miss it at any rate."""
 ALIKE = 0.02
 """Relative difference in energy that decides nothing where energy comes last."""
 Progress = Callable[[int, int], None]
@@ -99,8 +101,12 @@ def largest_rate(
     condition, under which a higher rate can do better than a lower one.
     """
     low, high, best = _bracket(setting, servers, judge, met)
-    least = 1e-3 * high
-    while high - low > precision * high and high > least:
+    if best is None:
+        best = judge(setting, servers, LEAST * high)
+        if not best.meets:
+            return None
+        low = best.rate
+    while high - low > precision * high:
         middle = 0.5 * (low + high)
         tried = judge(setting, servers, middle)
         if tried.meets:

@@ -272,3 +272,21 @@ def test_bad_input_is_refused(m_m_1: Scenario, engine: Scenario) -> None:
         plan(engine, slos=["response_s=4"], trace=replace(recorded(1), input_tokens=None))
     with pytest.raises(InputError, match="at most"):
         plan(m_m_1, slos=["response_s=4"], vary={"system.buffer": range(1, 200_000)})
+
+
+def test_percentiles_with_a_queue_threshold_are_those_of_theory(m_m_1: Scenario) -> None:
+    from qmodel.planning.judging import means_first
+    from qmodel.predict import Asking
+    from qmodel.theory import analyse
+
+    scenario = replace(m_m_1, transforms=(ModelSwap(QueueCondition(3), service_factor=0.5, quality=0.9),))
+    quick = means_first(scenario, Asking("auto", (95.0,), 100_000))["all"]
+    exact = analyse(scenario, percentiles=(95.0,))["all"]  # type: ignore[index]
+    assert quick.mean_response_s == exact.mean_response_s
+    assert quick.methods["p95_response_s"] == "simulation"
+    low, high = quick.ci95["p95_response_s"]
+    assert low <= exact.p95_response_s <= high  # type: ignore[operator]
+    unstable = means_first(scenario.at_rate(3.0), Asking("auto", (95.0,), 5_000))
+    assert not unstable.stable
+    simulated = means_first(scenario.with_policy(make_policy("srpt")), Asking("auto", (95.0,), 5_000))
+    assert simulated.method == "simulation" and simulated["all"].p95_response_s is not None
