@@ -16,7 +16,7 @@ MODULES = (
 )  # fmt: skip
 
 
-def rows() -> list[Row]:
+def all_rows() -> list[Row]:
     """Every row, by number."""
     return [import_module(f"qmodel.catalogue.rows.{module}").ROW for module in MODULES]
 
@@ -27,7 +27,7 @@ def find(name: str) -> Row:
     >>> find("r28").name
     'vllm'
     """
-    known = rows()
+    known = all_rows()
     number = name.lower().removeprefix("r")
     for row in known:
         if name.lower() == row.name or number == str(row.number):

@@ -21,7 +21,7 @@ def command(
     toml: bool = typer.Option(False, "--toml", help="Print its scenario file alone."),
 ) -> int:
     """List the catalogue, explain a row, or run it."""
-    from qmodel.catalogue import find, rows
+    from qmodel.catalogue import all_rows, find
     from qmodel.cli import ask, catalogue_text
     from qmodel.errors import InputError
 
@@ -31,7 +31,7 @@ def command(
     if (own or json) and not run:
         raise InputError("catalogue", "options of a run without one", "add --run")
     if name is None and not run:
-        catalogue_text.print_list(rows())
+        catalogue_text.print_list(all_rows())
         return 0
     if not run:
         row = find(name or "")
@@ -39,7 +39,7 @@ def command(
         return 0
     from qmodel.catalogue.case import Case
 
-    chosen = rows() if name is None else [find(name)]
+    chosen = all_rows() if name is None else [find(name)]
     cases = [Case(row, ask.settings(set_), model, trace, seed, requests) for row in chosen]
     return _run(cases, json)
 

@@ -210,3 +210,20 @@ def test_timelines_hold_every_token() -> None:
     assert len(lines.token_s) == len(lines.arrival_s) == 300
     assert all(line.size >= 1 and (np.diff(line) >= 0).all() for line in lines.token_s)
     assert all(line[0] > at for line, at in zip(lines.token_s, lines.arrival_s, strict=True))
+
+
+def test_worked_values_of_small_functions() -> None:
+    """As in their docstrings, which a plain run of the tests does not read."""
+    from qmodel.policy.freeness import freeness, worth_moving
+
+    assert freeness(30, 5, running=8, waiting=2) == 2.5 and freeness(1, 0, running=0, waiting=0) == math.inf
+    assert worth_moving(1.0, 9.0, 4.0, 6.0) and not worth_moving(1.0, 9.0, 7.0, 3.0)
+    assert waiting_time(3, 1.0, 2.0).interval(0.9)[0] == pytest.approx(4 - 1.6448536 * 2)
+    assert pipeline.makespan([1.0, 3.0], 4) == 13.0
+    half = pipeline.Precision((1.0, 1.0), 1.0, 0.0)
+    assert pipeline.best_plan([1.0] * 4, [half], [3.0, 3.0], most_loss=0.0, micro_batches=1).makespan_s == 4.0
+    assert DeadlineAndWork(2.0).rank(Request(0.0, 5.0, 5.0, deadline_s=6.0), 1.0) == 14.0
+    assert token_goodput([100, 50, 10], [True, False, True], 11.0) == 10.0
+    assert attainment([True, False]) == 0.5 and slowdown([2.0, 9.0], [1.0, 3.0]) == 2.5
+    assert fairness([1.0, 0.0]) == 0.5 and mean_quality([1.0, 0.9], [0.75, 0.25]) == pytest.approx(0.975)
+    assert joules_per_token([100.0, 300.0, 300.0], [0.0, 1.0, 2.0], 250) == 2.0

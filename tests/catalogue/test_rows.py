@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qmodel.catalogue import find, rows
+from qmodel.catalogue import all_rows, find
 from qmodel.catalogue.case import Case
 from qmodel.catalogue.registry import MODULES
 from qmodel.catalogue.row import FOLDER, Row
@@ -16,7 +16,7 @@ from qmodel.catalogue.running import run
 from qmodel.errors import InputError
 from qmodel.scenario_file import read_scenario
 
-ROWS = rows()
+ROWS = all_rows()
 READY = [row for row in ROWS if row.method != "not yet"]
 QUICK = {
     "diffusion-server", "apparate", "nirvana", "hiddenkey", "cdmpp", "model-swap", "predictions", "qllm",

@@ -14,7 +14,8 @@ from qmodel.stream_metrics import qoe_by_area
 from qmodel.token_metrics import qoe
 
 FCFS: dict[str, Any] = {"policy": {"preset": "fcfs"}}
-TURNS: dict[str, Any] = {"policy": {"preset": "round-robin", "options": {"quantum": 0.3}}}
+TURNS: dict[str, Any] = {"policy": {"preset": "las"}}
+OWN_PACE = {"policy.options.pace": 8.0}
 WORKED = (1.0, 0.664, 0.667, 1.0)
 
 
@@ -51,12 +52,16 @@ ROW = Row(
     formula="""QoE = 1 - S_delay / S_whole (version 2) or S_actual / S_expected (version 1); rank = arrival +
     tokens / speed""",
     reference="Liu, Wu, Chung, Lai, Lee & Chowdhury 2024, arXiv 2404.16283",
-    unchecked="""Andes-like: in place of the knapsack of QoE gain over context length, whoever runs out of text
-    first goes first, at steps of some tokens; no cap on preemptions""",
+    unchecked="""Andes-like: in place of the knapsack of QoE gain over context length, the least read goes first:
+    arrival + pace x service, at steps of some tokens, with a pace far above the reader's, as at overload a
+    token is worth most to who has read least. At the reader's own pace it is the earliest next token first,
+    which collapses as EDF does. Turns are las: the engine's round-robin does not rotate who runs. No cap on
+    preemptions""",
     missing="the knapsack itself, with max-min and perfect-QoE objectives",
     settings=(
-        Setting("by pace", horizon_s=200.0, replications=5),
-        Setting("turns", TURNS, horizon_s=200.0, replications=5),
+        Setting("least read first", horizon_s=200.0, replications=5),
+        Setting("at the reader's pace", OWN_PACE, horizon_s=200.0, replications=5),
+        Setting("turns (las)", TURNS, horizon_s=200.0, replications=5),
         Setting("fcfs", FCFS, horizon_s=200.0, replications=5),
     ),
     shown=("mean_qoe", "mean_ttft_s", "p99_ttft_s", "mean_tpot_s", "preemptions_per_request"),
