@@ -133,6 +133,10 @@ def _block(first: int, labels: list[str], columns: list[list[str]], methods: lis
 def notes(ran: Ran) -> list[str]:
     """Where the numbers come from, each once; times are in seconds."""
     lines = ["times in seconds"]
+    if ran.case.model is not None:
+        lines.append("your model at the row's load; its limits and costs stay in seconds: move them with --set")
+    if ran.case.trace is not None:
+        lines.append("your trace stretched to the row's rate: move it with --set")
     for setting, answer in zip(ran.case.row.settings, ran.answers, strict=True):
         source = f" ({answer.source})" if answer.source else ""
         lines.append(f"{setting.label}: {answer.result}{source}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,12 @@ def test_running_a_row(qmodel, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_running_on_the_users_system(qmodel) -> None:
     done = qmodel("catalogue", "hiddenkey", "--run", "--set", "class.jobs.arrivals.rate=0.0001")
     assert done.code == 0 and "not judged on another" in done.out
+
+
+def test_running_on_the_users_model(qmodel) -> None:
+    model = Path(__file__).parents[2] / "measurements" / "amd-epyc-2-cores" / "digits-diffusion.model.json"
+    done = qmodel("catalogue", "cdmpp", "--run", "--model", model)
+    assert done.code == 0 and "your model at the row's load" in done.out
 
 
 def test_json(qmodel) -> None:

@@ -57,7 +57,7 @@ ROW = Row(
     formula="capacity = M / (b E[token-slots]) with M = sum of M_i, against the sum of the separate ones",
     reference="Lin et al. 2024, arXiv 2401.02669",
     unchecked="""Infinite-LLM-like: two instances in step stand for the pool, at half the time per request and
-    token and 0.5 ms of talk an iteration (assumed)""",
+    token; what the instances say to each other takes no time (add it to the base)""",
     missing="greedy placement of borrowed blocks (debtors and creditors)",
     settings=(
         Setting("pooled, twice the traffic", POOLED, requests=10_000),
