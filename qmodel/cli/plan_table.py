@@ -96,12 +96,11 @@ def used(one: Judged) -> str:
 
 
 def tightest(found: Found) -> str:
-    """The bound that binds, and whether it is missed; or why there is no answer."""
+    """The bound that binds (missed where more than all of it is used); or why there is no answer."""
     one = found.judged
     if one.binding is None:
         return "unstable" if one.fault == "unstable" else "no answer"
-    missed = "" if one.meets else " missed"
-    return label(one.binding, one) + missed
+    return label(one.binding, one)
 
 
 def label(bound: Bound, one: Judged) -> str:
