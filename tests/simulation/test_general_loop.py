@@ -367,3 +367,17 @@ def test_closed_populations_in_a_horizon() -> None:
     assert simulate(Scenario((quick,)), horizon_s=10.0, replications=2, tell=None).run["requests"] > 1_500
     with pytest.raises(InputError, match="closed populations bring their own"):
         replay(Scenario((quick,)), arrival_s=[0.0], service_s=[1.0], tell=None)
+
+
+def test_a_closed_population_goes_round_its_stations_again_and_again() -> None:
+    """Mean value analysis by hand: T_k(n) = S_k (1 + Q_k(n-1)), X(n) = n / (Z + sum T_k(n)), Q_k = X T_k."""
+    services, queues, think_s = (0.1, 0.4), [0.0, 0.0], 5.0
+    for n in range(1, 13):
+        times = [service * (1 + queue) for service, queue in zip(services, queues, strict=True)]
+        queues = [n / (think_s + sum(times)) * time for time in times]
+    users = RequestClass(
+        "u", Closed(12, think_s), services={"gateway": Exponential(0.1), "engine": Exponential(0.4)}
+    )
+    scenario = Scenario((users,), stations=(Station("gateway"), Station("engine", policy=PS())))
+    low, high = simulate(scenario, requests=200_000, tell=None)["u"].ci95["mean_response_s"]
+    assert low - 0.01 < sum(times) < high + 0.01

@@ -136,7 +136,7 @@ def _table(scenario: Scenario, requests: Requests, visits: Visits, layout: Layou
         table[name] = NONE
     table["work_s"] = rows.NOT_BEGUN
     for number, index in enumerate(_closed(scenario)):
-        table["closed"][: len(requests)][requests.class_index == index] = number
+        table["closed"][requests.class_index[visits.owner] == index] = number
     return table
 
 
