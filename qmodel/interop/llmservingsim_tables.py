@@ -34,7 +34,7 @@ IN_A_MODEL = ("embedding", "final_layernorm")
 MICROSECOND, MILLISECOND = 1e-6, 1e-3
 GRID = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
 OLDER_HISTORY = np.array([0.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 1536.0])
-OLDER_CONTEXT = 2.0 ** np.arange(5, 17)
+OLDER_CONTEXT: NDArray[np.float64] = np.array([2.0**power for power in range(5, 17)])
 """Levels that the older files are read at: tokens before the chunk, and context a sequence."""
 OLDER = ("batch_size", "prefill_chunk_size", "kv_cache_size", "is_prefill")
 
@@ -66,7 +66,7 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         raise InputError(str(path), f"cannot be read: {error}", "give a CSV file of the profile") from error
     missing = next((name for name in columns if name not in table), None)
     if missing is not None:
-        raise InputError(f"{path}, column {missing}", "is missing", f"the file has {', '.join(table)}")
+        raise InputError(f"{path}, column {missing}", "is missing", f"the file has {', '.join(map(str, table))}")
     numbers = table[[name for name in columns if name != "layer"]]
     wrong = numbers.apply(pd.to_numeric, errors="coerce").isna().any(axis=1) | (numbers.to_numpy() < 0).any(axis=1)
     if not len(table) or wrong.any():
@@ -91,11 +91,12 @@ def _curve(path: Path, found: pd.Series) -> Curve:
 
 def _dense(path: Path, layers: int, in_a_block: Mapping[str, int]) -> Curve:
     table = _layers(path, "tokens")
-    unknown = next((name for name in table if name not in in_a_block and name not in IN_A_MODEL), None)
+    names = [str(name) for name in table]
+    unknown = next((name for name in names if name not in in_a_block and name not in IN_A_MODEL), None)
     if unknown is not None:
         known = [*in_a_block, *IN_A_MODEL]
         raise InputError(f"{path}, layer {unknown}", "is unknown", f"{nearest(unknown, known)} or give occurrences")
-    often = {name: 1 if name in IN_A_MODEL else layers * in_a_block[name] for name in table}
+    often = {name: 1 if name in IN_A_MODEL else layers * in_a_block[name] for name in names}
     return _curve(path, sum(table[name] * times for name, times in often.items()))  # type: ignore[arg-type]
 
 
@@ -147,7 +148,7 @@ def _older_attention(path: Path) -> AttentionTable:
     taken = decodes["time_stats.attn_decode.mean"] * MILLISECOND
     sizes, decode = _resampled(decodes.batch_size, decodes.kv_cache_size, taken, lambda size: OLDER_CONTEXT * size)
     decode[0] = 0.0
-    both = prefill[:, :, None, None] + decode
+    both = np.add(prefill[:, :, None, None], decode)
     return AttentionTable(chunk, OLDER_HISTORY, sizes, OLDER_CONTEXT, both)
 
 
