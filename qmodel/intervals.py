@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 BATCHES = 20
 CONFIDENCE = 0.95
 # A lag-1 correlation of batch means above this is reported. Measured on 1,000 runs each of M/M/1 and M/H2/1 at
-# loads 0.5 and 0.8 (benchmarks/interval_coverage.py): where less than 93 % of the 95 % intervals cover the mean, 94 % of the
-# runs or more exceed it; from twice the length at which 94 % cover, at most one run in a hundred.
+# loads 0.5 and 0.8 (benchmarks/interval_coverage.py): where less than 93 % of the 95 % intervals cover the mean,
+# 94 % of the runs or more exceed it; from twice the length at which 94 % cover, at most one run in a hundred.
 CORRELATION_LET_PASS = 0.0075
 FINE_BATCHES_PER_BATCH = 32
 

@@ -42,7 +42,7 @@ class LCFSPreemptive(LCFS):
 
 
 class RandomOrder(Policy):
-    """Service in random order, never interrupted: lots are drawn once, at arrival, and the lowest waiting goes next.
+    """Service in random order, never interrupted: lots are drawn once, at arrival, the lowest waiting goes next.
 
     The mean is that of the textbook's order, which draws anew whenever a service starts; the wait varies more here
     (a high lot stays behind), so that deviations and percentiles are not the textbook's.

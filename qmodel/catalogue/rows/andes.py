@@ -53,10 +53,10 @@ ROW = Row(
     tokens / speed""",
     reference="Liu, Wu, Chung, Lai, Lee & Chowdhury 2024, arXiv 2404.16283",
     unchecked="""Andes-like: in place of the knapsack of QoE gain over context length, the least read goes first:
-    arrival + pace x service, at steps of some tokens, with a pace far above the reader's, as at overload a
-    token is worth most to who has read least. At the reader's own pace it is the earliest next token first,
-    which collapses as EDF does. Turns are las: the engine's round-robin does not rotate who runs. No cap on
-    preemptions""",
+    arrival + pace x service, at steps of some tokens, with a pace far above the reader's, as at
+    overload a token is worth most to who has read least. At the reader's own pace it is the
+    earliest next token first, which collapses as EDF does. Turns are las: the engine's round-robin
+    does not rotate who runs. No cap on preemptions""",
     missing="the knapsack itself, with max-min and perfect-QoE objectives",
     settings=(
         Setting("least read first", horizon_s=200.0, replications=5),

@@ -78,7 +78,7 @@ BALANCED = 512
 
 
 def balanced(scenario: Scenario, count: int, seed: np.random.SeedSequence) -> TokenRequests:
-    """So many requests that wait at time 0, each block of which has classes and lengths in proportion to their laws.
+    """So many requests that wait at time 0, each block with classes and lengths in proportion to their laws.
 
     Quantiles along the additive recurrence of Roberts (2018) in three dimensions, shuffled within blocks.
     """
