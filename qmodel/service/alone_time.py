@@ -1,7 +1,7 @@
 """Service time of a request that an engine serves alone, from its iteration time: one prefill, then its decodes.
 
-T(I, L) = L (a + b) + p I + c ((L - 1) I + L (L - 1) / 2) for I input and L output tokens; the prefill iteration makes
-the first token. It is what a batch of one takes.
+T(I, L) = L (a + b) + p I + c ((L - 1) I + L (L - 1) / 2) for I input and L output tokens; the prefill iteration
+makes the first token. It is what a batch of one takes.
 """
 
 from __future__ import annotations
