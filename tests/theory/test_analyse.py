@@ -86,7 +86,7 @@ def test_arrivals_that_are_not_poisson():
 def test_batching_without_a_time_of_batches():
     classes = [request_class("a", 0.5, Exponential(1.0))]
     refusal = analyse(Scenario(classes, system=System(batching="continuous", max_batch=4)))
-    assert isinstance(refusal, NotAnalysable) and "iteration_time" in refusal.reason
+    assert isinstance(refusal, NotAnalysable) and "output_tokens" in refusal.reason
     with pytest.raises(InputError, match="iteration_time"):
         analyse(Scenario(classes, system=System(batching="dynamic", max_batch=4)))
 
