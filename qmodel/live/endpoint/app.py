@@ -149,7 +149,10 @@ class Endpoint:
         self.present += 1
         try:
             return await self._answer(request, stream, asked, Reply(asked.model, chat, self.backend.emulated))
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:  # the client went away; nobody is left to answer
+            self.gauges.left.inc()
+            return web.Response()
+        except asyncio.CancelledError:
             self.gauges.left.inc()
             raise
         finally:

@@ -103,7 +103,10 @@ def test_a_warm_up_that_leaves_nothing(scenario, scenario_path, tmp_path, capsys
 
 
 def served_while(arguments, do, capfd, end=True):
-    """Runs `qmodel serve` here while `do(at)` talks to it from a thread; then SIGTERM. Returns its exit code."""
+    """Runs `qmodel serve` here while `do(at)` talks to it from a thread; then SIGTERM. Returns its exit code.
+
+    Without `end` the server is to end of itself; if it does not within 20 s, it is ended all the same.
+    """
     failed = []
 
     def talk():
@@ -120,13 +123,15 @@ def served_while(arguments, do, capfd, end=True):
         except BaseException as error:
             failed.append(error)
         finally:
-            if end:
+            if end or failed or not ended.wait(20.0):
                 time.sleep(0.05)
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    ended = threading.Event()
     thread = threading.Thread(target=talk)
     thread.start()
     code = run(["serve", *arguments, "--port", "0"])
+    ended.set()
     thread.join()
     if failed:
         raise failed[0]
@@ -174,10 +179,12 @@ def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, capfd, monke
         'arrivals = { process = "poisson", rate = 1.0 }\nservice = "deterministic:0.05"\n'
     )
 
+    kept = []  # a connection that nobody holds is closed, and its request withdrawn
+
     def talk(at):
         from .test_endpoint import opened
 
-        opened(at, max_tokens=5)
+        kept.append(opened(at, max_tokens=5))
 
     assert served_while([str(path)], talk, capfd, end=False) == 2
     assert "gives a rank that is not a number" in capfd.readouterr().err
