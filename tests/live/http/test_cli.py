@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -102,24 +104,28 @@ def test_a_warm_up_that_leaves_nothing(scenario, scenario_path, tmp_path, capsys
     assert "--warmup" in capsys.readouterr().err
 
 
-def served_while(arguments, do, capfd, end=True):
+class Heard(io.StringIO):
+    """What is said to stderr, kept: capture that is emptied while another thread writes loses lines."""
+
+    def write(self, text):
+        sys.__stderr__.write(text)
+        return super().write(text)
+
+
+def served_while(arguments, do, monkeypatch, end=True):
     """Runs `qmodel serve` here while `do(at)` talks to it from a thread; then SIGTERM. Returns its exit code.
 
-    Without `end` the server is to end of itself; if it does not within 20 s, it is ended all the same.
+    Without `end` the server is to end of itself; if it does not within 20 s, it is ended all the same. `at.heard`
+    holds what it says.
     """
-    failed = []
+    failed, ended, heard = [], threading.Event(), Heard()
+    monkeypatch.setattr(sys, "stderr", heard)
 
     def talk():
         try:
-            said = ""
-
-            def told():
-                nonlocal said
-                said += capfd.readouterr().err
-                return re.search(r"(http://\S+)/v1", said)
-
-            assert until(told, 20.0)
-            do(SimpleNamespace(url=told().group(1), said=said))
+            told = until(lambda: re.search(r"(http://\S+)/v1", heard.getvalue()), 20.0)
+            assert told
+            do(SimpleNamespace(url=told.group(1), said=heard.getvalue()))
         except BaseException as error:
             failed.append(error)
         finally:
@@ -127,7 +133,6 @@ def served_while(arguments, do, capfd, end=True):
                 time.sleep(0.05)
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    ended = threading.Event()
     thread = threading.Thread(target=talk)
     thread.start()
     code = run(["serve", *arguments, "--port", "0"])
@@ -135,10 +140,10 @@ def served_while(arguments, do, capfd, end=True):
     thread.join()
     if failed:
         raise failed[0]
-    return code
+    return code, heard.getvalue()
 
 
-def test_serve_until_sigterm(scenario_path, capfd):
+def test_serve_until_sigterm(scenario_path, monkeypatch):
     def talk(at):
         assert "EMULATED" in at.said
         assert "under srpt" in at.said
@@ -146,11 +151,11 @@ def test_serve_until_sigterm(scenario_path, capfd):
         host = SimpleNamespace(url=at.url.replace("0.0.0.0", "127.0.0.1"))
         assert call(host, "POST", "/v1/completions", {"prompt": "a", "max_tokens": 2})[0] == 200
 
-    assert served_while([str(scenario_path), "--policy", "srpt", "--host", "0.0.0.0"], talk, capfd) == 0
-    assert "stopped" in capfd.readouterr().err
+    code, said = served_while([str(scenario_path), "--policy", "srpt", "--host", "0.0.0.0"], talk, monkeypatch)
+    assert code == 0 and "stopped" in said
 
 
-def test_serve_drains_while_a_request_runs(scenario_path, capfd):
+def test_serve_drains_while_a_request_runs(scenario_path, monkeypatch):
     from .test_endpoint import opened
 
     kept = []
@@ -159,13 +164,13 @@ def test_serve_drains_while_a_request_runs(scenario_path, capfd):
         kept.append(opened(at, max_tokens=9_000))
         kept[0].recv(100)
 
-    assert served_while([str(scenario_path), "--drain", "0.2"], talk, capfd) == 0
-    said = capfd.readouterr().err
+    code, said = served_while([str(scenario_path), "--drain", "0.2"], talk, monkeypatch)
+    assert code == 0
     assert "draining 1 requests" in said
     assert "1 requests were cut off" in said
 
 
-def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, capfd, monkeypatch):
+def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text(
         "import qmodel as qm\n"
         "class Broken(qm.policies.Rank):\n"
@@ -186,12 +191,11 @@ def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, capfd, monke
 
         kept.append(opened(at, max_tokens=5))
 
-    assert served_while([str(path)], talk, capfd, end=False) == 2
-    assert "gives a rank that is not a number" in capfd.readouterr().err
+    code, said = served_while([str(path)], talk, monkeypatch, end=False)
+    assert code == 2 and "gives a rank that is not a number" in said
 
 
 def test_without_the_library_the_extra_is_named(scenario_path, monkeypatch, capsys):
-    import sys
 
     for name in [name for name in sys.modules if name.startswith(("qmodel.live.endpoint", "qmodel.live.load"))]:
         monkeypatch.delitem(sys.modules, name)
