@@ -1,0 +1,54 @@
+"""Ways through the models that common questions do not take."""
+
+from __future__ import annotations
+
+import pytest
+
+from qmodel.answer import NotAnalysable
+from qmodel.policy import Rank
+from qmodel.scenario import Scenario, System
+from qmodel.service.model import ServiceModel
+from qmodel.theory import analyse, soap
+from qmodel.theory.sample import _by_free_capacity
+from qmodel.theory.sharing_law import SharingLaw
+from qmodel.workload import Deterministic, Exponential, Geometric, Hyperexponential, Poisson, RequestClass
+
+
+class ByAge(Rank):
+    """Least attained service, as a rank of one's own."""
+
+    preemptive = True
+
+    def rank(self, request, attained):
+        return attained
+
+
+def test_levels_of_rank_one_by_one_or_all_at_once(monkeypatch):
+    """And both are LAS for H2 with scv 4 at load 0.8."""
+    made = Scenario([RequestClass("a", Poisson(0.8), Hyperexponential(1.0, 4.0))], policy=ByAge())
+    at_once = analyse(made, percentiles=())["a"].mean_response_s
+    looks = [owner for owner in vars(soap).values() if isinstance(owner, type) and hasattr(owner, "prepare")]
+    for owner in looks:
+        monkeypatch.setattr(owner, "prepare", lambda self, levels: None)
+    assert looks and analyse(made, percentiles=())["a"].mean_response_s == pytest.approx(at_once, rel=1e-12)
+    assert at_once == pytest.approx(3.7622, rel=2e-4)
+
+
+def test_point_masses_need_no_cells():
+    assert _by_free_capacity(Deterministic(1.0), 0.5, 8, 1e-6) == []
+
+
+def test_sharing_laws_of_two_queues_are_not_put_together():
+    size = Exponential(1.0)
+    one, other = SharingLaw(size, 0.5, size), SharingLaw(size, 0.6, size)
+    assert one.together([0.5, 0.5], [one, other]) is None
+    assert one.together([0.5, 0.5], [one, one]) is not None
+
+
+def test_a_batching_engine_whose_iterations_are_not_linear():
+    bent = {"1": 0.01, "batch_size": 1e-4, "over(batch_size,32)": 2e-4, "prefill_tokens": 2e-5}
+    model = ServiceModel.affine(bent, domain={"batch_size": (1.0, 64.0), "prefill_tokens": (1.0, 4096.0)})
+    tokens = {"input_tokens": Geometric(500.0), "output_tokens": Geometric(200.0)}
+    system = System(batching="continuous", max_batch=64, model=model)
+    refusal = analyse(Scenario([RequestClass("a", Poisson(1.0), factors=tokens)], system=system))
+    assert isinstance(refusal, NotAnalysable) and refusal.nearest == "system.iteration_time"
