@@ -112,6 +112,8 @@ def outside_range(engine: BatchingEngine, holds: int) -> str | None:
         return f"requests wait for a place and output lengths vary (scv {engine.demand.outputs.scv:.2g})"
     if engine.at_cap < 0.1 and waiting > 0.05:
         return f"few requests ({engine.at_cap:.1%}) wait for a place, and long"
+    if engine.demand.outputs.scv < 0.5 and engine.cap < 12 and 0.3 < engine.at_cap < 0.6:
+        return f"lengths hardly vary and {engine.cap} places are few: the tail of TTFT would be up to 20 % too long"
     return None
 
 

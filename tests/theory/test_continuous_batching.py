@@ -158,7 +158,7 @@ class TestAgainstSimulation:
     @pytest.mark.parametrize(("cap", "law", "load"), GRID, ids=str)
     def test_many(self, cap, law, load):
         answered = self.hold(cap, law, load, 1_000_000)
-        assert answered or load >= 0.8
+        assert answered or load >= 0.8 or law.scv > 1.2
 
     def test_two_classes(self):
         long = chat(0.2, Geometric(600.0), Deterministic(1500), "long")
@@ -241,6 +241,7 @@ class TestAnswer:
             (at(0.8, chat(inputs=Geometric(4000.0), outputs=Geometric(50.0))), "token budget"),
             (at(0.95, chat(outputs=Lognormal(200, 4.0))), "output lengths vary"),
             (at(0.95, chat(inputs=Deterministic(200)), max_batch=256), "few requests"),
+            (at(0.8, chat(outputs=Deterministic(200)), max_batch=8), "hardly vary"),
             (at(0.5, chat()).with_policy(SRPT()), "fcfs"),
             (at(0.5, chat(), engine=Engine(prefill="first")), "system.engine, prefill"),
             (on_engine(RequestClass("a", Poisson(1.0), Exponential(1.0))), "output_tokens"),
