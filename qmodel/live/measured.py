@@ -20,9 +20,9 @@ from qmodel.errors import InputError
 from qmodel.intervals import Interval, batch_means, batch_quantile, batch_share
 from qmodel.live.log import OK
 from qmodel.live.run import LiveRun
-from qmodel.live.schedule import response_limit_s
 from qmodel.live.session import lags
 from qmodel.scenario import Scenario
+from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def measured_answer(
         stable = utilisation < 1.0
     parts = {"all": kept} | {c.name: kept[kept["class"] == c.name] for c in scenario.classes}
     rates = {"all": scenario.rate} | {c.name: c.rate for c in scenario.classes}
-    limits = {c.name: response_limit_s(c.slo) for c in scenario.classes}
+    limits = {c.name: limit_of(c.slo, "response") for c in scenario.classes}
     found = {name: class_metrics(part, limits, watched_s, percentiles) for name, part in parts.items()}
     notes = _notes(found, kept, warmup_share, stable)
     if scenario.condition is None:

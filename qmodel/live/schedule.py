@@ -22,6 +22,7 @@ from qmodel.service.token_service import TokenService
 from qmodel.service.token_worth import token_worth
 from qmodel.service.transform import Cache, ClipOutput, EarlyExit, FewerSteps, ModelSwap, Transform
 from qmodel.workload import RequestClass
+from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,15 +64,6 @@ def digest(schedule: pd.DataFrame) -> str:
     return hashlib.sha256(schedule.to_csv(index=False).encode()).hexdigest()
 
 
-def response_limit_s(slo: Mapping[str, float]) -> float:
-    """The tightest response time that an SLO asks for; infinite without one.
-
-    >>> response_limit_s({"response_p99_s": 10.0, "ttft_p95_s": 0.5})
-    10.0
-    """
-    return min((limit for name, limit in slo.items() if name.startswith("response")), default=math.inf)
-
-
 def _class_rows(scenario: Scenario, request_class: RequestClass, horizon_s: float, seed: int) -> pd.DataFrame:
     import pandas as pd
 
@@ -92,7 +84,7 @@ def _class_rows(scenario: Scenario, request_class: RequestClass, horizon_s: floa
         columns["work_s" + LONG] = columns["size_s" + LONG] * settings.residual
     columns["predicted_size_s"] = predictions(scenario, request_class, columns["size_s"], draw.stream("prediction"))
     columns |= {"priority": request_class.priority, "weight": request_class.weight}
-    columns["deadline_s"] = times + response_limit_s(request_class.slo)
+    columns["deadline_s"] = times + limit_of(request_class.slo, "response")
     columns["lottery"] = draw.uniform("lottery", n)
     return pd.DataFrame(columns)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from qmodel.errors import InputError
 from qmodel.service import cache_hits
@@ -69,16 +70,17 @@ class Transform:
 
 
 @dataclass(frozen=True)
-class ModelSwap(Transform):
-    """A smaller model: service times `service_factor` times as long, at relative `quality`."""
+class AnotherModel(Transform):
+    """Base: service times `service_factor` times as long, at relative `quality`; `kind` is its name in errors."""
 
+    kind: ClassVar[str]
     service_factor: float = 1.0
     quality: float = 1.0
     energy_factor: float | None = None
 
     def __post_init__(self) -> None:
-        positive("transform model-swap", service_factor=self.service_factor)
-        not_negative("transform model-swap", quality=self.quality, energy_factor=self.energy_factor or 0.0)
+        positive(f"transform {self.kind}", service_factor=self.service_factor)
+        not_negative(f"transform {self.kind}", quality=self.quality, energy_factor=self.energy_factor or 0.0)
 
     def apply(self, service: Service) -> Service:
         energy = self.service_factor if self.energy_factor is None else self.energy_factor
@@ -91,28 +93,20 @@ class ModelSwap(Transform):
 
 
 @dataclass(frozen=True)
-class Quantise(Transform):
+class ModelSwap(AnotherModel):
+    """A smaller model: service times `service_factor` times as long, at relative `quality`."""
+
+    kind: ClassVar[str] = "model-swap"
+
+
+@dataclass(frozen=True)
+class Quantise(AnotherModel):
     """Weights and arithmetic of fewer bits: service times `service_factor` times as long, at relative `quality`.
 
     `energy_factor` is the energy a request takes relative to full precision (the service factor, if not given).
     """
 
-    service_factor: float = 1.0
-    quality: float = 1.0
-    energy_factor: float | None = None
-
-    def __post_init__(self) -> None:
-        positive("transform quantise", service_factor=self.service_factor)
-        not_negative("transform quantise", quality=self.quality, energy_factor=self.energy_factor or 0.0)
-
-    def apply(self, service: Service) -> Service:
-        energy = self.service_factor if self.energy_factor is None else self.energy_factor
-        return replace(
-            service,
-            occupancy=service.occupancy.scaled(self.service_factor),
-            quality=service.quality * self.quality,
-            energy=service.energy * energy,
-        )
+    kind: ClassVar[str] = "quantise"
 
 
 @dataclass(frozen=True)

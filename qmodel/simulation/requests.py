@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.errors import InputError
+from qmodel.simulation.checked_columns import check_rows, checked_column
+from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class Requests:
     @property
     def deadline_after_s(self) -> Floats:
         """The response limit of the class; infinite without one."""
-        return self._by_class([response_limit(served.slo) for served in self.classes])
+        return self._by_class([limit_of(served.slo, "response") for served in self.classes])
 
     @property
     def demand(self) -> Demand:
@@ -83,15 +84,6 @@ class Requests:
         if len(values) == 1:
             return np.full(len(self), values[0])
         return np.asarray(values, dtype=float)[self.class_index]
-
-
-def response_limit(slo: dict[str, float]) -> float:
-    """Limit on the response time of a single request (s): the strictest `response_...` limit; infinite without one.
-
-    >>> response_limit({"response_p99_s": 10.0, "ttft_p95_s": 1.0})
-    10.0
-    """
-    return min((limit for name, limit in slo.items() if name.startswith("response_")), default=math.inf)
 
 
 def given(
@@ -113,25 +105,28 @@ def given(
     the sizes, and lotteries 0. Raises InputError naming the column and row that is wrong: text, NaN, other lengths,
     arrivals out of order, a service that takes no time, a share outside (0, 1], a class that does not exist.
     """
-    arrival = _column("arrival_s", arrival_s, None)
+    arrival = checked_column("arrival_s", arrival_s, None)
     n = arrival.size
     if not n:
         raise InputError("replay, arrival_s", "holds no request", "give at least one")
 
     def column(name: str, values: ArrayLike | None, otherwise: Floats) -> Floats:
-        return otherwise if values is None else _column(name, values, n)
+        return otherwise if values is None else checked_column(name, values, n)
 
-    service = _column("service_s", service_s, n)
+    service = checked_column("service_s", service_s, n)
     long = column("service_long_s", service_long_s, service)
     size = column("size_s", size_s, service)
     long_size = column("size_long_s", size_long_s, long if size_s is None else size)
-    index, mark = _column("class_index", class_index, n), column("delivered_share", delivered_share, np.empty(0))
+    index, mark = (
+        checked_column("class_index", class_index, n),
+        column("delivered_share", delivered_share, np.empty(0)),
+    )
     tickets = column("lottery", lottery, np.zeros(n))
     _check_order(arrival)
     _check_positive(service_s=service, service_long_s=long, size_s=size, size_long_s=long_size)
-    _check("delivered_share", (mark <= 0) | (mark > 1), "is no share", "give more than 0 and at most 1")
+    check_rows("delivered_share", (mark <= 0) | (mark > 1), "is no share", "give more than 0 and at most 1")
     known = (index >= 0) & (index < len(classes)) & (index == np.floor(index))
-    _check("class_index", ~known, "is no class", f"give 0 to {len(classes) - 1}")
+    check_rows("class_index", ~known, "is no class", f"give 0 to {len(classes) - 1}")
     return Requests(
         classes=classes,
         arrival_s=arrival,
@@ -149,25 +144,9 @@ def given(
 
 def _check_order(arrival: Floats) -> None:
     earlier = np.concatenate(([False], np.diff(arrival) < 0))
-    _check("arrival_s", earlier, "comes before the one above it", "sort by time")
+    check_rows("arrival_s", earlier, "comes before the one above it", "sort by time")
 
 
 def _check_positive(**columns: Floats) -> None:
     for name, column in columns.items():
-        _check(name, column <= 0, "takes no time", "give seconds above 0")
-
-
-def _column(name: str, values: ArrayLike, n: int | None) -> Floats:
-    try:
-        column = np.ascontiguousarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"replay, {name}", "holds text", "give numbers") from error
-    if column.ndim != 1 or (n is not None and column.size != n):
-        raise InputError(f"replay, {name}", f"has shape {column.shape}", "give one value a request")
-    _check(name, ~np.isfinite(column), "is not a finite number", "leave the request out")
-    return column
-
-
-def _check(name: str, wrong: NDArray[np.bool_], fault: str, remedy: str) -> None:
-    if wrong.any():
-        raise InputError(f"replay, {name}, row {int(np.argmax(wrong)) + 1}", fault, remedy)
+        check_rows(name, column <= 0, "takes no time", "give seconds above 0")

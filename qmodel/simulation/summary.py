@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 
 from qmodel.answer import ClassAnswer, percentile_name
 from qmodel.intervals import CONFIDENCE, Interval, batch_deviation, batch_means, batch_quantile, batch_share, mser5
-from qmodel.simulation.requests import response_limit
+from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +93,7 @@ def judged(
     scenario: Scenario, class_index: NDArray[np.int64], response: Floats
 ) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
     """Who has a limit, and who met it; None where no class has one. NaN meets none."""
-    limits = np.array([response_limit(served.slo) for served in scenario.served])
+    limits = np.array([limit_of(served.slo, "response") for served in scenario.served])
     if not np.isfinite(limits).any():
         return None, None
     return np.isfinite(limits)[class_index], response <= limits[class_index]

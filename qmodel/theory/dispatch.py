@@ -77,8 +77,6 @@ ROOMS: tuple[Room, ...] = (
     Room(frozenset({"pause"}), "feedback:paused"),
     Room(ROUTING | ONE_SERVER | BATCHED | {"continuous"}, "routing:routed", ROUTING),
 )
-ORDINARY: dict[str, frozenset[str]] = {}
-"""By preset, features that the ordinary one-server and several-server results handle too."""
 
 
 def analyse_scenario(scenario: Scenario, percentiles: tuple[float, ...]) -> PolicyAnswer | NotAnalysable:
@@ -107,7 +105,7 @@ def _with_hits(scenario: Scenario, found: Result) -> Result:
 def result_of(scenario: Scenario) -> Found:
     """The strongest result, before it is made an answer."""
     asked = features(scenario)
-    if asked <= ORDINARY.get(scenario.policy.name, frozenset()):
+    if not asked:
         load = long_run_load(scenario)
         return Unstable(load) if load >= 1.0 else _result(scenario)
     room = next((room for room in ROOMS if room.needs <= asked <= room.handles), None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qmodel.errors import InputError
-from qmodel.live.schedule import digest, draw_schedule, response_limit_s
+from qmodel.live.schedule import digest, draw_schedule
 from qmodel.policy import PS, SRPT
 from qmodel.scenario import Scenario, System
 from qmodel.service.model import ServiceModel
@@ -21,6 +21,7 @@ from qmodel.workload import (
     RequestClass,
     Trace,
 )
+from qmodel.workload.slo import limit_of
 
 HORIZON_S = 50.0
 
@@ -179,7 +180,7 @@ def test_no_prediction():
 def test_deadlines(in_steps):
     rows = draw_schedule(in_steps(slo={"response_p99_s": 0.5, "ttft_p95_s": 0.1}), 5.0, seed=1)
     assert (rows["deadline_s"] - rows["scheduled_s"]).tolist() == pytest.approx([0.5] * len(rows))
-    assert response_limit_s({}) == math.inf
+    assert limit_of({}, "response") == math.inf
 
 
 def test_a_class_that_never_arrives_is_left_out(in_seconds):

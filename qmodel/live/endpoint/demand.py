@@ -10,8 +10,9 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.live.endpoint.stream import Order, Refused
-from qmodel.live.schedule import predictions, response_limit_s
+from qmodel.live.schedule import predictions
 from qmodel.policy.base import Request
+from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -56,7 +57,7 @@ class Demand:
         now, found = time.monotonic(), seen.request_class
         predicted = float(predictions(self._scenario, found, np.array([size_s]), self._rng)[0])
         return Request(
-            now, size_s, predicted, seen.priority, found.weight, now + response_limit_s(found.slo),
+            now, size_s, predicted, seen.priority, found.weight, now + limit_of(found.slo, "response"),
             float(self._rng.random()), found.name,
         )  # fmt: skip
 

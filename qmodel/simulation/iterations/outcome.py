@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qmodel.simulation.iterations.promises import limit_of
+from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

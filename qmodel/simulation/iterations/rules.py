@@ -173,7 +173,7 @@ def reader(request_class: RequestClass) -> tuple[float, float]:
     >>> reader(chat)
     (1.0, 0.2)
     """
-    from qmodel.simulation.iterations.promises import limit_of
+    from qmodel.workload.slo import limit_of
 
     ttft, tpot = limit_of(request_class.slo, "ttft"), limit_of(request_class.slo, "tpot")
     return (ttft, tpot) if math.isfinite(ttft) and math.isfinite(tpot) else (math.nan, math.nan)

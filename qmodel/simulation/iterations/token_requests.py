@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qmodel.errors import InputError
+from qmodel.simulation.checked_columns import check_rows, checked_column
+from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -88,9 +90,7 @@ class TokenRequests:
     @cached_property
     def deadline_s(self) -> Floats:
         """Arrival plus the response limit of the class; infinite without one."""
-        from qmodel.simulation.requests import response_limit
-
-        return self.arrival_s + self._by_class([response_limit(dict(each.slo)) for each in self.classes])
+        return self.arrival_s + self._by_class([limit_of(each.slo, "response") for each in self.classes])
 
     def _by_class(self, values: Sequence[float]) -> Floats:
         return np.asarray(values, dtype=float)[self.class_index]
@@ -142,21 +142,21 @@ def given(
     Raises InputError naming the column and row that is wrong: text, NaN, arrivals out of order, a prompt or output
     of no token, tokens that are not whole, a class that does not exist.
     """
-    arrival = _column("arrival_s", arrival_s, None)
+    arrival = checked_column("arrival_s", arrival_s, None)
     if not arrival.size:
         raise InputError("replay, arrival_s", "holds no request", "give at least one")
     n = arrival.size
     late = np.concatenate(([False], np.diff(arrival) < 0))
-    _check("arrival_s", late, "comes before the one above it", "sort by time")
+    check_rows("arrival_s", late, "comes before the one above it", "sort by time")
     prompt = _tokens("input_tokens", input_tokens, n, 1)
     output = _tokens("output_tokens", output_tokens, n, 1)
     prefix = np.zeros(n, dtype=np.int64)
     if prefix_tokens is not None:
         prefix = _tokens("prefix_tokens", prefix_tokens, n, 0)
-        _check("prefix_tokens", prefix >= prompt, "is the whole prompt or more", "leave at least one token")
-    index = np.zeros(n) if class_index is None else _column("class_index", class_index, n)
+        check_rows("prefix_tokens", prefix >= prompt, "is the whole prompt or more", "leave at least one token")
+    index = np.zeros(n) if class_index is None else checked_column("class_index", class_index, n)
     known = (index >= 0) & (index < len(classes)) & (index == np.floor(index))
-    _check("class_index", ~known, "is no class", f"give 0 to {len(classes) - 1}")
+    check_rows("class_index", ~known, "is no class", f"give 0 to {len(classes) - 1}")
     size = prompt * per_token_s[0] + output * per_token_s[1]
     return TokenRequests(
         classes=tuple(classes),
@@ -169,7 +169,7 @@ def given(
         spoke_s=np.zeros(n),
         patience_s=np.full(n, math.inf),
         size_s=size,
-        predicted_s=size if predicted_s is None else _column("predicted_s", predicted_s, n),
+        predicted_s=size if predicted_s is None else checked_column("predicted_s", predicted_s, n),
         lottery=np.zeros(n),
         later=Later.none(n),
         first=first,
@@ -177,23 +177,7 @@ def given(
 
 
 def _tokens(name: str, values: ArrayLike, n: int, least: int) -> Integers:
-    column = _column(name, values, n)
-    _check(name, column < least, "is no number of tokens", f"give {least} or more")
-    _check(name, (column != np.floor(column)) | (column > MOST_TOKENS), "is no whole number", "count tokens")
+    column = checked_column(name, values, n)
+    check_rows(name, column < least, "is no number of tokens", f"give {least} or more")
+    check_rows(name, (column != np.floor(column)) | (column > MOST_TOKENS), "is no whole number", "count tokens")
     return column.astype(np.int64)
-
-
-def _column(name: str, values: ArrayLike, n: int | None) -> Floats:
-    try:
-        column = np.ascontiguousarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"replay, {name}", "holds text", "give numbers") from error
-    if column.ndim != 1 or (n is not None and column.size != n):
-        raise InputError(f"replay, {name}", f"has shape {column.shape}", "give one value a request")
-    _check(name, ~np.isfinite(column), "is not a finite number", "leave the request out")
-    return column
-
-
-def _check(name: str, wrong: NDArray[np.bool_], fault: str, remedy: str) -> None:
-    if wrong.any():
-        raise InputError(f"replay, {name}, row {int(np.argmax(wrong)) + 1}", fault, remedy)
