@@ -2,7 +2,7 @@
 
     python scripts/mutate.py [MODULE ...] [--sample 15] [--seed 1] [--jobs 1] [--tests tests/theory] [--map FILE]
 
-MODULE is a name in qmodel.theory, all of them by default. Each mutant changes one place of a module:
+MODULE is a name in qmodel.theory (`rank.soap`), all of them by default. Each mutant changes one place of a module:
 
     plus, minus         a + b <-> a - b                  comparison    a < b <-> a <= b, a < b -> a >= b, == <-> !=
     times, over         a * b <-> a / b; a ** b -> a * b  boolean       and <-> or; `not` dropped
@@ -415,7 +415,8 @@ def _equivalents() -> set[tuple[str, str, str, str]]:
 
 def all_modules() -> list[str]:
     package = importlib.import_module(PACKAGE)
-    return sorted(found.name for found in pkgutil.iter_modules(package.__path__))
+    inside = pkgutil.walk_packages(package.__path__, f"{PACKAGE}.")
+    return sorted(found.name.removeprefix(f"{PACKAGE}.") for found in inside if not found.ispkg)
 
 
 def arguments() -> argparse.Namespace:

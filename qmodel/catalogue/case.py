@@ -60,7 +60,7 @@ class Case:
         made = from_tables(tables, f"catalogue {self.row.name}", FOLDER, self.row.name)
         if self.model is not None:
             made = _at_load_of(made, from_tables(self._own(changes), self.row.name, FOLDER, self.row.name))
-        return made if self.trace is None else on_trace(made, self.trace)
+        return made if self.trace is None else on_trace(made, self.trace, half=1 if self.row.learns else None)
 
     def _own(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         tables = copy.deepcopy(self.tables)

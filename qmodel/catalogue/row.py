@@ -12,8 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from qmodel.catalogue.case import Case
 
-How = Literal["exact", "approximation", "simulation", "not yet"]
+How = Literal["exact", "approximation", "simulation"]
 FOLDER = Path(str(files("qmodel.catalogue") / "scenarios"))
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Knobs (`PATH=LOW..HIGH`) that a tuner of `qmodel.planning` sets before a setting is answered.
+
+    It makes `objective` small in at most `budget` tries, each a simulation of `requests` requests that are not
+    those the setting is judged on.
+    """
+
+    knobs: tuple[str, ...]
+    objective: str
+    method: Literal["bayesian", "annealing", "grid"] = "bayesian"
+    budget: int = 30
+    requests: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,7 @@ class Setting:
     """One way to run the scenario: `changes` maps dotted fields to values, as `--set` does.
 
     `method` forces an instrument; `horizon_s` asks for replications of a finite horizon from empty, the only way
-    at and above saturation.
+    at and above saturation. With `tuned`, some fields are searched for first.
     """
 
     label: str
@@ -30,6 +45,7 @@ class Setting:
     requests: int = 100_000
     horizon_s: float | None = None
     replications: int = 10
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -56,12 +72,17 @@ class Row:
     method: How
     idea: str
     reference: str
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[Setting, ...]
+    accept: Callable[[Case], Iterable[Check]]
     shown: tuple[str, ...] = ("mean_response_s", "p99_response_s")
     formula: str = ""
     unchecked: str = ""
     missing: str = ""
-    accept: Callable[[Case], Iterable[Check]] | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether some setting is tuned, so that a trace is cut into what is tuned on and what is judged on."""
+        return any(setting.tuned is not None for setting in self.settings)
 
     @property
     def code(self) -> str:
@@ -75,5 +96,5 @@ class Row:
 
     @cached_property
     def text(self) -> str:
-        """Its scenario as TOML; empty for a row that has none yet."""
-        return self.path.read_text() if self.path.exists() else ""
+        """Its scenario as TOML."""
+        return self.path.read_text(encoding="utf-8")

@@ -153,7 +153,7 @@ def value_of(bound: Bound, answer: PolicyAnswer, cost: Costs) -> float | None:
 
 def theory_load(scenario: Scenario) -> float | None:
     """Load of a batching engine by theory; None where it has none."""
-    from qmodel.theory.engine_answer import batching_engine
+    from qmodel.theory.batch.engine_answer import batching_engine
 
     plain = scenario.system.iteration_time is not None and not scenario.features and not scenario.transforms
     lengths = all({"input_tokens", "output_tokens"} <= set(each.factors) for each in scenario.classes)

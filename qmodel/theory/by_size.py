@@ -31,7 +31,7 @@ from qmodel.policy import (
 from qmodel.scenario import Scenario, processor_sharing
 from qmodel.theory.dispatch import result_of
 from qmodel.theory.result import Result, Unstable, class_answer, second_moment
-from qmodel.theory.size_based import CONDITIONAL
+from qmodel.theory.size_order.size_based import CONDITIONAL
 from qmodel.workload import Deterministic, Poisson, RequestClass
 from qmodel.workload.distribution import positive
 

@@ -63,19 +63,25 @@ ONE_SERVER = frozenset({"preemption-cost", "grain", "setup", "vacation", "enviro
 ROUTING = frozenset({"routing"})
 BATCHED = frozenset({"dynamic", "static-batching", "bins"})
 ROOMS: tuple[Room, ...] = (
-    Room(frozenset({"not-poisson"}), "bursty:bursty"),
-    Room(frozenset({"environment", "not-poisson"}), "random_environment:in_environment"),
-    Room(frozenset({"preemption-cost", "grain"}), "preemption:preemption"),
-    Room(frozenset({"vacation"}), "away:vacations"),
-    Room(frozenset({"setup"}), "away:setups"),
-    Room(frozenset({"patience"}), "impatience:impatience"),
-    Room(frozenset({"buffer"}), "finite_buffer:finite_buffer"),
-    Room(BATCHED, "batching:dynamic_batching"),
-    Room(frozenset({"continuous", "prefix-hit"}), "engine_answer:continuous_batching", frozenset({"continuous"})),
-    Room(frozenset({"stations", "not-poisson"}), "tandem:tandem", frozenset({"stations"})),
-    Room(frozenset({"closed", "stations", "not-poisson"}), "closed:closed_population", frozenset({"closed"})),
-    Room(frozenset({"pause"}), "feedback:paused"),
-    Room(ROUTING | ONE_SERVER | BATCHED | {"continuous"}, "routing:routed", ROUTING),
+    Room(frozenset({"not-poisson"}), "arrivals.bursty:bursty"),
+    Room(frozenset({"environment", "not-poisson"}), "arrivals.random_environment:in_environment"),
+    Room(frozenset({"preemption-cost", "grain"}), "preemption.preemption:preemption"),
+    Room(frozenset({"vacation"}), "arrivals.away:vacations"),
+    Room(frozenset({"setup"}), "arrivals.away:setups"),
+    Room(frozenset({"patience"}), "state.impatience:impatience"),
+    Room(frozenset({"buffer"}), "state.finite_buffer:finite_buffer"),
+    Room(BATCHED, "batch.batching:dynamic_batching"),
+    Room(
+        frozenset({"continuous", "prefix-hit"}),
+        "batch.engine_answer:continuous_batching",
+        frozenset({"continuous"}),
+    ),
+    Room(frozenset({"stations", "not-poisson"}), "network.tandem:tandem", frozenset({"stations"})),
+    Room(
+        frozenset({"closed", "stations", "not-poisson"}), "network.closed:closed_population", frozenset({"closed"})
+    ),
+    Room(frozenset({"pause"}), "network.feedback:paused"),
+    Room(ROUTING | ONE_SERVER | BATCHED | {"continuous"}, "servers.routing:routed", ROUTING),
 )
 
 
@@ -124,7 +130,7 @@ def _result(scenario: Scenario) -> Result | NotAnalysable:
     if condition is not None:
         if scenario.system.servers > 1 or scenario.system.max_batch is not None:
             return NotAnalysable("a queue threshold is analysed for one server and one request at a time", "that")
-        from qmodel.theory.threshold_models import always_long, threshold_result
+        from qmodel.theory.state.threshold_models import always_long, threshold_result
 
         if condition.above > 0:
             return threshold_result(scenario.policy, classes, condition)
@@ -138,7 +144,7 @@ def _steady(scenario: Scenario, classes: Sequence[ServedClass]) -> Result | NotA
     if system.batching == "processor-sharing":
         return _limited(scenario, classes)
     if system.servers > 1:
-        from qmodel.theory.several_servers import several_servers
+        from qmodel.theory.servers.several_servers import several_servers
 
         return several_servers(policy, classes, system.servers)
     model = _model(policy)
@@ -150,7 +156,7 @@ def _limited(scenario: Scenario, classes: Sequence[ServedClass]) -> Result | Not
     places = scenario.system.max_batch
     if scenario.system.servers > 1 or type(scenario.policy) not in (FCFS, PS) or places is None:
         return NotAnalysable("limited sharing is analysed for one server and admission FCFS", "servers = 1, fcfs")
-    from qmodel.theory.limited_sharing import limited_sharing
+    from qmodel.theory.one_server.limited_sharing import limited_sharing
 
     return limited_sharing(classes, places)
 
@@ -177,7 +183,7 @@ def _refusal(scenario: Scenario, asked: frozenset[str]) -> NotAnalysable:
 def _model(policy: Policy) -> Model | NotAnalysable:
     kind = type(policy)
     if kind in (LCFS, LCFSPreemptive, RandomOrder):
-        from qmodel.theory import last_come
+        from qmodel.theory.one_server import last_come
 
         return {
             LCFS: last_come.last_come_first_served,
@@ -185,33 +191,33 @@ def _model(policy: Policy) -> Model | NotAnalysable:
             RandomOrder: last_come.random_order,
         }[kind]
     if kind in (SJF, PSJF, SRPT, LAS, MLFQ):
-        from qmodel.theory.size_based import size_based
+        from qmodel.theory.size_order.size_based import size_based
 
         return partial(size_based, policy)
     if kind is DPS:
-        from qmodel.theory.discriminatory_sharing import discriminatory_sharing
+        from qmodel.theory.one_server.discriminatory_sharing import discriminatory_sharing
 
         return discriminatory_sharing
     if isinstance(policy, Gittins):
-        from qmodel.theory.gittins import gittins
+        from qmodel.theory.rank.gittins import gittins
 
         return partial(gittins, policy)
     if isinstance(policy, NestedPriority | NestedPreemptivePriority):
-        from qmodel.theory.nested_order import nested_order
+        from qmodel.theory.rank.nested_order import nested_order
 
         return partial(nested_order, policy)
     if isinstance(policy, AccumulatingPriority):
-        from qmodel.theory.accumulating_priority import accumulating_priority
+        from qmodel.theory.one_server.accumulating_priority import accumulating_priority
 
         return partial(accumulating_priority, policy)
     if kind in (SPJF, PSPJF, SPRPT, TRAIL):
-        from qmodel.theory.predictions import by_prediction
+        from qmodel.theory.prediction.predictions import by_prediction
 
         return partial(by_prediction, policy)
-    from qmodel.theory.m_g_1 import fcfs
-    from qmodel.theory.np_priority import non_preemptive
-    from qmodel.theory.preemptive_priority import preemptive_resume
-    from qmodel.theory.processor_sharing import processor_sharing as sharing
+    from qmodel.theory.one_server.m_g_1 import fcfs
+    from qmodel.theory.one_server.np_priority import non_preemptive
+    from qmodel.theory.one_server.preemptive_priority import preemptive_resume
+    from qmodel.theory.one_server.processor_sharing import processor_sharing as sharing
 
     if kind is RoundRobin:
         return NotAnalysable(f"no result for the turns of policy '{policy.name}'", "ps, their limit")
@@ -227,6 +233,6 @@ def _model(policy: Policy) -> Model | NotAnalysable:
         return NotAnalysable(f"no result for the sharing of policy '{policy.name}'", "ps or dps")
     if policy.timed or kind.rank_at is not Policy.rank_at:
         return NotAnalysable(f"the rank of policy '{policy.name}' changes as time goes by", "accumulating, or fcfs")
-    from qmodel.theory.rank_order import by_rank
+    from qmodel.theory.rank.rank_order import by_rank
 
     return partial(by_rank, policy)

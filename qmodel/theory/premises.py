@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from qmodel.answer import NotAnalysable
 from qmodel.policy import Policy
 from qmodel.scenario import Scenario, ServedClass
-from qmodel.theory.phases import exponential_phases
+from qmodel.theory.numerics.phases import exponential_phases
 from qmodel.workload import ArrivalProcess
 from qmodel.workload.superposition import MarkedArrivals, as_matrices, superposed
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from qmodel.answer import ClassAnswer, Method, PolicyAnswer, percentile_name
 from qmodel.scenario import Scenario, ServedClass
-from qmodel.theory.inversion import BlendedLaw, Law
+from qmodel.theory.numerics.inversion import BlendedLaw, Law
 
 
 @dataclass(frozen=True)

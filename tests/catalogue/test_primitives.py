@@ -31,7 +31,7 @@ from qmodel.stream_metrics import (
     smooth_goodput,
     token_goodput,
 )
-from qmodel.theory.state_dependent import StateDependentQueue, engine_rates
+from qmodel.theory.state.state_dependent import StateDependentQueue, engine_rates
 from qmodel.token_metrics import qoe
 
 READER = {"awaited_s": 1.0, "tokens_per_s": 5.0}

@@ -22,7 +22,7 @@ from qmodel.service.terms import Term
 from qmodel.service.token_service import TokenService
 from qmodel.simulation import simulate
 from qmodel.simulation.iterations.replaying import replay_run
-from qmodel.theory.engine_answer import continuous_batching
+from qmodel.theory.batch.engine_answer import continuous_batching
 from qmodel.theory.result import Result
 from qmodel.workload import Deterministic, Geometric, Poisson, RequestClass
 

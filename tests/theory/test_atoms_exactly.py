@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from qmodel.theory.atoms import prolonged_atoms
+from qmodel.theory.one_server.atoms import prolonged_atoms
 
 WORK, FIRST, SECOND = 1.0, (math.sqrt(2.0), 0.15), (0.7, 0.2)
 

@@ -18,9 +18,10 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.batch_time import BatchTime, batch_time, padded
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import ModelSwap
-from qmodel.theory import analyse, multi_bin
-from qmodel.theory.bulk_service import BulkService, TooManyStates, closed_bound
-from qmodel.theory.bulk_wait import CELLS, bulk_law
+from qmodel.theory import analyse
+from qmodel.theory.batch import multi_bin
+from qmodel.theory.batch.bulk_service import BulkService, TooManyStates, closed_bound
+from qmodel.theory.batch.bulk_wait import CELLS, bulk_law
 from qmodel.workload import Deterministic, Exponential, Geometric, Lognormal, Poisson, RequestClass, Uniform
 from tests.theory.queues import Estimate
 

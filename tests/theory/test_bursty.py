@@ -10,10 +10,11 @@ from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS, LCFS, PS
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import ModelSwap, QueueCondition
-from qmodel.theory import analyse, bursty, formulas, gi_g_1, modulated_work
-from qmodel.theory.gi_g_1 import Factors
-from qmodel.theory.inversion import InvertedLaw
-from qmodel.theory.map_g_1 import mean_waits, stationary_work
+from qmodel.theory import analyse, formulas
+from qmodel.theory.arrivals import bursty, gi_g_1, modulated_work
+from qmodel.theory.arrivals.gi_g_1 import Factors
+from qmodel.theory.arrivals.map_g_1 import mean_waits, stationary_work
+from qmodel.theory.numerics.inversion import InvertedLaw
 from qmodel.theory.premises import driven
 from qmodel.workload import (
     Deterministic,

@@ -15,7 +15,7 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.station import Station
 from qmodel.service.transform import EarlyExit, ModelSwap
 from qmodel.theory import analyse
-from qmodel.theory.mva import Queue, _fixed_point, closed_network, throughput_bound
+from qmodel.theory.network.mva import Queue, _fixed_point, closed_network, throughput_bound
 from qmodel.workload import Closed, Deterministic, Exponential, Lognormal, Poisson, RequestClass
 
 

@@ -14,12 +14,12 @@ from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
 from qmodel.simulation import simulate
 from qmodel.theory import analyse
-from qmodel.theory.continuous_batching import BatchingEngine, _excess, progeny
-from qmodel.theory.engine_answer import batching_engine
-from qmodel.theory.engine_fluctuations import _variance, variance_ratio
-from qmodel.theory.several_servers import erlang_c, exponential_wait
-from qmodel.theory.token_demand import Points, together
-from qmodel.theory.token_times import PerTokenLaw, ResponseLaw, first_token_law
+from qmodel.theory.batch.continuous_batching import BatchingEngine, _excess, progeny
+from qmodel.theory.batch.engine_answer import batching_engine
+from qmodel.theory.batch.engine_fluctuations import _variance, variance_ratio
+from qmodel.theory.batch.token_demand import Points, together
+from qmodel.theory.batch.token_times import PerTokenLaw, ResponseLaw, first_token_law
+from qmodel.theory.servers.several_servers import erlang_c, exponential_wait
 from qmodel.workload import Deterministic, Exponential, Geometric, Lognormal, Poisson, RequestClass, Uniform
 
 WHOLE = IterationTime(base=0.010, per_sequence=2e-4, per_context_token=2e-7, per_prefill_token=2e-5)

@@ -8,8 +8,8 @@ from qmodel.answer import NotAnalysable
 from qmodel.scenario import Scenario, System
 from qmodel.service.iteration_time import IterationTime
 from qmodel.theory import analyse
-from qmodel.theory.continuous_batching import BatchingEngine
-from qmodel.theory.token_demand import Points, together
+from qmodel.theory.batch.continuous_batching import BatchingEngine
+from qmodel.theory.batch.token_demand import Points, together
 from qmodel.workload import Deterministic, Poisson, RequestClass
 
 PROMPT, OUTPUT, RATE = 100, 50, 0.4

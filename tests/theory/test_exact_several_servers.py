@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from qmodel.theory.inversion import InvertedLaw
-from qmodel.theory.m_d_k import ConstantServers, mean_wait
-from qmodel.theory.m_g_k import exponential_wait, wait_of
-from qmodel.theory.m_ph_k import Phases, PhaseServers, phases_of, states
+from qmodel.theory.numerics.inversion import InvertedLaw
+from qmodel.theory.servers.m_d_k import ConstantServers, mean_wait
+from qmodel.theory.servers.m_g_k import exponential_wait, wait_of
+from qmodel.theory.servers.m_ph_k import Phases, PhaseServers, phases_of, states
 from qmodel.workload import Deterministic, Erlang, Exponential, Gamma, Hyperexponential, Mixture, Uniform
 
 

@@ -8,7 +8,7 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit, ModelSwap, QueueCondition
 from qmodel.simulation import simulate
 from qmodel.theory import analyse
-from qmodel.theory.m_g_k import exponential_wait
+from qmodel.theory.servers.m_g_k import exponential_wait
 from qmodel.workload import (
     Deterministic,
     Exponential,

@@ -6,7 +6,7 @@ import pytest
 
 from qmodel.policy import FCFS
 from qmodel.theory import analyse
-from qmodel.theory.feedback import _scale
+from qmodel.theory.network.feedback import _scale
 from qmodel.workload import Erlang, Exponential
 from qmodel.workload.pause import Pause
 

@@ -9,8 +9,9 @@ from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS, LCFS, PS, SRPT, RandomOrder
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit
-from qmodel.theory import analyse, finite_buffer
-from qmodel.theory.finite_buffer import birth_and_death, embedded_law
+from qmodel.theory import analyse
+from qmodel.theory.state import finite_buffer
+from qmodel.theory.state.finite_buffer import birth_and_death, embedded_law
 from qmodel.workload import (
     Deterministic,
     Exponential,

@@ -8,9 +8,9 @@ import pytest
 from qmodel.policy import FCFS
 from qmodel.scenario import Scenario, System
 from qmodel.theory import analyse
-from qmodel.theory.gi_g_k import gi_g_k
-from qmodel.theory.m_g_k import exponential_wait
 from qmodel.theory.result import Unstable
+from qmodel.theory.servers.gi_g_k import gi_g_k
+from qmodel.theory.servers.m_g_k import exponential_wait
 from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Renewal, RequestClass
 from tests.theory.queues import Estimate
 

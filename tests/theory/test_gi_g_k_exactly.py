@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qmodel.scenario import Scenario
-from qmodel.theory.gi_g_k import gi_g_k
 from qmodel.theory.result import Unstable
+from qmodel.theory.servers.gi_g_k import gi_g_k
 from qmodel.workload import Exponential, Gamma, Poisson, Renewal, RequestClass
 
 

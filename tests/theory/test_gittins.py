@@ -13,10 +13,10 @@ from qmodel.policy.gittins_index import gittins_table
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.blind_order import blind_means, turning_ages
-from qmodel.theory.gittins import gittins_paths, path_of_table
-from qmodel.theory.rank_path import Path
-from qmodel.theory.soap import Background
+from qmodel.theory.rank.blind_order import blind_means, turning_ages
+from qmodel.theory.rank.gittins import gittins_paths, path_of_table
+from qmodel.theory.rank.rank_path import Path
+from qmodel.theory.rank.soap import Background
 from qmodel.workload import (
     BoundedPareto,
     Deterministic,

@@ -9,10 +9,11 @@ import pytest
 from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS, PS, SRPT
 from qmodel.scenario import Scenario, System
-from qmodel.theory import analyse, impatience, offered_wait
-from qmodel.theory.impatience import Memoryless
-from qmodel.theory.m_g_1 import mean_wait
-from qmodel.theory.offered_wait import Stream, offered_waits
+from qmodel.theory import analyse
+from qmodel.theory.one_server.m_g_1 import mean_wait
+from qmodel.theory.state import impatience, offered_wait
+from qmodel.theory.state.impatience import Memoryless
+from qmodel.theory.state.offered_wait import Stream, offered_waits
 from qmodel.workload import (
     Deterministic,
     Discrete,

@@ -6,7 +6,7 @@ import pytest
 from qmodel.policy import FCFS, LCFS, LCFSPreemptive, RandomOrder
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.last_come import last_come_first_served, preemptive_last_come
+from qmodel.theory.one_server.last_come import last_come_first_served, preemptive_last_come
 from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Pareto
 from tests.theory import queues
 from tests.theory.scenarios import means, one, several

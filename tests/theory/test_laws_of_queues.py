@@ -31,7 +31,7 @@ from qmodel.policy import (
 )
 from qmodel.scenario import Scenario, System
 from qmodel.theory import analyse
-from qmodel.theory.m_g_1 import fcfs
+from qmodel.theory.one_server.m_g_1 import fcfs
 from qmodel.workload import (
     Deterministic,
     Discrete,

@@ -10,7 +10,7 @@ import pytest
 from qmodel.policy import FCFS
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.m_g_1 import fcfs
+from qmodel.theory.one_server.m_g_1 import fcfs
 from qmodel.workload import (
     Deterministic,
     Discrete,

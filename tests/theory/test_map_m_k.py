@@ -6,10 +6,10 @@ import pytest
 from qmodel.answer import NotAnalysable
 from qmodel.scenario import Scenario, System
 from qmodel.theory import analyse
-from qmodel.theory.map_g_1 import mean_waits
-from qmodel.theory.map_m_k import Levels
+from qmodel.theory.arrivals.map_g_1 import mean_waits
 from qmodel.theory.premises import driven
-from qmodel.theory.several_servers import erlang_c, exponential_wait
+from qmodel.theory.servers.map_m_k import Levels
+from qmodel.theory.servers.several_servers import erlang_c, exponential_wait
 from qmodel.workload import Exponential, Hyperexponential, Mmpp, Poisson, Renewal, RequestClass
 from tests.theory import special_queues
 from tests.theory.queues import Estimate

@@ -15,7 +15,7 @@ from qmodel.policy import (
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.accumulating_priority import mean_waits
+from qmodel.theory.one_server.accumulating_priority import mean_waits
 from qmodel.workload import Deterministic, Exponential, Gamma, Lognormal, Mixture, PredictedSize
 from tests.theory import queues
 from tests.theory.scenarios import means, request_class, several

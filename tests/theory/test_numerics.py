@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmodel.scenario import Scenario
-from qmodel.theory.arrival_counts import count_probabilities
-from qmodel.theory.atoms import MOST, cdf_of, interrupted_atoms
-from qmodel.theory.busy_period import busy_period_moments, prolonged
-from qmodel.theory.inversion import BlendedLaw, InvertedLaw
-from qmodel.theory.panels import Panels
-from qmodel.theory.roots import first_reaching
-from qmodel.theory.stationary import stationary_law
+from qmodel.theory.numerics.arrival_counts import count_probabilities
+from qmodel.theory.numerics.inversion import BlendedLaw, InvertedLaw
+from qmodel.theory.numerics.panels import Panels
+from qmodel.theory.numerics.roots import first_reaching
+from qmodel.theory.numerics.stationary import stationary_law
+from qmodel.theory.one_server.atoms import MOST, cdf_of, interrupted_atoms
+from qmodel.theory.one_server.busy_period import busy_period_moments, prolonged
 from qmodel.workload import Deterministic, Discrete, Empirical, Exponential, Gamma, Hyperexponential, Uniform
 from tests.theory.scenarios import request_class
 

@@ -20,9 +20,9 @@ from qmodel.policy import (
 )
 from qmodel.scenario import Scenario
 from qmodel.theory import analyse
-from qmodel.theory.prediction_copula import Correlated
-from qmodel.theory.prediction_laws import Exact, predictors
-from qmodel.theory.prediction_levels import guesses_of
+from qmodel.theory.prediction.prediction_copula import Correlated
+from qmodel.theory.prediction.prediction_laws import Exact, predictors
+from qmodel.theory.prediction.prediction_levels import guesses_of
 from qmodel.workload import (
     Deterministic,
     Discrete,

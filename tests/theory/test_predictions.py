@@ -10,7 +10,7 @@ from qmodel.policy import PSJF, PSPJF, SJF, SPJF, SPRPT, SRPT, TRAIL
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.prediction_errors import SummedErrors, SummedSizes
+from qmodel.theory.prediction.prediction_errors import SummedErrors, SummedSizes
 from qmodel.workload import Deterministic, Exponential, Gamma, Lognormal, Mixture, PredictedSize
 from tests.theory import queues
 from tests.theory.scenarios import ORACLES, means, one, request_class

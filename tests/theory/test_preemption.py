@@ -26,8 +26,8 @@ from qmodel.policy.preemption import Preemption
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.preemption_cost import Busy, spent
-from qmodel.theory.preemption_grain import Last
+from qmodel.theory.preemption.preemption_cost import Busy, spent
+from qmodel.theory.preemption.preemption_grain import Last
 from qmodel.workload import Deterministic, Exponential, Gamma, Mixture, Pareto
 from tests.theory import queues
 from tests.theory.scenarios import means, request_class

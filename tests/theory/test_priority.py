@@ -9,9 +9,9 @@ from qmodel.policy import FCFS, NonPreemptivePriority, PreemptivePriority
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.m_g_1 import fcfs
-from qmodel.theory.np_priority import non_preemptive
-from qmodel.theory.preemptive_priority import preemptive_resume
+from qmodel.theory.one_server.m_g_1 import fcfs
+from qmodel.theory.one_server.np_priority import non_preemptive
+from qmodel.theory.one_server.preemptive_priority import preemptive_resume
 from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Lognormal, Mixture, Pareto, Uniform
 from tests.theory import queues
 from tests.theory.scenarios import ORACLES, means, one, request_class, several

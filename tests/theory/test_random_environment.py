@@ -10,9 +10,10 @@ from qmodel.policy import FCFS, PS
 from qmodel.scenario import Scenario, System
 from qmodel.service.environment import Environment
 from qmodel.service.transform import EarlyExit
-from qmodel.theory import analyse, modulated_work
-from qmodel.theory.m_g_1 import mean_wait
-from qmodel.theory.random_environment import Capacity
+from qmodel.theory import analyse
+from qmodel.theory.arrivals import modulated_work
+from qmodel.theory.arrivals.random_environment import Capacity
+from qmodel.theory.one_server.m_g_1 import mean_wait
 from qmodel.workload import (
     Deterministic,
     Discrete,

@@ -8,9 +8,10 @@ from qmodel.answer import NotAnalysable
 from qmodel.policy import Rank
 from qmodel.scenario import Scenario, System
 from qmodel.service.model import ServiceModel
-from qmodel.theory import analyse, soap
-from qmodel.theory.sample import _by_free_capacity
-from qmodel.theory.sharing_law import SharingLaw
+from qmodel.theory import analyse
+from qmodel.theory.one_server.sharing_law import SharingLaw
+from qmodel.theory.rank import soap
+from qmodel.theory.rank.sample import _by_free_capacity
 from qmodel.workload import Deterministic, Exponential, Geometric, Hyperexponential, Poisson, RequestClass
 
 

@@ -12,9 +12,9 @@ from qmodel.policy.routing import Routing
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import Cache, ModelSwap, QueueCondition
 from qmodel.theory import analyse
-from qmodel.theory.e_k_g_1 import DealtQueue
-from qmodel.theory.m_d_k import ConstantServers
-from qmodel.theory.shortest_queue import chain, found_by_arrivals, mean_field, refined, shapes, widest
+from qmodel.theory.arrivals.e_k_g_1 import DealtQueue
+from qmodel.theory.servers.m_d_k import ConstantServers
+from qmodel.theory.servers.shortest_queue import chain, found_by_arrivals, mean_field, refined, shapes, widest
 from qmodel.workload import Deterministic, Exponential, Hyperexponential, Lognormal, Pareto, Uniform
 from tests.theory.queues import Estimate
 from tests.theory.scenarios import request_class, several

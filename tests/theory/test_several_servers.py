@@ -12,8 +12,8 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit, ModelSwap, QueueCondition
 from qmodel.simulation import simulate
 from qmodel.theory import analyse
-from qmodel.theory.m_g_k import erlang_c, exponential_wait, three_moment_phases, wait_of
-from qmodel.theory.m_ph_k import Phases, PhaseServers
+from qmodel.theory.servers.m_g_k import erlang_c, exponential_wait, three_moment_phases, wait_of
+from qmodel.theory.servers.m_ph_k import Phases, PhaseServers
 from qmodel.workload import (
     Deterministic,
     Erlang,
@@ -162,7 +162,7 @@ def test_priorities_on_several_servers():
 @pytest.mark.parametrize("policy", [NonPreemptivePriority(), PreemptivePriority()], ids=lambda p: p.name)
 def test_priorities_on_one_server_as_elsewhere(policy):
     classes = [(0.3, Exponential(1.0)), (0.5, Exponential(1.0))]
-    from qmodel.theory.several_servers import several_servers
+    from qmodel.theory.servers.several_servers import several_servers
 
     found = several_servers(policy, several(classes, policy).served, 1)
     assert [part.mean_response for part in found.classes] == pytest.approx(
@@ -174,7 +174,7 @@ def test_law_under_priorities_on_several_servers():
     """Its mean, by the tail, is the mean; the wait of the first class is the M/M/1 wait of the fast server."""
     law = Exponential(1.0)
     answer = analyse(on(2, [(0.8, law), (0.6, law)], NonPreemptivePriority()), percentiles=(95.0,))
-    from qmodel.theory.several_servers import several_servers
+    from qmodel.theory.servers.several_servers import several_servers
 
     scenario = on(2, [(0.8, law), (0.6, law)], NonPreemptivePriority())
     parts = several_servers(scenario.policy, scenario.served, 2).classes

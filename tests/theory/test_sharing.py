@@ -10,7 +10,7 @@ from qmodel.policy import DPS, FCFS, PS, SRPT
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.limited_sharing import SharingChain, limited_sharing
+from qmodel.theory.one_server.limited_sharing import SharingChain, limited_sharing
 from qmodel.workload import (
     Deterministic,
     Exponential,

@@ -8,7 +8,7 @@ import pytest
 from qmodel.policy import PS
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.sharing_law import SharingLaw
+from qmodel.theory.one_server.sharing_law import SharingLaw
 from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Mixture, Pareto
 from tests.theory import queues
 from tests.theory.scenarios import ORACLES, one, several

@@ -11,7 +11,7 @@ from scipy.integrate import quad
 from qmodel.policy import FCFS, LAS, MLFQ, PS, PSJF, SJF, SRPT
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.sizes import SizeGrid
+from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.workload import (
     BoundedPareto,
     Deterministic,

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from qmodel.policy import FCFS, LAS, MLFQ, PSJF, SJF, SRPT, NonPreemptivePriority, PreemptivePriority
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit
-from qmodel.theory import analyse, euler
-from qmodel.theory.remaining_time import RemainingTime, _roots
-from qmodel.theory.roots import interpolated
-from qmodel.theory.size_atoms import PointMasses, point_masses
-from qmodel.theory.size_law import PointLaw, SizeLaw, laws_by_size
-from qmodel.theory.sized_queue import SizedQueue
-from qmodel.theory.sizes_upto import SizesUpto, arrays_of, marks_of
+from qmodel.theory import analyse
+from qmodel.theory.numerics import euler
+from qmodel.theory.numerics.roots import interpolated
+from qmodel.theory.size_order.remaining_time import RemainingTime, _roots
+from qmodel.theory.size_order.size_atoms import PointMasses, point_masses
+from qmodel.theory.size_order.size_law import PointLaw, SizeLaw, laws_by_size
+from qmodel.theory.size_order.sized_queue import SizedQueue
+from qmodel.theory.size_order.sizes_upto import SizesUpto, arrays_of, marks_of
 from qmodel.workload import (
     BoundedPareto,
     Deterministic,

@@ -24,9 +24,9 @@ from qmodel.policy import (
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.rank_order import by_rank, facts_read
-from qmodel.theory.rank_path import path_of
-from qmodel.theory.sample import sample_of
+from qmodel.theory.rank.rank_order import by_rank, facts_read
+from qmodel.theory.rank.rank_path import path_of
+from qmodel.theory.rank.sample import sample_of
 from qmodel.workload import (
     Deterministic,
     Discrete,

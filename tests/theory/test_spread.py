@@ -22,7 +22,7 @@ from qmodel.policy import (
     RandomOrder,
 )
 from qmodel.theory import analyse
-from qmodel.theory.second_moments import Two, Work, finite, found_work, prolonged, residual
+from qmodel.theory.one_server.second_moments import Two, Work, finite, found_work, prolonged, residual
 from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Lognormal, Pareto, Uniform
 from tests.theory import queues
 from tests.theory.scenarios import one, several
@@ -60,8 +60,8 @@ def test_alike_priorities_are_fcfs():
 
 def test_the_law_has_this_spread():
     """E[T^2] as the integral of 2 t P(T > t), by the inversion."""
-    from qmodel.theory.size_law import SizeLaw
-    from qmodel.theory.sized_queue import SizedQueue
+    from qmodel.theory.size_order.size_law import SizeLaw
+    from qmodel.theory.size_order.sized_queue import SizedQueue
 
     found = SizeLaw([(1.0, UNIT)], SizedQueue(PSJF(), 0.5, UNIT))
     nodes, weights = np.polynomial.legendre.leggauss(10)

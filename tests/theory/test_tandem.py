@@ -13,8 +13,8 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.station import Station
 from qmodel.service.transform import ModelSwap
 from qmodel.theory import analyse
-from qmodel.theory.m_g_k import erlang_c
-from qmodel.theory.qna import Flow, departures, mean_wait, merged_flow
+from qmodel.theory.network.qna import Flow, departures, mean_wait, merged_flow
+from qmodel.theory.servers.m_g_k import erlang_c
 from qmodel.workload import (
     Deterministic,
     Exponential,

@@ -7,7 +7,7 @@ from qmodel.policy import FCFS, PS, SRPT, NonPreemptivePriority, PreemptivePrior
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit, ModelSwap, QueueCondition
 from qmodel.theory import analyse
-from qmodel.theory.threshold import threshold_chain
+from qmodel.theory.state.threshold import threshold_chain
 from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Mixture
 from tests.theory import queues
 from tests.theory.scenarios import ORACLES, means, one, request_class, several

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from qmodel.catalogue.case import Case, value
 from qmodel.catalogue.checks import near, true
 from qmodel.catalogue.row import Check, Row, Setting
-from qmodel.theory.state_dependent import StateDependentQueue, engine_rates
+from qmodel.theory.state.state_dependent import StateDependentQueue, engine_rates
 
 FIRST = {"system.engine": {"prefill": "first"}}
 HEAVY = {

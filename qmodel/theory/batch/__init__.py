@@ -1,0 +1,1 @@
+"""Requests served together: dynamic, static, multi-bin and continuous batching."""

@@ -1,0 +1,1 @@
+"""Stations in line, closed populations, and requests that come back."""

@@ -1,0 +1,1 @@
+"""Numerical methods behind the results: quadrature over sizes, inversion of transforms, roots, stationary laws."""

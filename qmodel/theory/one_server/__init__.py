@@ -1,0 +1,1 @@
+"""One server and orders that know no sizes: first or last come, priorities, sharing."""

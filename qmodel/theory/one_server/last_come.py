@@ -1,0 +1,108 @@
+"""M/G/1 under LCFS, with and without preemption, and in random order.
+
+Any order that knows no sizes and never interrupts has the mean wait of FCFS. Under LCFS an arrival that finds
+the server busy waits for the residual service R and for everyone who comes meanwhile: with theta the argument
+of the busy period, W~(s) = (1 - rho) + rho R~(theta), R~(s) = (1 - S~(s)) / (s E[S]). Under preemptive LCFS
+each request is only delayed by later ones: T~(s) = D~(theta), E[T] = E[D] / (1 - rho), for any law of size.
+Sources: Riordan, *Bell Syst. Tech. J.* 40 (1961) 787-793; Wishart, *Oper. Res.* 8 (1960) 591-599; Kleinrock,
+*Queueing Systems II* (1976), section 3.4; Harchol-Balter (2013), sections 29.3 and 30.3.
+
+Policy `random` draws a request's lot once, at arrival, and serves the lowest: a request of lot u has non-preemptive
+priority over the share 1 - u, so that E[W^2 | u] = lambda E[S^3] / (3 (1 - rho u)^3)
++ u (lambda E[S^2])^2 / (1 - rho u)^4, and over all lots
+
+    E[W^2] = lambda E[S^3] (2 - rho) / (6 (1 - rho)^2) + (lambda E[S^2])^2 (3 - rho) / (6 (1 - rho)^3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from qmodel.scenario import ServedClass
+from qmodel.theory import formulas
+from qmodel.theory.numerics.inversion import InvertedLaw, Transform, shared
+from qmodel.theory.one_server.atoms import cdf_of, interrupted_atoms
+from qmodel.theory.one_server.busy_period import prolonged
+from qmodel.theory.one_server.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait, fcfs, mean_wait
+from qmodel.theory.one_server.second_moments import Two, Work, finite, or_nothing, residual, work_of
+from qmodel.theory.one_server.second_moments import prolonged as prolonged_moments
+from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.supply import delivery, merged
+
+UNINTERRUPTED = "service is never interrupted"
+
+
+def last_come_first_served(classes: Sequence[ServedClass]) -> Result:
+    """Every class's mean and law of the response under LCFS without preemption."""
+    rate, size = merged(classes)
+    wait, load = mean_wait(rate, size), rate * size.mean
+    work = work_of(classes)
+    waited = or_nothing(prolonged_moments(residual(work), work), load)
+
+    @shared
+    def positive(s: np.ndarray) -> np.ndarray:
+        theta = prolonged(s, rate, size)
+        return rate * (1.0 - size.lst(theta)) / theta
+
+    return Result(
+        classes=tuple(after_wait(served, wait, positive, load, waited, size.mean) for served in classes),
+        name="M/G/1 LCFS",
+        source="Riordan 1961; Wishart 1960",
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, UNINTERRUPTED),
+    )
+
+
+def random_order(classes: Sequence[ServedClass]) -> Result:
+    """Every class's mean response in random order: the means of FCFS."""
+    plain = fcfs(classes)
+    load, second, third = (float(each) for each in work_of(classes))
+    mean = second / (2.0 * (1.0 - load))
+    square = third * (2.0 - load) / (6.0 * (1.0 - load) ** 2) + second**2 * (3.0 - load) / (6.0 * (1.0 - load) ** 3)
+    return replace(
+        plain,
+        classes=tuple(_unordered(part, Two(mean, square - mean**2)) for part in plain.classes),
+        name="M/G/1 in random order: Pollaczek-Khinchine mean",
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, UNINTERRUPTED),
+    )
+
+
+def _unordered(part: ClassResult, waited: Two) -> ClassResult:
+    given = delivery(part.served.service)
+    return replace(part, law=None, second_moment=finite(waited.plus(Two(given.mean, given.variance)).second))
+
+
+def preemptive_last_come(classes: Sequence[ServedClass]) -> Result:
+    """Every class's mean and law of the response under preemptive LCFS."""
+    rate, size = merged(classes)
+    theta, work = shared(lambda s: prolonged(s, rate, size)), work_of(classes)
+    return Result(
+        classes=tuple(_resumed(served, classes, size.mean, theta, work) for served in classes),
+        name="M/G/1 preemptive LCFS: insensitive mean",
+        source="Kleinrock 1976, section 3.4; Harchol-Balter 2013, section 30.3",
+        assumptions=(POISSON, INDEPENDENT, ONE_SERVER, "interrupted work is kept, switching is free"),
+    )
+
+
+def _resumed(
+    served: ServedClass, classes: Sequence[ServedClass], mean: float, theta: Transform, work: Work
+) -> ClassResult:
+    given, share = delivery(served.service), served.service.delivered_at
+    load = float(work.first)
+    atoms = interrupted_atoms(given.atoms(), 1.0, classes)
+    places, masses = (np.array([atom[i] for atom in atoms]) for i in (0, 1))
+
+    def rest(s: np.ndarray) -> np.ndarray:
+        return given.lst(theta(s)) - np.exp(-np.multiply.outer(s, places)) @ masses
+
+    return ClassResult(
+        served=served,
+        mean_service=given.mean,
+        mean_response=formulas.PROCESSOR_SHARING(given.mean, load),
+        mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, load),
+        law=InvertedLaw(rest, 1.0 - math.fsum(masses), cdf_of(atoms), given.mean, horizon=mean),
+        second_moment=finite(prolonged_moments(Two(given.mean, given.variance), work).second),
+    )

@@ -1,0 +1,1 @@
+"""Orders by predicted size, under a joint law of size and prediction."""

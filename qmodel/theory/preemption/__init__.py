@@ -1,0 +1,1 @@
+"""Preemption that costs time, or is possible at step boundaries only."""

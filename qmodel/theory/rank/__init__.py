@@ -1,0 +1,1 @@
+"""Any rank function by SOAP: a user's own, Gittins, nested orders."""

@@ -1,0 +1,1 @@
+"""Several servers: one queue for all, or one each and a routing."""
