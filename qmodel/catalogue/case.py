@@ -13,6 +13,7 @@ from typing import Any
 from qmodel.answer import NotAnalysable, PolicyAnswer
 from qmodel.catalogue.own_system import on_model, on_trace
 from qmodel.catalogue.row import FOLDER, Row, Setting
+from qmodel.catalogue.tuned import resolved
 from qmodel.errors import InputError
 from qmodel.predict import Asking, answer_one
 from qmodel.scenario import Scenario
@@ -50,26 +51,30 @@ class Case:
             set_field(tables, path, parse_value(text))
         return tables
 
-    def scenario(self, changes: Mapping[str, Any] = NO_CHANGES) -> Scenario:
-        """The scenario with these fields changed. Raises InputError."""
-        tables = copy.deepcopy(self.tables)
-        for path, value in changes.items():
-            set_field(tables, path, copy.deepcopy(value))
+    def scenario(self, changes: Mapping[str, Any] = NO_CHANGES, half: int = 1) -> Scenario:
+        """The scenario with these fields changed; where the row tunes, with half of a trace. Raises InputError."""
+        own = self._changed(changes)
+        made = self._made(own)
         if self.model is not None:
-            on_model(tables, self.model)
-        made = from_tables(tables, f"catalogue {self.row.name}", FOLDER, self.row.name)
-        if self.model is not None:
-            made = _at_load_of(made, from_tables(self._own(changes), self.row.name, FOLDER, self.row.name))
-        return made if self.trace is None else on_trace(made, self.trace, half=1 if self.row.learns else None)
+            on_model(moved := copy.deepcopy(own), self.model)
+            made = _at_load_of(self._made(moved), made)
+        return made if self.trace is None else on_trace(made, self.trace, half if self.row.learns else None)
 
-    def _own(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def _changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         tables = copy.deepcopy(self.tables)
         for path, value in changes.items():
             set_field(tables, path, copy.deepcopy(value))
         return tables
 
+    def _made(self, tables: Mapping[str, Any]) -> Scenario:
+        return from_tables(tables, f"catalogue {self.row.name}", FOLDER, self.row.name)
+
     def ask(self, setting: Setting) -> PolicyAnswer:
-        """The answer to one setting: theory where there is a result, simulation elsewhere, each so labelled."""
+        """The answer to one setting: theory where there is a result, simulation elsewhere, each so labelled.
+
+        What is to be tuned is tuned first.
+        """
+        setting = resolved(self, setting)
         scenario = self.scenario(setting.changes)
         requests = self.requests or setting.requests
         if setting.horizon_s is None:

@@ -47,11 +47,11 @@ def _middle(model: Any, name: str) -> dict[str, Any]:
     )
 
 
-def on_trace(scenario: Scenario, path: Path) -> Scenario:
+def on_trace(scenario: Scenario, path: Path, half: int | None = None) -> Scenario:
     """The scenario under recorded arrivals, stretched to its own rate; each class gets its share of them in turn.
 
     Where the row counts tokens and the trace records lengths, they are those recorded. The trace is any file that
-    `qmodel import` reads as a request log.
+    `qmodel import` reads as a request log; `half` takes the first (0) or the second (1) half of its requests.
     """
     from qmodel.interop.reading import read_file
 
@@ -59,6 +59,8 @@ def on_trace(scenario: Scenario, path: Path) -> Scenario:
     if log.shape != "requests" or len(log.frame) < 2 * len(scenario.classes):
         raise InputError(str(path), "holds no requests with arrival times", "give a trace that qmodel import reads")
     frame = log.frame.sort_values("scheduled_s", kind="stable")
+    if half is not None:
+        frame = frame.iloc[half * len(frame) // 2 : (half + 1) * len(frame) // 2]
     owner = _dealt(len(frame), [each.rate / scenario.rate for each in scenario.classes])
     classes = [_recorded(each, frame[owner == i]) for i, each in enumerate(scenario.classes)]
     made = replace(scenario, classes=tuple(classes))

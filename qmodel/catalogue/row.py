@@ -28,7 +28,7 @@ class Tuned:
     objective: str
     method: Literal["bayesian", "annealing", "grid"] = "bayesian"
     budget: int = 30
-    requests: int = 10_000
+    requests: int = 20_000
 
 
 @dataclass(frozen=True)

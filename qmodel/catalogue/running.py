@@ -9,14 +9,16 @@ from typing import Any
 
 from qmodel.answer import PolicyAnswer
 from qmodel.catalogue.case import Case
-from qmodel.catalogue.row import Check
+from qmodel.catalogue.row import Check, Setting
+from qmodel.catalogue.tuned import resolved
 
 
 @dataclass(frozen=True)
 class Ran:
-    """Answers in the order of the row's settings, its checks (none on another system), and seconds it took."""
+    """Settings, tuned where that was asked, their answers, checks (none on another system), and seconds it took."""
 
     case: Case
+    settings: tuple[Setting, ...]
     answers: tuple[PolicyAnswer, ...]
     checks: tuple[Check, ...] = ()
     seconds: float = field(default=0.0, compare=False)
@@ -31,7 +33,7 @@ class Ran:
         row = self.case.row
         settings = [
             {"setting": setting.label, **answer.to_dict()}
-            for setting, answer in zip(row.settings, self.answers, strict=True)
+            for setting, answer in zip(self.settings, self.answers, strict=True)
         ]
         checks = [{"check": check.says, "holds": check.holds} for check in self.checks]
         accepted = self.holds if checks else None
@@ -45,9 +47,10 @@ class Ran:
 def run(case: Case) -> Ran:
     """Answer every setting of the case's row and, on the row's own scenario, judge its acceptance."""
     began = time.perf_counter()
-    answers = tuple(case.ask(setting) for setting in case.row.settings)
-    checks = tuple(case.row.accept(case)) if case.is_own and case.row.accept is not None else ()
-    return Ran(case, answers, checks, time.perf_counter() - began)
+    settings = tuple(resolved(case, setting) for setting in case.row.settings)
+    answers = tuple(case.ask(setting) for setting in settings)
+    checks = tuple(case.row.accept(case)) if case.is_own else ()
+    return Ran(case, settings, answers, checks, time.perf_counter() - began)
 
 
 def changes_in_per_cent(ran: Ran) -> Iterator[tuple[str, float]]:

@@ -11,7 +11,7 @@ from qmodel.cli.tables import significant
 
 if TYPE_CHECKING:
     from qmodel.answer import PolicyAnswer
-    from qmodel.catalogue.row import Row
+    from qmodel.catalogue.row import Row, Setting
     from qmodel.catalogue.running import Ran
 
 
@@ -41,10 +41,18 @@ def print_row(row: Row) -> None:
     if row.settings:
         print(f"\nmethod: {row.method}; settings, the idea first, its baseline last:")
         for setting in row.settings:
-            what = ", ".join(f"{path} = {shown(value)}" for path, value in setting.changes.items()) or "as below"
-            print(*wrapped(f"- {setting.label}: {what}", "    "), sep="\n")
+            print(*wrapped(f"- {setting.label}: {settings_in_words(setting)}", "    "), sep="\n")
     if row.text:
         print(f"\nscenario (qmodel catalogue {row.name} --toml > FILE keeps it):\n\n{row.text}", end="")
+
+
+def settings_in_words(setting: Setting) -> str:
+    """What a setting changes of the scenario, or searches for."""
+    changed = [f"{path} = {shown(value)}" for path, value in setting.changes.items()]
+    if setting.tuned is not None:
+        how = setting.tuned
+        changed.append(f"{', '.join(how.knobs)} searched for the least {how.objective} in {how.budget} tries")
+    return ", ".join(changed) or "as below"
 
 
 def shown(value: object) -> str:
@@ -92,7 +100,7 @@ def table(ran: Ran) -> Iterator[str]:
     from qmodel.catalogue.running import changes_in_per_cent, metric_of
 
     row = ran.case.row
-    labels = [setting.label for setting in row.settings]
+    labels = [setting.label for setting in ran.settings]
     moved = dict(changes_in_per_cent(ran))
     first = max(map(len, [*labels, "idea against baseline"]))
     methods = [how(answer) for answer in ran.answers]
@@ -137,7 +145,7 @@ def notes(ran: Ran) -> list[str]:
         lines.append("your model at the row's load; its limits and costs stay in seconds: move them with --set")
     if ran.case.trace is not None:
         lines.append("your trace stretched to the row's rate: move it with --set")
-    for setting, answer in zip(ran.case.row.settings, ran.answers, strict=True):
+    for setting, answer in zip(ran.settings, ran.answers, strict=True):
         source = f" ({answer.source})" if answer.source else ""
         lines.append(f"{setting.label}: {answer.result}{source}")
     return list(dict.fromkeys(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from qmodel.catalogue import find
 from qmodel.catalogue.case import Case, value
 from qmodel.catalogue.own_system import _dealt
-from qmodel.catalogue.row import Setting
+from qmodel.catalogue.row import Setting, Tuned
 from qmodel.catalogue.running import metric_of, run
+from qmodel.catalogue.tuned import HOPELESS, objective, resolved
 from qmodel.errors import InputError
 from qmodel.workload import Trace
 
@@ -92,3 +94,29 @@ def test_theory_that_there_is_not_and_metrics_that_there_are_not() -> None:
 def test_a_horizon_is_replicated() -> None:
     answer = Case(find("drift")).ask(Setting("", horizon_s=100.0, replications=3))
     assert answer.run["replications"] == 3
+
+
+def test_a_tuner_sees_the_first_half_of_a_trace_and_is_judged_on_the_second(trace: Path) -> None:
+    case = Case(find("learned-os"), trace=trace)
+    first, second = (case.scenario(half=half).classes[0].arrivals for half in (0, 1))
+    assert isinstance(first, Trace) and isinstance(second, Trace)
+    assert len(first.recorded_s) == len(second.recorded_s) == 150
+    assert case.scenario().classes[0].arrivals == second
+
+
+def test_what_a_tuner_found_is_told_and_kept() -> None:
+    case, how = Case(find("learned-os")), Tuned(("policy.options.quantum=0.2..20.0",), "p95_response_s", budget=5)
+    setting = Setting("few", tuned=replace(how, requests=2_000))
+    found = resolved(case, setting)
+    quantum = found.changes["policy.options.quantum"]
+    assert found.tuned is None and found.label == f"few: quantum {quantum:.3g}"
+    assert objective(case, setting, setting.tuned, (quantum,)) <= objective(case, setting, setting.tuned, (5.0,))
+    assert resolved(case, found) is found
+
+
+def test_unstable_tries_count_as_hopeless_and_words_are_not_tuned() -> None:
+    case = Case(find("learned-os"), {"class.jobs.arrivals.rates": "[1.5, 1.6]"})
+    how = Tuned(("policy.options.quantum=0.2..20.0",), "p95_response_s", requests=2_000)
+    assert objective(case, Setting("over"), how, (1.0,)) == HOPELESS
+    with pytest.raises(InputError, match="no number to tune"):
+        resolved(case, Setting("words", tuned=replace(how, knobs=("policy.preset=1..2",))))
