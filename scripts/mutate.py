@@ -39,6 +39,7 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -252,11 +253,21 @@ def live_with(code: types.CodeType) -> None:
         each = pending.pop()
         by_place[each.co_qualname, each.co_firstlineno] = each
         pending += [inner for inner in each.co_consts if isinstance(inner, types.CodeType)]
-    for function in gc.get_objects():
-        if type(function) is types.FunctionType and function.__code__.co_filename == code.co_filename:
-            new = by_place.get((function.__code__.co_qualname, function.__code__.co_firstlineno))
-            if new is not None and new.co_freevars == function.__code__.co_freevars:
-                function.__code__ = new
+    for function in living().get(code.co_filename, []):
+        new = by_place.get((function.__code__.co_qualname, function.__code__.co_firstlineno))
+        if new is not None and new.co_freevars == function.__code__.co_freevars:
+            function.__code__ = new
+
+
+@cache
+def living() -> dict[str, list[types.FunctionType]]:
+    """The functions of every file, found once: the inner ones made later take their code from the outer ones."""
+    found: dict[str, list[types.FunctionType]] = {}
+    for each in gc.get_objects():
+        if type(each) is types.FunctionType:
+            found.setdefault(each.__code__.co_filename, []).append(each)
+    gc.freeze()  # forks need not look through all that is there
+    return found
 
 
 def watch(module: str, reached: set[str]) -> None:
@@ -304,6 +315,7 @@ class Check:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.items = {item.nodeid: item for item in session.items}
+        living()
         kept = self.options.map and self.options.map.exists()
         self.seen = json.loads(self.options.map.read_text()) if kept else self._map()
         every, killed, same = 0, 0, 0
