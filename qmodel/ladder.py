@@ -33,6 +33,7 @@ EXPLAINS = {
     "theory": "what theory idealises: steps that cannot be divided or interrupted",
 }
 LONG_RUN_REQUESTS = 400_000
+HORIZONS = 100
 STEPS = ("steps", "output_tokens")
 """Columns that say in how many indivisible steps a request is served; a prefill counts as one token's step."""
 
@@ -55,12 +56,19 @@ class Rung:
 
 
 def ladder(
-    scenario: Scenario, log: pd.DataFrame, schedule: pd.DataFrame, predicted: PolicyAnswer, warmup_s: float = 0.0
+    scenario: Scenario,
+    log: pd.DataFrame,
+    schedule: pd.DataFrame,
+    predicted: PolicyAnswer,
+    warmup_s: float = 0.0,
+    horizon_s: float | None = None,
 ) -> list[Rung]:
     """All rungs for `all` and each class.
 
     `log` is a live run's request log and `schedule` what it was drawn from (same request_id); requests scheduled
-    before `warmup_s` are served but not counted. Raises InputError when the two do not belong together.
+    before `warmup_s` are served but not counted. With `horizon_s` the run is one of a finite horizon, from empty:
+    fresh arrivals are drawn over the same horizon again and again, and rungs of the run itself have no interval.
+    Raises InputError when the two do not belong together.
     """
     live = schedule.merge(log, on="request_id", suffixes=("", "_log"), how="inner")
     if len(live) != len(schedule) or not np.allclose(live.scheduled_s, live.scheduled_s_log):
@@ -76,11 +84,12 @@ def ladder(
         "fitted services": _replayed(scenario, served, (served.work_s / served.size_s).to_numpy()),
     }
     rungs = [
-        Rung(name, rung, *_mean(values[counted & _of(served, name)]))
+        Rung(name, rung, *_mean(values[counted & _of(served, name)], steady=horizon_s is None))
         for rung, values in responses.items()
         for name in _names(scenario)
     ]
-    return [*rungs, *_long_run(scenario), *_theory(predicted)]
+    fresh = _long_run(scenario) if horizon_s is None else _many_runs(scenario, horizon_s)
+    return [*rungs, *fresh, *_theory(predicted)]
 
 
 def _names(scenario: Scenario) -> list[str]:
@@ -92,7 +101,9 @@ def _of(requests: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     return every if name == "all" else (requests["class"] == name).to_numpy()
 
 
-def _mean(values: NDArray[np.float64]) -> tuple[float, float, float]:
+def _mean(values: NDArray[np.float64], *, steady: bool = True) -> tuple[float, float, float]:
+    if not steady:
+        return float(values.mean()) if values.size else math.nan, math.nan, math.nan
     found: Interval = batch_means(values)
     return found.value, found.low, found.high
 
@@ -138,6 +149,31 @@ def _long_run(scenario: Scenario) -> list[Rung]:
         Rung(name, "poisson arrivals", *_mean(responses[counted & _of(requests, name)]))
         for name in _names(scenario)
     ]
+
+
+def _many_runs(scenario: Scenario, horizon_s: float) -> list[Rung]:
+    """Fresh arrivals over the horizon, from empty, so many times; the interval is that of independent runs."""
+    from qmodel.live.schedule import draw_schedule
+
+    first = int(scenario.fingerprint[:8], 16)
+    found: dict[str, list[tuple[float, int]]] = {name: [] for name in _names(scenario)}
+    for seed in range(first, first + HORIZONS):
+        requests = draw_schedule(scenario, horizon_s, seed)
+        responses = _replayed(scenario, requests, (requests.work_s / requests.size_s).to_numpy())
+        for name, each in found.items():
+            own = responses[_of(requests, name)]
+            each += [(float(own.mean()), own.size)] if own.size else []
+    return [Rung(name, "poisson arrivals", *_over_runs(*np.array(each).T)) for name, each in found.items()]
+
+
+def _over_runs(means: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean over all requests of independent runs with Student's t interval of a ratio estimate."""
+    from scipy.special import stdtrit
+
+    value, runs = float(means @ counts / counts.sum()), counts.size
+    spread = math.sqrt(runs / max(runs - 1, 1) * float(((counts * (means - value)) ** 2).sum()))
+    half = float(stdtrit(runs - 1, 0.975)) * spread / float(counts.sum()) if runs > 1 else math.inf
+    return value, value - half, value + half
 
 
 def _theory(predicted: PolicyAnswer) -> list[Rung]:

@@ -59,11 +59,17 @@ def slowness(taken: IterationTime, loop: Mapping[str, Any]) -> float:
 
 
 def ladder_of_batches(
-    scenario: Scenario, log: pd.DataFrame, loop: Mapping[str, Any], predicted: PolicyAnswer, warmup_s: float = 0.0
+    scenario: Scenario,
+    log: pd.DataFrame,
+    loop: Mapping[str, Any],
+    predicted: PolicyAnswer,
+    warmup_s: float = 0.0,
+    horizon_s: float | None = None,
 ) -> list[Rung]:
     """All rungs for `all` and each class of a live run in batches; `loop` is its account of itself.
 
-    Raises InputError where requests are served one at a time.
+    `horizon_s`: the run is one of a finite horizon, as for `qmodel.ladder.ladder`. Raises InputError where requests
+    are served one at a time.
     """
     taken = scenario.system.iteration_time
     if scenario.system.batching not in ("dynamic", "continuous") or taken is None:
@@ -77,11 +83,11 @@ def ladder_of_batches(
     }
     names = ["all", *(each.name for each in scenario.classes)]
     rungs = [
-        _rung(name, rung, values[counted & _of(served, name)])
+        _rung(name, rung, values[counted & _of(served, name)], steady=horizon_s is None)
         for rung, values in responses.items()
         for name in names
     ]
-    return [*rungs, *_fresh(scenario), *_predicted(predicted)]
+    return [*rungs, *_fresh(scenario, horizon_s), *_predicted(predicted)]
 
 
 def times(taken: IterationTime, factor: float) -> IterationTime:
@@ -93,9 +99,12 @@ def _of(requests: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     return np.ones(len(requests), dtype=bool) if name == "all" else (requests["class"] == name).to_numpy()
 
 
-def _rung(name: str, rung: str, values: Floats) -> Rung:
+def _rung(name: str, rung: str, values: Floats, *, steady: bool) -> Rung:
     from qmodel.intervals import batch_means
 
+    if not steady:
+        mean = float(values.mean()) if values.size else math.nan
+        return Rung(name, rung, mean, math.nan, math.nan, EXPLAINS)
     found = batch_means(values)
     return Rung(name, rung, found.value, found.low, found.high, EXPLAINS)
 
@@ -131,10 +140,11 @@ def _in_whole_batches(scenario: Scenario, served: pd.DataFrame, names: list[str]
     return np.asarray(outcome.done_s) - served.scheduled_s.to_numpy()
 
 
-def _fresh(scenario: Scenario) -> list[Rung]:
+def _fresh(scenario: Scenario, horizon_s: float | None) -> list[Rung]:
     from qmodel.simulation import simulate
 
-    answer = simulate(scenario, requests=LONG_RUN_REQUESTS, seed=int(scenario.fingerprint[:8], 16))
+    seed = int(scenario.fingerprint[:8], 16)
+    answer = simulate(scenario, requests=LONG_RUN_REQUESTS, seed=seed, horizon_s=horizon_s)
     return _rungs("poisson arrivals", answer)
 
 

@@ -20,6 +20,9 @@ def command(
         [], help="Policy or policies, P[,P...]; repeatable (default: the scenario's)."
     ),
     load: str = typer.Option("0.5,0.7", help="Loads, as shares of capacity."),
+    overload: str = typer.Option(
+        "", help="Loads above 1, run from empty over a finite horizon of --seconds, with two seeds at least."
+    ),
     seconds: float = typer.Option(20.0, help="Seconds of arrivals per run."),
     seed: str = typer.Option("1", help="Seeds; each is a run of its own."),
     threads: int = typer.Option(1, help="Threads of the engine."),
@@ -33,7 +36,7 @@ def command(
     from qmodel.study import Results
     from qmodel.study.run import VALIDATION, open_results, run_study
 
-    plan = the_plan(scenario, target, policy, load, seconds, seed, threads)
+    plan = the_plan(scenario, target, policy, load, seconds, seed, threads, overload)
     results = Results(output or Path(f"{plan.name}-validation"))
     open_results(plan, results)
     with TerminalWatcher() as watcher:
@@ -48,8 +51,9 @@ def command(
 
 
 def the_plan(
-    scenario: Path, target: str, policy: list[str], load: str, seconds: float, seed: str, threads: int
-) -> StudyPlan:
+    scenario: Path, target: str, policy: list[str], load: str, seconds: float, seed: str, threads: int,
+    overload: str = "",
+) -> StudyPlan:  # fmt: skip
     """A study without profile and fit: the scenario brings its model. Raises InputError."""
     from qmodel.cli.ask import numbers, policies
     from qmodel.scenario_file import read_scenario
@@ -58,7 +62,9 @@ def the_plan(
 
     own = read_scenario(scenario).policy.name
     names = [made.name for made in policies(policy)] or [own]
-    loads = numbers(load, "--load")
+    loads, seeds = numbers(load, "--load"), [int(value) for value in numbers(seed, "--seed")]
+    above = numbers(overload, "--overload") if overload else []
+    own_seeds = {"seeds": seeds} if len(seeds) > 1 else {}
     tables = {
         "name": scenario.stem,
         "title": f"Validation of {scenario.name}",
@@ -71,15 +77,19 @@ def the_plan(
         "exit": [{"name": "as in the scenario", "own": True}],
         "live": {
             "seconds": seconds,
-            "seeds": [int(value) for value in numbers(seed, "--seed")],
+            "seeds": seeds,
             "runs": [{"exit": "as in the scenario", "policies": names, "loads": loads}],
+            "overload": [{"policies": names, "loads": above, "seconds": seconds, **own_seeds}] if above else [],
         },
     }
     return StudyPlan(validated(StudyTables, tables, "validate"), scenario.parent)
 
 
 def show(comparison: pd.DataFrame, ladder: pd.DataFrame) -> None:
-    """Mean response of each class, predicted beside measured, and what the gap of all is due to."""
+    """Mean response of each class, predicted beside measured, and what the gap of all is due to.
+
+    Loads above 1 are of a finite horizon, from empty.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -91,7 +101,7 @@ def show(comparison: pd.DataFrame, ladder: pd.DataFrame) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for head in ("policy", "load", "class"):
         table.add_column(head, no_wrap=True)
-    for head in (f"theory {unit}", f"live {unit}", "95 % interval", "error"):
+    for head in (f"predicted {unit}", f"live {unit}", "95 % interval", "error"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("")
     for row in means.to_dict("records"):

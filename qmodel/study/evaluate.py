@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from qmodel.study.overload import OVERLOAD, STEADY, measured_over_horizon
 from qmodel.study.plan import Setting, StudyPlan
 from qmodel.study.prepare import fitted_scenario
 from qmodel.study.results import Results
@@ -37,10 +38,9 @@ class Evaluation:
         self.plan, self.results = plan, results
         self.base: Scenario = fitted_scenario(plan, results)
         self.predicted: dict[Setting, PolicyAnswer] = results.read_predictions()
-        seeds = plan.tables.live.seeds if plan.tables.live else []
-        self.runs: dict[Setting, list[LiveRun]] = {
-            setting: [LiveRun.read(results.log(setting, seed)) for seed in seeds] for setting in plan.live_settings
-        }
+        self.runs: dict[Setting, list[LiveRun]] = {}
+        for setting, seed in plan.live_runs:
+            self.runs.setdefault(setting, []).append(LiveRun.read(results.log(setting, seed)))
 
     def scenario(self, setting: Setting) -> Scenario:
         """The question of one setting."""
@@ -58,24 +58,40 @@ class Evaluation:
         from qmodel.live import measured_answer
 
         percentiles = tuple(self.plan.tables.percentiles)
-        return {
-            setting: measured_answer(runs, self.scenario(setting), percentiles, self.warmup_share)
-            for setting, runs in self.runs.items()
-        }
+        found = {}
+        for setting, runs in self.runs.items():
+            asked = runs, self.scenario(setting), percentiles
+            if self.overloaded(setting):
+                found[setting] = measured_over_horizon(*asked, self.predicted[setting])
+            else:
+                found[setting] = measured_answer(*asked, self.warmup_share(setting))
+        return found
 
     @cached_property
     def quality(self) -> pd.DataFrame:
         """Quality of what each live setting delivered: the table `setting_quality`."""
         return setting_quality(self)
 
-    @property
-    def warmup_share(self) -> float:
-        """Share of each run, at its start, that is not counted."""
-        return self.plan.tables.live.warmup_share if self.plan.tables.live else 0.0
+    def overloaded(self, setting: Setting) -> bool:
+        """Whether the setting is one of a finite horizon."""
+        return setting in self.plan.overloads
 
-    def warmup_s(self, run: LiveRun) -> float:
+    def warmup_share(self, setting: Setting) -> float:
+        """Share of each run, at its start, that is not counted: nothing of a finite horizon."""
+        live = self.plan.tables.live
+        return 0.0 if live is None or self.overloaded(setting) else live.warmup_share
+
+    def warmup_s(self, setting: Setting, run: LiveRun) -> float:
         """The same in seconds."""
-        return self.warmup_share * float(run.meta["horizon_s"])
+        return self.warmup_share(setting) * float(run.meta["horizon_s"])
+
+    def counted(self, setting: Setting) -> pd.DataFrame:
+        """The requests of all seeds after the warm-up, with ids that stay apart."""
+        import pandas as pd
+
+        runs = self.runs[setting]
+        parts = [run.log[run.log.scheduled_s >= self.warmup_s(setting, run)] for run in runs]
+        return pd.concat([part.assign(request_id=part.request_id + i * 10**7) for i, part in enumerate(parts)])
 
 
 def evaluate(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
@@ -98,6 +114,10 @@ def evaluate(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
         watcher.update(i + 1, len(tables), name)
 
 
+def _regime(evaluation: Evaluation, setting: Setting) -> str:
+    return OVERLOAD if evaluation.overloaded(setting) else STEADY
+
+
 def _where(setting: Setting) -> dict[str, Any]:
     return {"policy": setting.policy, "exit": setting.exit, "load": setting.load}
 
@@ -117,7 +137,7 @@ def measured(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def comparison(evaluation: Evaluation) -> pd.DataFrame:
-    """Predicted against measured: one row a setting, class and metric."""
+    """Predicted against measured: a row a setting, class and metric; `regime` tells overload from steady state."""
     import pandas as pd
 
     from qmodel.compare import compare_results
@@ -127,9 +147,8 @@ def comparison(evaluation: Evaluation) -> pd.DataFrame:
         metrics = OF_BATCHES if batches(evaluation) else (*METRICS, *OF_TOKENS)
         for row in compare_results(evaluation.predicted[setting], answer, metrics):
             requests = answer[row["class"]].metrics.get("requests")
-            rows.append(
-                {**_where(setting), **{k: v for k, v in row.items() if k != "policy"}, "requests": requests}
-            )
+            found = {k: v for k, v in row.items() if k != "policy"}
+            rows.append({**_where(setting), **found, "requests": requests, "regime": _regime(evaluation, setting)})
     return pd.DataFrame(rows)
 
 
@@ -144,15 +163,16 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for setting, run in evaluation.each_run():
         scenario = evaluation.scenario(setting)
-        predicted, warmup_s = evaluation.predicted[setting], evaluation.warmup_s(run)
+        asked = evaluation.predicted[setting], evaluation.warmup_s(setting, run)
+        horizon_s = run.meta["horizon_s"] if evaluation.overloaded(setting) else None
         if batches(evaluation):
-            rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], predicted, warmup_s)
+            rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], *asked, horizon_s)
         else:
             schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
-            rungs = ladder(scenario, run.log, schedule, predicted, warmup_s)
-        seed = run.meta["seed"]
-        rows += [{**_where(setting), "seed": seed, **_plain(rung), "explains": rung.explains} for rung in rungs]
-    columns = ["policy", "exit", "load", "seed", "class", "rung", "mean_response_s", "low", "high", "explains"]
+            rungs = ladder(scenario, run.log, schedule, *asked, horizon_s)
+        of = {**_where(setting), "seed": run.meta["seed"], "regime": _regime(evaluation, setting)}
+        rows += [{**of, **_plain(rung), "explains": rung.explains} for rung in rungs]
+    columns = "policy exit load seed class rung mean_response_s low high explains regime".split()
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -178,8 +198,8 @@ def setting_quality(evaluation: Evaluation) -> pd.DataFrame:
         return pd.DataFrame(columns=["policy", "exit", "load", "class", "share_reduced", "steps"])
     by_steps = evaluation.results.read_table("quality").set_index("steps")
     rows = []
-    for setting, runs in evaluation.runs.items():
-        counted = _counted(evaluation, runs)
+    for setting in evaluation.runs:
+        counted = evaluation.counted(setting)
         done = counted[counted.status == "ok"]
         for name in ["all", *(c.name for c in evaluation.base.classes)]:
             part = done if name == "all" else done[done["class"] == name]
@@ -204,11 +224,12 @@ def run_figures(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for setting, run in evaluation.each_run():
         meta = run.meta
-        facts = measured_answer(run, evaluation.scenario(setting), (50.0,), evaluation.warmup_share).run
+        facts = measured_answer(run, evaluation.scenario(setting), (50.0,), evaluation.warmup_share(setting)).run
         counts = {f"requests_{name}": n for name, n in meta["requests"].items()}
         lags = {f"lag_{name}": value for name, value in meta["lag"].items()}
         load = {"load_average_before": meta["load_before"], "load_average_after": meta["load_after"]}
-        rows.append({**_where(setting), "seed": meta["seed"], "rate": meta["rate"], **counts, **lags, **load,
+        rows.append({**_where(setting), "regime": _regime(evaluation, setting),
+                     "seed": meta["seed"], "rate": meta["rate"], **counts, **lags, **load,
                      "horizon_s": meta["horizon_s"], "device": meta["engine"]["device"],
                      "emulated": run.emulated, "begun_at": meta["begun_at"], "rejected": facts["rejected"],
                      "overhead_per_step_s": facts["overhead_per_step_s"],
@@ -286,11 +307,11 @@ def improvements(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     baseline_exit = evaluation.plan.tables.exit[0].name
     judged = evaluation.quality.set_index(["policy", "exit", "load", "class"])
-    for setting, runs in evaluation.runs.items():
+    for setting in evaluation.runs:
         baseline = Setting(evaluation.plan.tables.baseline, baseline_exit, setting.load)
-        if setting == baseline or baseline not in evaluation.runs:
+        if setting == baseline or baseline not in evaluation.runs or evaluation.overloaded(setting):
             continue
-        logs = _counted(evaluation, runs), _counted(evaluation, evaluation.runs[baseline])
+        logs = evaluation.counted(setting), evaluation.counted(baseline)
         for name in ["all", *(c.name for c in evaluation.base.classes)]:
             pair = paired_responses(*logs, class_name=name)
             for metric, found in (
@@ -310,14 +331,6 @@ def _distance(judged: pd.DataFrame, setting: Setting, name: str) -> float:
     if "frechet_distance" not in judged:
         return float("nan")
     return float(judged.frechet_distance[(setting.policy, setting.exit, setting.load, name)])
-
-
-def _counted(evaluation: Evaluation, runs: list[LiveRun]) -> pd.DataFrame:
-    """The requests of all seeds after the warm-up, with ids that stay apart."""
-    import pandas as pd
-
-    parts = [run.log[run.log.scheduled_s >= evaluation.warmup_s(run)] for run in runs]
-    return pd.concat([part.assign(request_id=part.request_id + i * 10**7) for i, part in enumerate(parts)])
 
 
 def capacities(evaluation: Evaluation) -> pd.DataFrame:

@@ -11,19 +11,29 @@ from qmodel.study.watch import Watcher
 
 SET_UP_S = 0.6
 """Hand-over of a schedule and draining, beside the seconds of arrivals."""
+DRAIN_S, DRAIN_TIMES = 60.0, 3.0
+"""A server has this long after the last arrival, and so many times the work that overload leaves it by design."""
 
 
 def seconds(plan: StudyPlan) -> float:
     """About how long all runs take."""
-    live = plan.tables.live
-    return len(plan.live_settings) * len(live.seeds) * (live.seconds + SET_UP_S) if live else 0.0
+    return sum(run_seconds(plan, setting) for setting, _ in plan.live_runs)
+
+
+def run_seconds(plan: StudyPlan, setting: Setting) -> float:
+    """About how long one run takes; what overload has left in the queue is served after the last arrival."""
+    live, overload = plan.tables.live, plan.overloads.get(setting)
+    assert live is not None
+    if overload is None:
+        return live.seconds + SET_UP_S
+    return (overload.seconds or live.seconds) * setting.load + SET_UP_S
 
 
 def planned(plan: StudyPlan) -> list[tuple[Setting, int]]:
     """Settings and seeds in the order they are run: shuffled, so that drift of the machine favours no policy."""
     if plan.tables.live is None:
         return []
-    runs = [(setting, seed) for setting in plan.live_settings for seed in plan.tables.live.seeds]
+    runs = plan.live_runs
     order = np.random.default_rng(plan.tables.live.seeds[0]).permutation(len(runs))
     return [runs[i] for i in order]
 
@@ -43,8 +53,10 @@ def run_all(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
             path = results.log(setting, seed)
             if not path.exists():
                 scenario = plan.scenario(base, setting)
-                schedule = draw_schedule(scenario, live.seconds, seed)
+                horizon_s = plan.horizon_s(setting, scenario) or live.seconds
+                schedule = draw_schedule(scenario, horizon_s, seed)
                 about = {"predictions_sha256": digest, "order": i, "load": setting.load, "exit": setting.exit}
-                server.run(scenario, schedule, log_path=path, about=about)
-            left = (len(runs) - i - 1) * (live.seconds + SET_UP_S)
+                drain_s = DRAIN_S + DRAIN_TIMES * max(0.0, setting.load - 1.0) * horizon_s
+                server.run(scenario, schedule, log_path=path, about=about, drain_timeout_s=drain_s)
+            left = sum(run_seconds(plan, setting) for setting, _ in runs[i + 1 :])
             watcher.update(i + 1, len(runs), setting.label, left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,32 @@ class RunsTable(Table):
     loads: list[float] = Field(min_length=1)
 
 
+class OverloadTable(Table):
+    """[[live.overload]]: loads from 1 up, from empty, over a finite horizon; a run for each seed, policy and load.
+
+    `exit` is the first setting where none is named. The horizon is `seconds` of arrivals, or as long as about so
+    many `requests` take to arrive. Nothing is dropped as warm-up, and every request is served to its end. The mean
+    of a run varies widely in overload, hence two seeds at least.
+    """
+
+    loads: list[float] = Field(min_length=1)
+    policies: list[str] = Field(min_length=1)
+    exit: str | None = None
+    seconds: float | None = Field(default=None, gt=0)
+    requests: int | None = Field(default=None, ge=10)
+    seeds: list[int] = Field(default=[1, 2], min_length=2)
+
+    @model_validator(mode="after")
+    def _horizon(self) -> OverloadTable:
+        if (self.seconds is None) == (self.requests is None):
+            raise ValueError("live.overload: give seconds or requests, one of them")
+        if any(not 1 <= load < 100 for load in self.loads):
+            raise ValueError("live.overload: loads must be 1 or more; those below belong to live.runs")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("live.overload: a seed stands there twice")
+        return self
+
+
 class LiveTable(Table):
     """[live]: seconds of arrivals a run, seeds, share of each run dropped as warm-up."""
 
@@ -63,6 +90,7 @@ class LiveTable(Table):
     seeds: list[int] = Field(default=[1], min_length=1)
     warmup_share: float = Field(default=0.1, ge=0.0, lt=0.9)
     runs: list[RunsTable] = Field(min_length=1)
+    overload: list[OverloadTable] = Field(default_factory=list)
 
 
 class QualityTable(Table):
@@ -93,18 +121,8 @@ class StudyTables(Table):
 
     @model_validator(mode="after")
     def _names_agree(self) -> StudyTables:
-        exits = [setting.name for setting in self.exit]
-        for runs in self.live.runs if self.live else []:
-            if runs.exit not in exits:
-                raise ValueError(f"live.runs: exit '{runs.exit}' is not defined; {nearest(runs.exit, exits)}")
-            for policy in runs.policies:
-                if policy not in self.policies:
-                    raise ValueError(
-                        f"live.runs: policy '{policy}' is not predicted; {nearest(policy, self.policies)}"
-                    )
-            for load in runs.loads:
-                if load not in self.loads:
-                    raise ValueError(f"live.runs: load {load} is not predicted; add it to loads")
+        if self.live:
+            self._live_names_agree(self.live)
         if (self.profile is None) != (self.fit is None):
             raise ValueError("profile and [fit] belong together; give both or neither")
         if self.profile is None and self.live is not None and not self.target:
@@ -112,8 +130,30 @@ class StudyTables(Table):
         if self.baseline not in self.policies:
             raise ValueError(f"baseline '{self.baseline}' is not among the policies")
         if any(not 0 < load < 1 for load in self.loads):
-            raise ValueError("loads must lie between 0 and 1")
+            raise ValueError("loads must lie between 0 and 1; more than that goes into [[live.overload]]")
         return self
+
+    def _live_names_agree(self, live: LiveTable) -> None:
+        exits = [setting.name for setting in self.exit]
+        tables: list[tuple[str, RunsTable | OverloadTable]] = [("runs", table) for table in live.runs]
+        for place, table in [*tables, *(("overload", table) for table in live.overload)]:
+            if table.exit is not None and table.exit not in exits:
+                raise ValueError(f"live.{place}: exit '{table.exit}' is not defined; {nearest(table.exit, exits)}")
+            for policy in table.policies:
+                if policy not in self.policies:
+                    fault = f"policy '{policy}' is not predicted; {nearest(policy, self.policies)}"
+                    raise ValueError(f"live.{place}: {fault}")
+        for load in (load for runs in live.runs for load in runs.loads):
+            if load not in self.loads:
+                raise ValueError(f"live.runs: load {load} is not predicted; add it to loads")
+        twice = [where for where, n in Counter(self._overloaded(live)).items() if n > 1]
+        if twice:
+            raise ValueError(f"live.overload: {twice[0]} is asked for twice")
+
+    def _overloaded(self, live: LiveTable) -> list[tuple[str, str, float]]:
+        """Policy, exit setting and load of every overload."""
+        default = self.exit[0].name
+        return [(p, t.exit or default, load) for t in live.overload for p in t.policies for load in t.loads]
 
 
 @dataclass(frozen=True)
@@ -183,7 +223,7 @@ class StudyPlan:
 
     @property
     def settings(self) -> list[Setting]:
-        """Every setting that is predicted."""
+        """Every setting in a steady state; each is predicted."""
         return [
             Setting(policy, exit_setting.name, load)
             for exit_setting in self.tables.exit
@@ -191,9 +231,34 @@ class StudyPlan:
             for load in self.tables.loads
         ]
 
+    @cached_property
+    def overloads(self) -> dict[Setting, OverloadTable]:
+        """Settings of more than the server can carry, predicted and run live over a finite horizon each."""
+        tables, default = self.tables.live.overload if self.tables.live else [], self.tables.exit[0].name
+        return {
+            Setting(policy, table.exit or default, load): table
+            for table in tables
+            for policy in table.policies
+            for load in table.loads
+        }
+
+    def horizon_s(self, setting: Setting, scenario: Scenario) -> float | None:
+        """Seconds of arrivals that the setting is about, from empty; None where it is about the steady state."""
+        table = self.overloads.get(setting)
+        if table is None:
+            return None
+        return table.seconds if table.seconds is not None else float(table.requests or 0) / scenario.rate
+
+    @property
+    def live_runs(self) -> list[tuple[Setting, int]]:
+        """Every live run: its setting and seed."""
+        seeds = self.tables.live.seeds if self.tables.live else []
+        steady = [(setting, seed) for setting in self.live_settings for seed in seeds]
+        return steady + [(setting, seed) for setting, table in self.overloads.items() for seed in table.seeds]
+
     @property
     def live_settings(self) -> list[Setting]:
-        """Those that are also run live."""
+        """Those in a steady state that are also run live."""
         planned = self.tables.live.runs if self.tables.live else []
         wanted = {(policy, runs.exit, load) for runs in planned for policy in runs.policies for load in runs.loads}
         return [setting for setting in self.settings if (setting.policy, setting.exit, setting.load) in wanted]

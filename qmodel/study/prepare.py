@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qmodel.predict import Asking, answer_one
@@ -111,15 +112,19 @@ def steps_used(plan: StudyPlan) -> set[int]:
 
 
 def predictions(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
-    """Answer every setting by theory, or by simulation where there is no result, and save them with their hash."""
+    """Answer every setting by theory, or by simulation where there is no result, and save them with their hash.
+
+    Overload has no steady state: it is simulated over its finite horizon, from empty, as it will be run.
+    """
     base = fitted_scenario(plan, results)
     asking = Asking(percentiles=tuple(plan.tables.percentiles))
     answers: dict[Setting, PolicyAnswer] = {}
     fingerprints: dict[Setting, str] = {}
-    for i, setting in enumerate(plan.settings):
+    settings = [*plan.settings, *plan.overloads]
+    for i, setting in enumerate(settings):
         scenario = plan.scenario(base, setting)
-        answers[setting] = answer_one(scenario, asking)
+        answers[setting] = answer_one(scenario, replace(asking, horizon_s=plan.horizon_s(setting, scenario)))
         fingerprints[setting] = scenario.fingerprint
-        watcher.update(i + 1, len(plan.settings), setting.label)
+        watcher.update(i + 1, len(settings), setting.label)
     digest = results.save_predictions(answers, fingerprints)
     watcher.say(f"{len(answers)} predictions saved before the first live run, sha256 {digest[:16]}")

@@ -39,6 +39,11 @@ def test_the_shipped_study_is_sound():
         ('exit = "fewer-steps"', 'exit = "fewer-stepps"', "did you mean 'fewer-steps'?"),
         ("seconds = 14", "seconds = -1", "live.seconds"),
         ("warmup_share = 0.1", "warmup_share = nan", "live.warmup_share"),
+        ("loads = [1.3]", "loads = [0.9]", "live.overload: loads must be 1 or more"),
+        ("loads = [1.3]", "loads = [1.3, 1.3]", "live.overload: ('fcfs', 'none', 1.3) is asked for twice"),
+        ("loads = [1.3]\nseconds = 8", "loads = [1.3]", "live.overload: give seconds or requests, one of them"),
+        ("seconds = 8\nseeds = [1, 2]", "seconds = 8\nseeds = [1]", "live.overload.0.seeds"),
+        ("seconds = 8\nseeds = [1, 2]", "seconds = 8\nseeds = [1, 1]", "a seed stands there twice"),
     ],
 )
 def test_a_damaged_study_is_one_clear_line(copied, old, new, line):
@@ -50,6 +55,18 @@ def test_a_damaged_study_is_one_clear_line(copied, old, new, line):
     assert line in str(caught.value)
     assert str(copied) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_overload_is_planned_over_a_horizon(copied):
+    """A run for each of two seeds, beside the steady ones."""
+    plan = load_plan(copied)
+    overload = Setting("fcfs", "none", 1.3)
+    assert [seed for setting, seed in plan.live_runs if setting == overload] == [1, 2]
+    assert overload not in plan.settings
+    assert plan.horizon_s(plan.live_settings[0], plan.base_scenario()) is None
+    assert plan.horizon_s(overload, plan.base_scenario()) == 8.0
+    copied.write_text(copied.read_text().replace("loads = [1.3]\nseconds = 8", "loads = [1.3]\nrequests = 280"))
+    assert load_plan(copied).horizon_s(overload, plan.base_scenario()) == 280 / 140
 
 
 def test_the_fingerprint_sees_every_file(copied):

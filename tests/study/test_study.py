@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from qmodel.errors import InputError
 from qmodel.study import Results, load_plan
+from qmodel.study.plan import Setting
 from qmodel.study.run import open_results, remaining_seconds, run_study
 from qmodel.study.watch import Watcher
 
@@ -76,10 +78,17 @@ loads = [0.3, 0.5]
 exit = "queue-threshold"
 policies = ["fcfs"]
 loads = [0.5]
+[[live.overload]]
+policies = ["fcfs"]
+loads = [1.4]
+requests = 150
 [quality]
 steps = [2]
 images = 20
 """
+
+
+OVERLOADED = Setting("fcfs", "none", 1.4)
 
 
 @pytest.fixture(scope="module")
@@ -97,24 +106,25 @@ def study(tmp_path_factory):
 def test_every_setting_is_predicted_before_the_first_live_run(study):
     plan, results = study
     predicted = results.read_predictions()
-    assert set(predicted) == set(plan.settings)
+    assert set(predicted) == {*plan.settings, OVERLOADED}
     saved = results.predictions.stat().st_mtime
     logs = list((results.folder / "live").glob("*.csv"))
-    assert len(logs) == len(plan.live_settings) == 5
+    assert len(plan.live_settings) == 5
+    assert len(logs) == len(plan.live_runs) == 5 + 2  # overload has two seeds
     assert all(log.stat().st_mtime > saved for log in logs)
 
 
 def test_live_runs_carry_the_hash_of_the_predictions(study):
     _, results = study
     texts = [path.read_text() for path in (results.folder / "live").glob("*.meta.toml")]
-    assert len(texts) == 5
+    assert len(texts) == 7
     assert all(results.predictions_hash() in text for text in texts)
 
 
 def test_the_comparison_has_every_live_setting_and_class(study):
     plan, results = study
     comparison = results.read_table("comparison")
-    means = comparison[comparison.metric == "mean_response_s"]
+    means = comparison[(comparison.metric == "mean_response_s") & (comparison.regime == "steady state")]
     found = set(zip(means.policy, means.exit, means.load, means["class"], strict=True))
     wanted = {(s.policy, s.exit, s.load, c) for s in plan.live_settings for c in ("all", "small", "large")}
     assert found == wanted
@@ -143,7 +153,8 @@ def test_service_follows_the_measured_logs(study):
 def test_the_ladder_has_five_rungs_and_starts_at_the_measurement(study):
     plan, results = study
     ladder, comparison = results.read_table("ladder"), results.read_table("comparison")
-    assert len(ladder) == len(plan.live_settings) * 3 * 5
+    assert len(ladder) == len(plan.live_runs) * 3 * 5
+    ladder, comparison = (table[table.regime == "steady state"] for table in (ladder, comparison))
     live = ladder[ladder.rung == "live"].set_index(["policy", "exit", "load", "class"]).mean_response_s
     means = comparison[comparison.metric == "mean_response_s"].set_index(["policy", "exit", "load", "class"])
     for place, value in live.items():
@@ -154,12 +165,63 @@ def test_the_ladder_has_five_rungs_and_starts_at_the_measurement(study):
 
 
 def test_the_simulated_queue_retraces_the_live_run(study):
-    """The same arrivals and measured services leave out the loop's own time: shorter than live, yet of its size."""
+    """First come first served: Lindley's recursion over the log's arrivals and services, never above the run."""
+    import pandas as pd
+
+    plan, results = study
+    ladder = results.read_table("ladder")
+    every = ladder[ladder["class"] == "all"].set_index(["policy", "exit", "load", "seed", "rung"]).mean_response_s
+    runs = [(s, seed) for s, seed in plan.live_runs if (s.policy, s.exit) == ("fcfs", "none")]
+    assert len(runs) == 4
+    for setting, seed in runs:
+        log = pd.read_csv(results.log(setting, seed))
+        responses = np.array(lindley(log.scheduled_s, log.service_s))
+        warmup_s = 0.0 if setting == OVERLOADED else 0.1 * 1.5
+        expected = responses[log.scheduled_s >= warmup_s].mean()
+        rungs = every.sort_index().loc[setting.policy, setting.exit, setting.load, seed]
+        assert rungs["measured services"] == pytest.approx(expected, rel=1e-6)
+        assert rungs["measured services"] <= rungs["live"]
+
+
+def lindley(arrivals, services):
+    """Response times of a queue that serves in order of arrival."""
+    free, responses = 0.0, []
+    for arrival, service in zip(arrivals, services, strict=True):
+        free = max(free, arrival) + service
+        responses.append(free - arrival)
+    return responses
+
+
+def test_overload_is_judged_over_its_horizon_in_the_same_table(study):
+    """The mean of two runs, weighted by their requests; the interval by the spread of the simulated ones."""
+    import pandas as pd
+
+    _, results = study
+    comparison = results.read_table("comparison")
+    rows = comparison[comparison.regime == "overload, finite horizon"]
+    assert set(zip(rows.policy, rows.exit, rows.load, strict=True)) == {("fcfs", "none", 1.4)}
+    mean = rows[(rows.metric == "mean_response_s") & (rows["class"] == "all")].iloc[0]
+    logs = pd.concat(pd.read_csv(results.log(OVERLOADED, seed)) for seed in (1, 2))
+    assert len(logs) == pytest.approx(300, abs=70)  # 150 requests a run, as they happened to arrive
+    assert mean.measured == pytest.approx((logs.done_s - logs.scheduled_s).mean(), rel=1e-6)
+    predicted = results.read_predictions()[OVERLOADED]
+    assert predicted.run["horizon_s"] == pytest.approx(150 / predicted.rate)
+    assert mean.predicted == predicted["all"].mean_response_s
+    assert not predicted.stable
+    low, high = predicted["all"].ci95["mean_response_s"]
+    half = 0.5 * (high - low) * math.sqrt(1 + predicted.run["replications"] / 2)
+    assert (mean.low, mean.high) == pytest.approx((mean.measured - half, mean.measured + half))
+
+
+def test_the_ladder_of_overload_draws_fresh_arrivals_over_the_same_horizon(study):
+    """So its rung of fresh arrivals is the prediction once more, by another route: within both their intervals."""
     _, results = study
     ladder = results.read_table("ladder")
-    every = ladder[ladder["class"] == "all"].set_index(["policy", "exit", "load", "rung"]).mean_response_s.unstack()
-    retraced = every["measured services"] / every["live"]
-    assert ((retraced > 0.2) & (retraced < 1.02)).all()
+    rows = ladder[(ladder.load == 1.4) & (ladder["class"] == "all") & (ladder.seed == 1)].set_index("rung")
+    fresh, theory = rows.loc["poisson arrivals"], rows.loc["theory"]
+    room = 4 / 1.96 * math.hypot(fresh.high - fresh.low, theory.high - theory.low) / 2
+    assert abs(fresh.mean_response_s - theory.mean_response_s) < room < 0.5 * theory.mean_response_s
+    assert rows.loc[["live", "measured services", "fitted services"], ["low", "high"]].isna().all(axis=None)
 
 
 def test_quality_is_judged_at_every_step_count_that_is_used(study):
@@ -220,12 +282,12 @@ def test_killed_in_the_live_stage_it_goes_on_where_it_was(tmp_path):
     process.wait()
     kept = {path: path.read_bytes() for path in logs.glob("*seed1.csv")}
     profile = (tmp_path / "results" / "profile.csv").read_bytes()
-    assert 2 <= len(kept) < 5
+    assert 2 <= len(kept) < 6
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in kept} == kept
     assert (tmp_path / "results" / "profile.csv").read_bytes() == profile
-    assert len(list(logs.glob("*seed1.csv"))) == 5
+    assert len(list(logs.glob("*seed?.csv"))) == 7
     assert "done in an earlier run" in done.stderr
     assert (tmp_path / "report" / "report.md").is_file()
 

@@ -171,6 +171,20 @@ class Evidence:
 
     @cached_property
     def comparison(self) -> pd.DataFrame:
+        """Predictions of all settings in a steady state, beside what was measured; see `everything_compared`."""
+        return self.everything_compared[~self._overloaded(self.everything_compared)]
+
+    @cached_property
+    def overload(self) -> pd.DataFrame:
+        """The same of the runs in overload over a finite horizon."""
+        return self.everything_compared[self._overloaded(self.everything_compared)]
+
+    def _overloaded(self, rows: pd.DataFrame) -> pd.Series[bool]:
+        found = [setting in self.plan.overloads for setting in settings_of(rows)]
+        return pd.Series(found, rows.index, dtype=bool)
+
+    @cached_property
+    def everything_compared(self) -> pd.DataFrame:
         """Predictions of all settings, classes and metrics, beside what was measured where it was.
 
         Columns: policy, exit, load, rate, class, metric, predicted, predicted_method, measured, low, high,
@@ -221,8 +235,9 @@ class Evidence:
 
     @cached_property
     def ladder(self) -> pd.DataFrame:
-        """The gap ladder of each setting, seeds averaged."""
+        """The gap ladder of each setting in a steady state, seeds averaged."""
         table = self.results.read_table("ladder")
+        table = table[~self._overloaded(table)]
         return averaged(table, [*WHERE, "class", "rung"])
 
     @cached_property
