@@ -14,6 +14,7 @@ from qmodel.errors import InputError
 from qmodel.policy import FCFS, MLFQ, PS, SRPT, Rank, RoundRobin
 from qmodel.scenario import Scenario, System, processor_sharing
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.model import EXACT, Residual
 from qmodel.service.transform import Cache, EarlyExit, FewerSteps, ModelSwap, QueueCondition
 from qmodel.workload import Deterministic, Discrete, Exponential, Lognormal, Mixture, Poisson, RequestClass, Trace
 
@@ -27,6 +28,7 @@ class Steps:
     """A fitted model: 1 ms and 2 ms a step."""
 
     factors: tuple[str, ...] = ("steps",)
+    residual: Residual = EXACT
     residual_scv: float = 0.0
     fingerprint: str = "abc"
 

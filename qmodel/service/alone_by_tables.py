@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qmodel.service.fitted_iterations import engine_time_of
+from qmodel.service.model import EXACT, Residual
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class AloneByTables:
 
     model: Any
     factors: tuple[str, ...] = ("input_tokens", "output_tokens")
+    residual: Residual = EXACT
     residual_scv: float = 0.0
 
     @property

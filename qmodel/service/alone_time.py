@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.model import EXACT, Residual
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class AloneTime:
 
     taken: IterationTime
     factors: ClassVar[tuple[str, ...]] = ("input_tokens", "output_tokens")
+    residual: ClassVar[Residual] = EXACT
     residual_scv: ClassVar[float] = 0.0
 
     @property

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.workload.continuous import Gamma
 from qmodel.workload.discrete import Deterministic, Discrete
 from qmodel.workload.distribution import Distribution, Mixture
 from qmodel.workload.quadrature import nodes
@@ -18,8 +17,13 @@ from qmodel.workload.quadrature import nodes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from qmodel.service.model import Residual
+
 MAX_LEVELS = 64
-"""A factor with more levels than these is stood for by so many."""
+"""A factor with more levels than these is stood for by so many; so are the times that noise is laid around."""
+
+MAX_VALUES = 1024
+"""Values of an empirical residual around all times together."""
 
 
 class FittedModel(Protocol):
@@ -34,17 +38,23 @@ class FittedModel(Protocol):
         """Names of its factors."""
 
     @property
+    def residual(self) -> Residual:
+        """The law of measured over predicted."""
+
+    @property
     def residual_scv(self) -> float:
-        """Squared coefficient of variation of measured over predicted."""
+        """Its squared coefficient of variation."""
 
     def predict(self, levels: Mapping[str, Any]) -> Any:
         """Seconds at these levels."""
 
 
 def service_law(model: FittedModel, factors: Mapping[str, Distribution], place: str) -> Distribution:
-    """Mixture over the factor levels of the predicted time, each with the model's residual as a gamma law.
+    """Mixture over the factor levels of the predicted time, each with the residual law that the fit chose.
 
-    Factors are independent. Raises InputError when `factors` misses one of the model's.
+    Factors are independent. Times are merged to MAX_LEVELS before noise is laid around them; what stands for them
+    has their first three moments, and so has the product, E[(T R)^k] = E[T^k] E[R^k].
+    Raises InputError when `factors` misses one of the model's.
     """
     missing = [name for name in model.factors if name not in factors]
     if missing:
@@ -57,40 +67,62 @@ def service_law(model: FittedModel, factors: Mapping[str, Distribution], place: 
         if not (math.isfinite(seconds) and seconds > 0):
             raise InputError(place, f"the model predicts {seconds} s", "keep the factors inside the range it saw")
         times[seconds] = times.get(seconds, 0.0) + math.prod(p for _, p in combination)
-    laws = [_with_residual(seconds, model.residual_scv) for seconds in times]
-    return laws[0] if len(laws) == 1 else Mixture(tuple(times.values()), tuple(laws))
+    return _with_residual(times, model.residual)
 
 
-def _with_residual(seconds: float, scv: float) -> Distribution:
-    return Gamma(mean=seconds, scv=scv) if scv > 1e-10 else Deterministic(seconds)
+def _with_residual(times: Mapping[float, float], residual: Residual) -> Distribution:
+    """The law of T R: T with these probabilities, R the residual, independent of it."""
+    around = residual.law(1.0)
+    if isinstance(around, Discrete):
+        return _product(times, around)
+    exact = _discrete(list(times.items()))
+    few = levels(exact)
+    laws = tuple(residual.law(seconds) for seconds, _ in few)
+    return laws[0] if len(laws) == 1 else Mixture(tuple(p for _, p in few), laws)
 
 
-def levels(law: Distribution) -> list[tuple[float, float]]:
+def _product(times: Mapping[float, float], around: Discrete) -> Discrete:
+    """All products of a time and a value around 1; many are stood for by MAX_VALUES."""
+    if isinstance(around, Deterministic):
+        return _discrete(list(times.items()))
+    few = levels(_discrete(list(times.items())))
+    pairs = [(seconds * value, p * q) for seconds, p in few for value, q in around.atoms()]
+    return _discrete(levels(_discrete(pairs), MAX_VALUES))
+
+
+def _discrete(pairs: Sequence[tuple[float, float]]) -> Discrete:
+    if len(pairs) == 1:
+        return Deterministic(pairs[0][0])
+    values, masses = zip(*pairs, strict=True)
+    return Discrete(values, masses)
+
+
+def levels(law: Distribution, most: int = MAX_LEVELS) -> list[tuple[float, float]]:
     """(value, probability) pairs that stand for the law: its point masses, if they are few.
 
-    Otherwise two points in each of MAX_LEVELS/2 cells, so placed that the first three moments of every cell hold,
+    Otherwise two points in each of most/2 cells, so placed that the first three moments of every cell hold,
     and with them those of the law: an affine service time keeps its mean, variance and skewness.
     Raises InputError where the variance is infinite.
     """
     atoms = law.atoms()
     whole = bool(atoms) and math.isclose(math.fsum(p for _, p in atoms), 1.0, rel_tol=1e-9)
-    if whole and len(atoms) <= MAX_LEVELS:
+    if whole and len(atoms) <= most:
         return atoms
     if math.isinf(law.moment(2)):
         raise InputError("factor", "has an infinite variance", "use bounded_pareto, with the largest value")
     values, masses = np.array(atoms).T if whole else nodes(law)
     masses = masses / masses.sum()
-    cell = _cells(values, masses)
+    cell = _cells(values, masses, most // 2)
     pairs = [pair for k in range(cell[-1] + 1) for pair in _two_points(values[cell == k], masses[cell == k])]
     correction = law.mean / math.fsum(value * p for value, p in pairs)
     return [(value * correction, p) for value, p in pairs]
 
 
-def _cells(values: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.int64]:
+def _cells(values: NDArray[np.float64], masses: NDArray[np.float64], most: int) -> NDArray[np.int64]:
     """Cell of each value: cells share out the probability and the second moment alike, so that tails count."""
     second = masses * values**2
     spread = np.cumsum(masses + second / second.sum())
-    _, cell = np.unique(np.minimum(spread / 2.0, 1 - 1e-9) * (MAX_LEVELS // 2) // 1, return_inverse=True)
+    _, cell = np.unique(np.minimum(spread / 2.0, 1 - 1e-9) * most // 1, return_inverse=True)
     return cell
 
 

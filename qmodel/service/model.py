@@ -65,6 +65,10 @@ class Residual:
         )
 
 
+EXACT = Residual()
+"""Repeats of the same work take the same time."""
+
+
 def standardised(quantiles: Sequence[float], scv: float) -> Array:
     """Midpoints between quantiles, shifted and stretched to mean 1 and variance `scv`, none at or below 0.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.service.model import ServiceModel
+from qmodel.service.model import Residual, ServiceModel
 
 LENGTHS = ("input_tokens", "output_tokens")
 
@@ -48,9 +48,14 @@ class TokenService:
         return f"{self.prefill.fingerprint}+{self.decode.fingerprint}"
 
     @property
-    def residual_scv(self) -> float:
+    def residual(self) -> Residual:
         """The prefill's replicate noise: a bound for the sum, in which that of many decode steps averages out."""
-        return self.prefill.residual_scv
+        return self.prefill.residual
+
+    @property
+    def residual_scv(self) -> float:
+        """Its squared coefficient of variation."""
+        return self.residual.scv
 
     def first_token(self, levels: Mapping[str, Any]) -> float:
         """Seconds until the first token, once service has begun."""

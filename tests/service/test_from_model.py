@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmodel.errors import InputError
-from qmodel.service.from_model import MAX_LEVELS, levels, mapped, service_law
+from qmodel.policy import FCFS
+from qmodel.scenario import Scenario
+from qmodel.service.from_model import MAX_LEVELS, MAX_VALUES, levels, mapped, service_law
+from qmodel.service.model import EXACT, Residual
+from qmodel.service.system import System
+from qmodel.simulation import simulate
+from qmodel.theory import analyse
 from qmodel.workload import (
     Deterministic,
     Discrete,
@@ -24,6 +30,8 @@ from qmodel.workload import (
     Lognormal,
     Mixture,
     Pareto,
+    Poisson,
+    RequestClass,
     Uniform,
     Weibull,
 )
@@ -35,7 +43,12 @@ class Formula:
 
     function: Callable[..., float]
     factors: tuple[str, ...]
-    residual_scv: float = 0.0
+    residual: Residual = EXACT
+    fingerprint: str = "formula"
+
+    @property
+    def residual_scv(self) -> float:
+        return self.residual.scv
 
     def predict(self, levels: Mapping[str, float]) -> float:
         return self.function(**levels)
@@ -64,11 +77,57 @@ class TestServiceLaw:
         law = service_law(model, {"a": Discrete((1, 2), (0.5, 0.5)), "b": Discrete((1, 2), (0.5, 0.5))}, "here")
         assert law.atoms() == [(2.0, 0.25), (3.0, 0.5), (4.0, 0.25)]
 
-    def test_the_residual_widens_each_level(self) -> None:
-        model = Formula(lambda steps: 0.01 * steps, ("steps",), residual_scv=0.04)
+    @pytest.mark.parametrize("kind", [Gamma, Lognormal])
+    def test_the_residual_that_the_fit_chose_widens_each_level(self, kind: type) -> None:
+        model = Formula(lambda steps: 0.01 * steps, ("steps",), Residual(0.04, kind.__name__.lower()))
         law = service_law(model, {"steps": Discrete((1, 3), (0.5, 0.5))}, "here")
-        assert law == Mixture((0.5, 0.5), (Gamma(0.01, 0.04), Gamma(0.03, 0.04)))
+        assert law == Mixture((0.5, 0.5), (kind(0.01, 0.04), kind(0.03, 0.04)))
         assert law.moment(2) == pytest.approx(1.04 * 0.5 * (1e-4 + 9e-4), rel=1e-12)
+
+    def test_an_empirical_residual_keeps_its_shape(self) -> None:
+        """Nine in ten repetitions take 0.9, one takes 1.9: no gamma law looks like that."""
+        quantiles = (*[0.9] * 10, 1.9)
+        residual = Residual(0.09, "empirical", quantiles=quantiles)
+        law = service_law(Formula(lambda steps: steps, ("steps",), residual), {"steps": Deterministic(2.0)}, "here")
+        assert law.mean == pytest.approx(2.0, rel=1e-12)
+        assert law.scv == pytest.approx(0.09, rel=1e-12)
+        assert law.atoms() == [(pytest.approx(1.8), pytest.approx(0.9)), (pytest.approx(3.8), pytest.approx(0.1))]
+
+    @pytest.mark.parametrize("kind", ["gamma", "lognormal", "empirical"])
+    def test_many_levels_with_noise_keep_three_moments_of_the_product(self, kind: str) -> None:
+        residual = Residual(0.04, kind, quantiles=tuple(np.linspace(0.8, 1.3, 101) ** 2))
+        tokens = {"a": Lognormal(500.0, 2.0), "b": Exponential(100.0)}
+        noisy = service_law(Formula(lambda a, b: a + b, ("a", "b"), residual), tokens, "here")
+        plain = service_law(Formula(lambda a, b: a + b, ("a", "b")), tokens, "here")
+        parts = len(noisy.laws) if isinstance(noisy, Mixture) else len(noisy.atoms())
+        assert parts <= (MAX_LEVELS if kind != "empirical" else MAX_VALUES)
+        for k in (1, 2, 3):
+            assert noisy.moment(k) == pytest.approx(plain.moment(k) * residual.law(1.0).moment(k), rel=1e-9)
+
+    @pytest.mark.parametrize("kind", ["gamma", "lognormal", "empirical"])
+    def test_transform_and_samples_are_of_the_same_law(self, kind: str) -> None:
+        residual = Residual(0.25, kind, quantiles=(*[0.8] * 70, *np.linspace(0.8, 2.5, 31)))
+        model = Formula(lambda steps: 0.01 * steps, ("steps",), residual)
+        law = service_law(model, {"steps": Discrete((1, 3, 9), (0.5, 0.3, 0.2))}, "here")
+        draws = law.sample(np.random.default_rng(1), 200_000)
+        for s in (5.0, 50.0, 20.0 + 60.0j):
+            each = np.exp(-s * draws)
+            assert abs(each.mean() - complex(law.lst(s))) < 4 * each.std() / math.sqrt(len(draws))
+        assert abs(draws.mean() - law.mean) < 4 * math.sqrt(law.variance / len(draws))
+
+    @pytest.mark.parametrize("kind", ["gamma", "lognormal", "empirical"])
+    def test_theory_and_simulation_of_a_queue_agree(self, kind: str) -> None:
+        """P95 of FCFS at load 0.5, where the shape of the noise shows (not the first two moments alone)."""
+        residual = Residual(1.0, kind, quantiles=(*[0.6] * 85, *np.linspace(0.6, 9.0, 16)))
+        model = Formula(lambda steps: 0.01 * steps, ("steps",), residual)
+        draw = RequestClass("draw", Poisson(10.0), factors={"steps": Discrete((2, 8), (0.5, 0.5))})
+        scenario = Scenario(classes=[draw], system=System(model=model), policy=FCFS())
+        theory = analyse(scenario)["all"]
+        found = simulate(scenario, requests=600_000, seed=3)["all"]
+        for metric in ("mean_response_s", "p95_response_s"):
+            low, high = found.ci95[metric]
+            assert high - low < 0.05 * getattr(theory, metric)
+            assert abs(getattr(theory, metric) - getattr(found, metric)) < high - low
 
     @pytest.mark.parametrize(
         "tokens", [Lognormal(500.0, 2.0), Exponential(500.0), Geometric(180.0), Weibull(9.0, 3.0)]
