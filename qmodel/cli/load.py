@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qmodel.answer import Answer
     from qmodel.live.load.running import LoadRun
-    from qmodel.live.load.server import Target
+    from qmodel.openai_client.server import Target
     from qmodel.scenario import Scenario
 
 
@@ -54,7 +54,7 @@ def command(
 
     try:
         from qmodel.live.load.answering import goodput_limits
-        from qmodel.live.load.server import Target
+        from qmodel.openai_client.server import Target
     except ModuleNotFoundError as error:
         raise MissingExtra(str(error.name), "live") from error
     if endpoint not in (None, "completions", "chat"):

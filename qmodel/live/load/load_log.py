@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
 from qmodel.files import write_atomically
-from qmodel.live.load.sending import Outcome
 from qmodel.live.log import OK, TOKEN_COLUMNS, PartialLog, csv_text, partial_path, tokens_path
 from qmodel.live.meta import meta_path
+from qmodel.openai_client.sending import Outcome
 from qmodel.toml_text import to_toml
 
 if TYPE_CHECKING:

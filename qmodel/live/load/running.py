@@ -20,13 +20,13 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.live.client import no_garbage_collection
-from qmodel.live.load import prompts
 from qmodel.live.load.load_log import LoadLog
 from qmodel.live.load.scrape import between
-from qmodel.live.load.sending import Outcome, send
-from qmodel.live.load.server import Server, Target, find, metrics_text
 from qmodel.live.log import OK
 from qmodel.live.punctual import punctual
+from qmodel.openai_client import prompts
+from qmodel.openai_client.sending import Outcome, send
+from qmodel.openai_client.server import Server, Target, find, metrics_text
 
 if TYPE_CHECKING:
     import pandas as pd

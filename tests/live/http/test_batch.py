@@ -60,11 +60,11 @@ def by_batch(engine, kv, policy, arrivals, inputs, outputs, priorities, max_batc
 
 
 @pytest.mark.parametrize("prefill", ["mixed", "first"])
-@pytest.mark.parametrize("kv", [None, 3000])
+@pytest.mark.parametrize(("kv", "caching"), [(None, True), (3000, True), (3000, False)])
 @pytest.mark.parametrize("policy", ["fcfs", "np-priority", "pr-priority", "srpt", "sjf", "las", "lcfs"])
-def test_every_token_time_is_the_simulations(policy, kv, prefill):
+def test_every_token_time_is_the_simulations(policy, kv, caching, prefill):
     arrivals, inputs, outputs, priorities = traffic(250)
-    engine = Engine(max_batched_tokens=256, prefill=prefill)
+    engine = Engine(max_batched_tokens=256, prefill=prefill, prefix_caching=caching)
     first, done, preemptions = by_batch(engine, kv, make_policy(policy), arrivals, inputs, outputs, priorities)
     simulated = replay_run(
         TIME, arrivals, inputs, outputs, engine=engine, max_batch=8, kv_capacity_tokens=kv,

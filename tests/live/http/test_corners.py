@@ -14,12 +14,12 @@ from aiohttp import web
 from qmodel.errors import InputError
 from qmodel.live.endpoint.serving import make_backend
 from qmodel.live.endpoint.single import SingleServer
-from qmodel.live.load import server as looking
 from qmodel.live.load.answering import load_answer
 from qmodel.live.load.load_log import COLUMNS
 from qmodel.live.load.plan import Wanted, draw_load
 from qmodel.live.load.running import run_load
-from qmodel.live.load.server import Target
+from qmodel.openai_client import server as looking
+from qmodel.openai_client.server import Target
 from qmodel.policy import make_policy
 from qmodel.scenario import Scenario
 from qmodel.service.model import ServiceModel

@@ -20,8 +20,8 @@ from qmodel.errors import InputError
 from qmodel.live.load.answering import load_answer
 from qmodel.live.load.plan import Wanted, draw_load
 from qmodel.live.load.running import LoadStopped, run_load
-from qmodel.live.load.server import Target
 from qmodel.live.log import partial_path, tokens_path
+from qmodel.openai_client.server import Target
 
 from .conftest import misbehaving, serving, well
 from .test_endpoint import call, opened

@@ -17,8 +17,8 @@ from qmodel.live.load.answering import itl_facts, lag_facts, load_answer, met, p
 from qmodel.live.load.load_meta import load_meta
 from qmodel.live.load.plan import Wanted, at_rate, draw_load
 from qmodel.live.load.running import run_load
-from qmodel.live.load.server import Target
 from qmodel.live.log import read_log, tokens_path
+from qmodel.openai_client.server import Target
 from qmodel.policy import make_policy
 from qmodel.simulation.iterations.replaying import replay_scenario
 from qmodel.workload import Closed, Exponential, Pause, Poisson, RequestClass

@@ -11,9 +11,9 @@ from qmodel.errors import InputError
 from qmodel.live.endpoint.asking import prompt_tokens, read_asked
 from qmodel.live.endpoint.stream import Refused
 from qmodel.live.load.answering import goodput_limits
-from qmodel.live.load.events import LONGEST_LINE, Events, Nonsense, Told, brings_text, message_of
-from qmodel.live.load.prompts import WordCount, calibrated, text
 from qmodel.live.load.scrape import between, sums_of
+from qmodel.openai_client.events import LONGEST_LINE, Events, Nonsense, Told, brings_text, message_of
+from qmodel.openai_client.prompts import WordCount, calibrated, text
 
 
 def asked(chat=False, **body):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from qmodel.live.load.events import Events, Nonsense, Told, message_of
+from qmodel.openai_client.events import Events, Nonsense, Told, message_of
 
 _ERROR_BYTES = 1 << 16
 ENDLESS = (4, 1024)

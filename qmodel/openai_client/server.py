@@ -12,8 +12,8 @@ import aiohttp
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.live.load import prompts
-from qmodel.live.load.sending import Outcome, limited, send
+from qmodel.openai_client import prompts
+from qmodel.openai_client.sending import Outcome, limited, send
 
 LOOK_S = 10.0
 """Longest wait for an answer that is no completion."""
