@@ -1,1 +1,1 @@
-"""A streaming client of OpenAI-compatible servers: what a server is, a request sent and read, prompts of a length."""
+"""A streaming client of OpenAI-compatible servers: a server and its kind, a request sent and read, prompts."""
