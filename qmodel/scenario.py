@@ -121,6 +121,8 @@ class Scenario:
             "patience": any(request_class.patience is not None for request_class in classes),
             "pause": any(request_class.pause is not None for request_class in classes),
             "prefix-hit": any(request_class.prefix_hit > 0 for request_class in classes),
+            "joint-lengths": any(request_class.joint is not None for request_class in classes),
+            "encode": any(request_class.encode_s is not None for request_class in classes),
         }
         arrivals = {request_class.arrivals.feature for request_class in classes} - {""}
         return self.system.features | arrivals | {word for word, is_asked in asked.items() if is_asked}
@@ -239,7 +241,7 @@ class Scenario:
                 "gives factors but the system has no fitted model",
                 "set system.service",
             )
-        return service_law(model, factors, f"class '{request_class.name}'")
+        return service_law(model, factors, f"class '{request_class.name}'", request_class.joint)
 
     @property
     def _model(self) -> FittedModel | None:

@@ -16,6 +16,7 @@ from qmodel.scenario_schema import (
     ClassTable,
     EngineTable,
     EnvironmentTable,
+    LengthsTable,
     PauseTable,
     PredictedSizeTable,
     ScenarioTables,
@@ -27,11 +28,13 @@ from qmodel.service.engine import Engine
 from qmodel.service.environment import Environment
 from qmodel.service.from_model import FittedModel
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.pool import Pool
 from qmodel.service.station import Station
 from qmodel.service.transform import REQUIRED, TRANSFORMS, QueueCondition, Transform
 from qmodel.validation import parse_value, read_toml, set_field, validated
 from qmodel.workload import Distribution, Pause, PredictedSize, RequestClass
 from qmodel.workload.grammar import arrivals_from_table, service_from_table
+from qmodel.workload.joint_lengths import Copula, JointLengths, Pairs
 from qmodel.workload.predicted_size import ERRORS
 
 CONDITION = ("above_queue", "below_queue", "swap_time_s")
@@ -100,9 +103,10 @@ def _system(table: SystemTable, folder: Path) -> System:
 def _engine(table: EngineTable | None) -> Engine | None:
     if table is None:
         return None
-    given = {name: value for name, value in table.model_dump().items() if value is not None}
+    given = table.model_dump(exclude_none=True)
     if isinstance(given.get("lookahead"), bool):
         given["lookahead"] = "reserve" if given["lookahead"] else "none"
+    given["pools"] = tuple(Pool(**each) for each in given.get("pools", ()))
     return Engine(**given)
 
 
@@ -133,6 +137,12 @@ def _class(table: ClassTable, folder: Path) -> RequestClass:
         law = getattr(table, name)
         if law is not None:
             factors[name] = service_from_table(law, f"{place}.{name}", folder)
+    joint = _joint(table.lengths, f"{place}.lengths", folder)
+    if isinstance(joint, Pairs):
+        twice = next((name for name in joint.laws() if name in factors), None)
+        if twice is not None:
+            raise InputError(f"{place}.{twice}", "comes beside the pairs of lengths", "give one of the two")
+        factors |= joint.laws()
     return RequestClass(
         name=table.name,
         arrivals=arrivals_from_table(table.arrivals, f"{place}.arrivals", folder),
@@ -145,8 +155,29 @@ def _class(table: ClassTable, folder: Path) -> RequestClass:
         patience=_law(table.patience, f"{place}.patience", folder),
         pause=_pause(table.pause, place, folder),
         prefix_hit=table.prefix_hit,
+        encode_s=_law(table.encode_s, f"{place}.encode_s", folder),
         services={n: service_from_table(law, f"{place}.services.{n}", folder) for n, law in table.services.items()},
+        joint=joint,
     )
+
+
+def _joint(table: LengthsTable | str | None, place: str, folder: Path) -> JointLengths | None:
+    """A correlation, or pairs: of a file (in short `empirical:FILE.csv`) or listed. Raises InputError."""
+    if isinstance(table, str):
+        kind, _, file = table.partition(":")
+        if kind != "empirical" or not file:
+            raise InputError(place, f"'{table}' is unknown", "write empirical:FILE.csv or { correlation = 0.3 }")
+        table = LengthsTable(file=file)
+    if table is None:
+        return None
+    given = tuple(table.model_dump(exclude_none=True, exclude={"name", "own"}))
+    if given == ("correlation",) and table.correlation is not None:
+        return Copula(table.correlation)
+    if given == ("file",) and table.file is not None:
+        return Pairs.from_csv(folder / table.file)
+    if given == ("input_tokens", "output_tokens") and table.input_tokens and table.output_tokens:
+        return Pairs(tuple(table.input_tokens), tuple(table.output_tokens))
+    raise InputError(place, "is incomplete, or too much", "give correlation, or file, or two lists of lengths")
 
 
 def _predicted_size(table: PredictedSizeTable, place: str, folder: Path) -> PredictedSize:

@@ -18,6 +18,19 @@ class IterationTable(Table):
     per_prefill_token: float = 0.0
 
 
+class PoolTable(Table):
+    """[[system.engine.pools]], in the order of their stages; the rest is as in `qmodel.service.pool.Pool`."""
+
+    stages: list[Literal["encode", "prefill", "decode"]]
+    servers: int | None = None
+    routing: str | None = None
+    max_batch: int | None = None
+    max_batched_tokens: int | None = None
+    kv_capacity_tokens: int | None = None
+    transfer_s: float | None = None
+    transfer_tokens_per_s: float | None = None
+
+
 class EngineTable(Table):
     """[system.engine], of continuous batching; what is left out is as in `qmodel.service.engine.Engine`."""
 
@@ -27,6 +40,7 @@ class EngineTable(Table):
     whole_prompt: bool | None = None
     eviction: Literal["recompute", "swap"] | None = None
     swap_tokens_per_s: float | None = None
+    prefix_caching: bool | None = None
     lookahead: bool | Literal["none", "reserve", "future"] | None = None
     speculative_tokens: int | None = None
     acceptance: float | None = None
@@ -34,6 +48,10 @@ class EngineTable(Table):
     prefill_servers: int | None = None
     transfer_tokens_per_s: float | None = None
     transfer_s: float | None = None
+    encode: Literal["mixed", "separate"] | None = None
+    encode_servers: int | None = None
+    encode_transfer_s: float | None = None
+    pools: list[PoolTable] | None = None
     power_w: float | None = None
     idle_power_w: float | None = None
 
@@ -104,6 +122,15 @@ class StationTable(Table):
     transfer_s: float = 0.0
 
 
+class LengthsTable(Table):
+    """class.lengths: how input and output lengths hang together; a file or lists give their laws as well."""
+
+    correlation: float | None = None
+    file: str | None = None
+    input_tokens: list[float] | None = None
+    output_tokens: list[float] | None = None
+
+
 class ClassTable(Table):
     """[[class]]; the grammar of workload reads arrivals and laws."""
 
@@ -112,6 +139,7 @@ class ClassTable(Table):
     service: Any = None
     input_tokens: Any = None
     output_tokens: Any = None
+    lengths: LengthsTable | str | None = None
     factors: dict[str, Any] = Field(default_factory=dict)
     priority: int = 0
     weight: float = 1.0
@@ -120,6 +148,7 @@ class ClassTable(Table):
     patience: Any = None
     pause: PauseTable | None = None
     prefix_hit: float = 0.0
+    encode_s: Any = None
     services: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from qmodel.errors import InputError
 from qmodel.service.transform import TRANSFORMS, Transform
 from qmodel.workload.grammar import arrivals_to_table, law_to_table
+from qmodel.workload.joint_lengths import LENGTHS
 
 if TYPE_CHECKING:
     from qmodel.policy import Policy
     from qmodel.scenario import Scenario, System
+    from qmodel.service.pool import Pool
     from qmodel.service.station import Station
     from qmodel.workload import RequestClass
 
@@ -58,8 +60,15 @@ def _system_table(system: System) -> dict[str, Any]:
     if system.iteration_time is not None:
         table["iteration_time"] = dict(vars(system.iteration_time))
     if system.engine is not None:
-        table["engine"] = {name: value for name, value in vars(system.engine).items() if value is not None}
+        table["engine"] = {n: v for n, v in vars(system.engine).items() if v is not None and n != "pools"}
+        pools = [_pool_table(pool) for pool in system.engine.pools]
+        table["engine"] |= {"pools": pools} if pools else {}
     return table
+
+
+def _pool_table(pool: Pool) -> dict[str, Any]:
+    given = {name: value for name, value in vars(pool).items() if value is not None}
+    return given | {"stages": list(pool.stages)}
 
 
 def _policy_table(policy: Policy) -> dict[str, Any]:
@@ -78,8 +87,14 @@ def _class_table(request_class: RequestClass) -> dict[str, Any]:
         "factors": {name: law_to_table(law) for name, law in request_class.factors.items()},
     }
     table |= {
-        n: law_to_table(law) for n in ("service", "patience") if (law := getattr(request_class, n)) is not None
+        n: law_to_table(law)
+        for n in ("service", "patience", "encode_s")
+        if (law := getattr(request_class, n)) is not None
     }
+    if request_class.joint is not None:
+        table["lengths"] = request_class.joint.to_table()
+        if "correlation" not in table["lengths"]:  # the pairs say both laws
+            table["factors"] = {n: law for n, law in table["factors"].items() if n not in LENGTHS}
     if request_class.pause is not None:
         pause = request_class.pause
         duration = law_to_table(pause.duration)

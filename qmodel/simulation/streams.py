@@ -6,7 +6,7 @@ import numpy as np
 
 STREAMS = (
     "arrivals", "sizes", "predictions", "lotteries", "deliveries", "tokens", "patience", "routes", "pauses",
-    "visits", "visit predictions", "visit lotteries", "visit routes", "thinking", "items",
+    "visits", "visit predictions", "visit lotteries", "visit routes", "thinking", "items", "encodings",
 )  # fmt: skip
 SYSTEM = ("spells", "environment", "cache")
 FIRST_OF_SYSTEM = 1_000_000

@@ -3,16 +3,17 @@
 The rules are those of vLLM's V1 scheduler, as the iteration-level simulation has them: those that run come first,
 in order of admission, then the queue in the order of the policy, within a budget of tokens, a cap on sequences and
 the blocks of KV memory. A preemptive policy takes the last in its order off the batch for one that goes before;
-where memory binds, what is taken off loses its KV cache and computes it anew.
+where memory binds, what is taken off gives its KV cache up, and computes anew what others have overwritten.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
 from qmodel.errors import InputError
+from qmodel.live.endpoint.kv_blocks import KVBlocks
 from qmodel.policy.base import Policy, Request
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
@@ -23,7 +24,7 @@ class Sequence:
     """A request as the batch sees it: `prompt` tokens in, `output` tokens to make, `computed` of them in its cache.
 
     `prefix` tokens are found in a prefix cache; `chunk` is what the coming iteration computes of a prompt;
-    `payload` belongs to the caller.
+    `farthest` tokens were computed once, before a cache was lost; `payload` belongs to the caller.
     """
 
     number: int
@@ -34,7 +35,8 @@ class Sequence:
     payload: Any = None
     generated: int = 0
     computed: int = 0
-    blocks: int = 0
+    held: list[int] = field(default_factory=list)
+    farthest: int = 0
     chunk: int = 0
     decoding: bool = False
     resumed: bool = False
@@ -48,14 +50,9 @@ class Sequence:
         return self.prompt + self.generated
 
     @property
-    def cached(self) -> int:
-        """Tokens that need not be computed at admission."""
-        return max(self.computed, self.prefix)
-
-    @property
-    def is_prefilled(self) -> bool:
-        """Whether it decodes as soon as it is admitted: taken off the batch with its cache left to it."""
-        return self.generated > 0 and self.context - self.computed == 1
+    def blocks(self) -> int:
+        """KV blocks that it holds."""
+        return len(self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +67,16 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What bounds the batch: sequences, tokens an iteration, KV blocks (None: none), tokens a block."""
+    """What bounds the batch: sequences, tokens an iteration, KV blocks (None: none), tokens a block.
+
+    `prefix_caching`: what free blocks hold is found again until they are needed.
+    """
 
     max_batch: int
     max_tokens: int
     blocks: int | None
     block_tokens: int
+    prefix_caching: bool = True
 
     def blocks_for(self, tokens: int) -> int:
         """Blocks that hold so many tokens.
@@ -90,6 +91,8 @@ def bounds_of(engine: Engine, max_batch: int | None, kv_capacity_tokens: int | N
     """Bounds of an engine. Raises InputError for what this batch does not do."""
     for name, value, plain in (
         ("prefill", engine.prefill, ("mixed", "first")),
+        ("encode", engine.encode, ("mixed",)),
+        ("pools", engine.pools, ((),)),
         ("eviction", engine.eviction, ("recompute",)),
         ("lookahead", engine.lookahead, ("none",)),
         ("speculative_tokens", engine.speculative_tokens, (0,)),
@@ -99,7 +102,7 @@ def bounds_of(engine: Engine, max_batch: int | None, kv_capacity_tokens: int | N
             raise InputError(f"system.engine, {name}", f"{value!r} is not served live", f"use {known}")
     most = engine.max_batched_tokens if max_batch is None else min(max_batch, engine.max_batched_tokens)
     blocks = None if kv_capacity_tokens is None else kv_capacity_tokens // engine.kv_block_tokens
-    return Bounds(most, engine.max_batched_tokens, blocks, engine.kv_block_tokens)
+    return Bounds(most, engine.max_batched_tokens, blocks, engine.kv_block_tokens, engine.prefix_caching)
 
 
 class Batch:
@@ -127,7 +130,8 @@ class Batch:
             raise InputError(f"policy '{policy.name}'", f"{fault}: not run on a batch", "use fcfs or another order")
         self.time, self.policy, self.bounds = time, policy, bounds
         self.running: list[Sequence] = []
-        self.used = self.preemptions = self.iterations = 0
+        self.memory = KVBlocks(bounds.blocks or 0, bounds.prefix_caching)
+        self.preemptions = self.iterations = 0
         self._prompt_s, self._token_s = alone_s
         self._prefill_first, self._whole_prompt = prefill_first, whole_prompt or prefill_first
         self._resume_s, self._extra_s = resume_s, 0.0
@@ -143,6 +147,11 @@ class Batch:
     def idle(self) -> bool:
         """Whether nobody is there."""
         return not self.running and not self._waiting
+
+    @property
+    def used(self) -> int:
+        """KV blocks in use."""
+        return self.memory.used
 
     @property
     def memory_used(self) -> float:
@@ -245,13 +254,22 @@ class Batch:
             heappop(self._queue)
         return self._queue[0][2] if self._queue else None
 
+    def _cached(self, one: Sequence) -> int:
+        """Tokens that need not be computed at admission."""
+        found = len(self.memory.found(one.number)) if one.preemptions and not one.blocks else 0
+        return max(one.computed, one.prefix, found * self.bounds.block_tokens)
+
+    def _is_prefilled(self, one: Sequence) -> bool:
+        """Whether it decodes as soon as it is admitted: all but the last token is in its cache."""
+        return one.generated > 0 and one.context - self._cached(one) == 1
+
     def _first_chunk(self, one: Sequence, budget: int) -> int:
-        return 1 if one.is_prefilled else min(one.context - one.cached, budget)
+        return 1 if self._is_prefilled(one) else min(one.context - self._cached(one), budget)
 
     def _has_memory(self, one: Sequence, chunk: int) -> bool:
         if self.bounds.blocks is None:
             return True
-        tokens = one.cached + chunk
+        tokens = self._cached(one) + chunk
         if self._whole_prompt:
             tokens = max(tokens, one.context)
         return self.bounds.blocks_for(tokens) - one.blocks <= self.bounds.blocks - self.used
@@ -260,26 +278,27 @@ class Batch:
         heappop(self._queue)
         self._waiting -= 1
         if self.bounds.blocks is not None:
-            tokens = one.cached + chunk
+            if again := self.memory.take_again(one.number):
+                one.held, one.computed = again, len(again) * self.bounds.block_tokens
+            tokens = self._cached(one) + chunk
             if self._prefill_first:
-                tokens = one.computed if one.is_prefilled else max(tokens, one.context)
+                tokens = one.computed if self._is_prefilled(one) else max(tokens, one.context)
             self._take(one, self.bounds.blocks_for(tokens) - one.blocks)
         if one.resumed:
             self._extra_s += self._resume_s
             one.resumed = False
-        one.decoding = one.is_prefilled
+        one.decoding = self._is_prefilled(one)
         if not one.decoding:
-            one.computed, one.chunk = one.cached, chunk
+            one.computed, one.chunk = self._cached(one), chunk
         one.started = True
         self.running.append(one)
 
     def _take(self, one: Sequence, blocks: int) -> None:
-        one.blocks += max(blocks, 0)
-        self.used += max(blocks, 0)
+        one.held += self.memory.take(max(blocks, 0))
 
     def _release(self, one: Sequence) -> None:
-        self.used -= one.blocks
-        one.blocks = 0
+        self.memory.give_back(one.number, one.held, one.computed // self.bounds.block_tokens)
+        one.held = []
 
     def _wait(self, one: Sequence) -> None:
         self._waiting += 1
@@ -293,7 +312,7 @@ class Batch:
 
     def _attained(self, one: Sequence) -> float:
         """Service received, in seconds alone: progress through prompt and output, work done twice counted once."""
-        prompt = one.prompt if one.generated else min(one.computed, one.prompt)
+        prompt = one.prompt if one.generated else min(max(one.computed, one.farthest), one.prompt)
         return self._prompt_s * prompt + self._token_s * one.generated
 
     def _make_way(self) -> None:
@@ -316,7 +335,7 @@ class Batch:
         self.running.remove(one)
         if self.bounds.blocks is not None:
             self._release(one)
-            one.computed = 0
+            one.farthest, one.computed = max(one.farthest, one.computed), 0
         one.decoding, one.chunk, one.resumed = False, 0, True
         one.preemptions += 1
         self.preemptions += 1

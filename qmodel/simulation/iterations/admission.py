@@ -26,35 +26,38 @@ from qmodel.simulation.iterations.columns import (
 from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import fits_for_good
+from qmodel.simulation.iterations.prefix_cache import found, take_back
 
 
 @inlined
-def computed_at_admission(request: Any) -> int:
-    """Tokens that need not be computed: in its own cache, held or swapped out, or in a prefix cache."""
-    return max(request.computed, request.prefix)
+def computed_at_admission(engine: Engine, limits: Limits, request: Any) -> int:
+    """Tokens that need not be computed: in its own cache, held, swapped out or found, or in a prefix cache."""
+    return max(request.computed, max(request.prefix, found(engine, request) * limits.block_tokens))
 
 
 @inlined
-def is_prefilled(request: Any) -> bool:
+def is_prefilled(engine: Engine, limits: Limits, request: Any) -> bool:
     """Whether a waiting request goes on decoding at once."""
-    return request.generated > 0 and request.prompt + request.generated - request.computed == 1
+    held = computed_at_admission(engine, limits, request)
+    return request.generated > 0 and request.prompt + request.generated - held == 1
 
 
 @inlined
-def first_chunk(limits: Limits, request: Any, budget: int) -> int:
+def first_chunk(engine: Engine, limits: Limits, request: Any, budget: int) -> int:
     """Tokens that a waiting request would compute in its first iteration."""
-    left = request.prompt + request.generated - computed_at_admission(request)
-    return 1 + limits.drafts if is_prefilled(request) else min(left, budget)
+    left = request.prompt + request.generated - computed_at_admission(engine, limits, request)
+    return 1 + limits.drafts if is_prefilled(engine, limits, request) else min(left, budget)
 
 
 @inlined
-def blocks_to_admit(limits: Limits, request: Any, chunk: int) -> int:
+def blocks_to_admit(engine: Engine, limits: Limits, request: Any, chunk: int) -> int:
     """New blocks that admission takes; with prefill first, those of its whole prompt."""
     if limits.blocks == NEVER:
         return 0
-    tokens = computed_at_admission(request) + chunk
+    held, whole = computed_at_admission(engine, limits, request), request.prompt + request.generated
+    tokens = held + chunk
     if limits.prefill_first:  # decoding requests are given their next block afterwards
-        tokens = request.computed if is_prefilled(request) else max(tokens, request.prompt + request.generated)
+        tokens = held if is_prefilled(engine, limits, request) else max(tokens, whole)
     return max(0, blocks_for(tokens, limits.block_tokens) - request.blocks)
 
 
@@ -64,7 +67,7 @@ def has_memory(engine: Engine, limits: Limits, row: int, chunk: int) -> bool:
     if limits.blocks == NEVER:
         return True
     now, request = engine.now[0], engine.live[row]
-    tokens = computed_at_admission(request) + chunk
+    tokens = computed_at_admission(engine, limits, request) + chunk
     if limits.whole_prompt:
         tokens = max(tokens, request.prompt + request.generated)
     if blocks_for(tokens, limits.block_tokens) - request.blocks > limits.blocks - now.used:
@@ -72,7 +75,7 @@ def has_memory(engine: Engine, limits: Limits, row: int, chunk: int) -> bool:
     if limits.lookahead == RESERVE:
         return now.reserved - request.reserved + full_length(limits, request) <= limits.blocks
     if limits.lookahead == FUTURE:
-        left = request.prompt + request.generated - computed_at_admission(request)
+        left = request.prompt + request.generated - computed_at_admission(engine, limits, request)
         return fits_for_good(engine, limits, row, left)
     return True
 
@@ -92,7 +95,7 @@ def make_way(engine: Engine, limits: Limits, form: Any) -> bool:
     while now.waiting > 0 and now.running > 0:
         row = engine.wait_row[0]
         request = engine.live[row]
-        fits = has_memory(engine, limits, row, first_chunk(limits, request, limits.max_tokens))
+        fits = has_memory(engine, limits, row, first_chunk(engine, limits, request, limits.max_tokens))
         if now.running < limits.max_batch and fits:
             now.balked = 1  # unless those that run need the memory first
             break
@@ -127,8 +130,10 @@ def admit(engine: Engine, limits: Limits, budget: int) -> int:
     row = engine.wait_row[0]
     request = engine.live[row]
     now.waiting = pop(engine.wait_key, engine.wait_tie, engine.wait_row, now.waiting)
-    chunk = first_chunk(limits, request, budget)
-    more = blocks_to_admit(limits, request, chunk)
+    if request.cached > 0:
+        take_back(engine, limits, row, True)
+    chunk = first_chunk(engine, limits, request, budget)
+    more = blocks_to_admit(engine, limits, request, chunk)
     now.used += more
     request.blocks += more
     if request.swapped:
@@ -143,14 +148,15 @@ def admit(engine: Engine, limits: Limits, budget: int) -> int:
         request.reserved = full_length(limits, request)
     if not request.start_s >= 0.0:
         request.start_s = now.now_s
+        now.extra_s += request.encode_s
     engine.running[now.running] = row
     now.running += 1
-    if is_prefilled(request):
+    if is_prefilled(engine, limits, request):
         request.late = 1
         now.uneven = 1
         start_decoding(engine, limits, now.running - 1)
         return chunk
-    request.computed = computed_at_admission(request)
+    request.computed = computed_at_admission(engine, limits, request)
     request.state = PREFILLING
     engine.ends[now.running - 1] = NEVER
     request.chunk = chunk
@@ -174,7 +180,7 @@ def drop_kept_cache(engine: Engine, limits: Limits) -> bool:
             chosen = first
         else:
             return False
-    forget(engine, limits, engine.live[chosen])
+    forget(engine, limits, chosen)
     engine.now[0].reserved -= engine.live[chosen].reserved
     engine.live[chosen].reserved = 0
     return True

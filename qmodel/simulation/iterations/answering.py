@@ -66,7 +66,7 @@ def capacity(scenario: Scenario, rules: Rules, seed: int = 1, requests: int = SA
     from qmodel.simulation.iterations.pools import collected
 
     count = max(requests, 20 * rules.batch_limit)
-    if any(each.pause is not None for each in scenario.classes):
+    if any(each.pause is not None or each.encode_s is not None for each in scenario.classes):
         drawn = _drawn(scenario, rules, count, np.random.SeedSequence([seed, 1]))
         drawn = replace(drawn, arrival_s=np.zeros(len(drawn)), patience_s=np.full(len(drawn), np.inf))
     else:

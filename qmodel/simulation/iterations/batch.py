@@ -13,6 +13,7 @@ from typing import Any
 from qmodel.simulation.iterations.columns import DECODING, NEVER, PREFILLING, WAITING, Engine, Limits
 from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import push
+from qmodel.simulation.iterations.prefix_cache import head, leave
 from qmodel.simulation.iterations.voice import last_token_s
 from qmodel.simulation.kernels.rank import rank_of
 
@@ -80,37 +81,49 @@ def find_soonest(engine: Engine) -> None:
 
 
 @part
-def release(engine: Engine, request: Any) -> None:
-    """Give back the request's KV blocks; what they held must be computed anew."""
-    engine.now[0].used -= request.blocks
+def release(engine: Engine, limits: Limits, request: Any) -> None:
+    """Give back the request's KV blocks; full ones may be found again until they are needed."""
+    now = engine.now[0]
+    now.reached = head(engine)
+    now.used -= request.blocks
+    now.freed += min(request.blocks, request.computed // limits.block_tokens)
     request.blocks = 0
 
 
 @part
-def forget(engine: Engine, limits: Limits, request: Any) -> None:
-    """Evict a request's KV cache: swapped to the host, or dropped to be computed anew."""
-    release(engine, request)
+def forget(engine: Engine, limits: Limits, row: int) -> None:
+    """Evict a request's KV cache: swapped to the host, or dropped to be computed anew where it is not found."""
+    request = engine.live[row]
+    if limits.caching and not limits.swap:
+        leave(engine, limits, row)
+    release(engine, limits, request)
     if limits.swap:
         request.swapped = 1
         engine.now[0].swapped += request.computed
         engine.now[0].extra_s += request.computed * limits.swap_s
     else:
-        lose_cache(engine, request)
+        lose_cache(engine, request, 0)
 
 
 @part
-def lose_cache(engine: Engine, request: Any) -> None:
-    """What a request has computed must be computed anew, save what a prefix cache holds."""
-    lost = max(0, request.computed - request.prefix)
+def lose_cache(engine: Engine, request: Any, kept: int) -> None:
+    """What a request has computed must be computed anew, save `kept` tokens and what a prefix cache holds."""
+    lost = max(0, request.computed - max(kept, request.prefix))
     request.recomputed += lost
     engine.now[0].recomputed += lost
-    request.computed = 0
+    request.farthest = max(request.farthest, request.computed)
+    request.computed = kept
 
 
 @part
 def attained(limits: Limits, request: Any) -> float:
-    """Service received, in seconds of service alone: progress through prompt and output, work done twice once."""
-    prompt = request.prompt if request.generated > 0 else min(request.computed, request.prompt)
+    """Service received, in seconds of service alone: progress through prompt and output, work done twice once.
+
+    It does not go back when a cache is lost: an order by age would give the request the first place again, and two
+    long prompts could evict each other for ever.
+    """
+    farthest = max(request.computed, request.farthest)
+    prompt = request.prompt if request.generated > 0 else min(farthest, request.prompt)
     return limits.prompt_s * prompt + limits.token_s * request.generated
 
 
@@ -143,7 +156,7 @@ def preempt(engine: Engine, limits: Limits, form: Any, place: int) -> None:
     request = engine.live[row]
     take_off(engine, limits, place)
     if limits.blocks != NEVER:
-        forget(engine, limits, request)
+        forget(engine, limits, row)
     engine.now[0].reserved -= request.reserved
     request.reserved = 0
     request.preemptions += 1

@@ -28,13 +28,25 @@ MORE, GROW, FLUSH, OVER = range(4)
 
 COUNTS_OF_REQUEST = (
     "request", "class_index", "prompt", "output", "generated", "computed", "prefix", "blocks", "reserved", "chunk",
-    "state", "swapped", "late", "resumed", "preemptions", "recomputed", "stage", "stages",
+    "state", "swapped", "late", "resumed", "preemptions", "recomputed", "stage", "stages", "farthest", "cached",
+    "mark",
 )  # fmt: skip
-TIMES_OF_REQUEST = ("arrival_s", "patience_s", "start_s", "first_s", "last_s", "away_s", "digest_s", "digested_s")
+TIMES_OF_REQUEST = (
+    "arrival_s",
+    "patience_s",
+    "start_s",
+    "first_s",
+    "last_s",
+    "away_s",
+    "encode_s",
+    "digest_s",
+    "digested_s",
+)
 COUNTS_OF_ENGINE = (
     "next", "live", "running", "decoding", "waiting", "paused", "tick", "soonest", "used", "context", "reserved",
     "iterations", "free_rows", "records", "tokens", "preemptions", "recomputed", "swapped", "spoken", "uneven",
     "outside", "balked", "computed", "samples", "peak_running", "peak_tokens", "peak_blocks",
+    "freed", "reached", "caching",
 )  # fmt: skip
 TIMES_OF_ENGINE = ("now_s", "decoded_s", "extra_s", "busy_s", "sample_s", "gap_s")
 
@@ -48,14 +60,15 @@ def _record(counts: tuple[str, ...], times: tuple[str, ...]) -> np.dtype:
 LIVE = _record(COUNTS_OF_REQUEST, TIMES_OF_REQUEST)
 """A live request. `prefix`: tokens that a prefix cache holds. `late`: its last token, at `last_s`, is older than
 the last decoding iteration, in which it had no part. `away_s`: seconds of pauses. `stage`, `stages`: row of the
-next service, and how many follow. `digest_s`, `digested_s`: when its reader digests the last token, and the sum of
-those times."""
+next service, and how many follow. `farthest`: tokens once computed, before the cache was lost. `cached`, `mark`:
+full blocks given back that hold its cache, and where (see `prefix_cache`). `encode_s`: seconds of encoding to come
+at admission. `digest_s`, `digested_s`: when its reader digests the last token, and the sum of those times."""
 
 NOW = _record(COUNTS_OF_ENGINE, TIMES_OF_ENGINE)
 """The engine's present. `tick` counts decoding iterations, `soonest` is the tick at which the next request ends.
 `used`: KV blocks in use; `context`: tokens of those that decode. `extra_s`: swapping and resuming due before the
 next iteration. `balked`: the first in the queue goes before others that run, but was not let in yet. `uneven`: not
-all that decode emitted a token when the last iteration ended."""
+all that decode emitted a token when the last iteration ended. `freed`, `reached`, `caching`: see `prefix_cache`."""
 
 
 class Arrivals(NamedTuple):
@@ -64,8 +77,8 @@ class Arrivals(NamedTuple):
     `prefix`: prompt tokens that a prefix cache holds. `generated` tokens come with it, its KV cache too, the last
     of them made at `spoke_s` (a request that another pool has prefilled). `born_s`: its own arrival, from which
     latency counts. `stage`, `stages`: where its later services are in `Stages`, and how many. `patience_s`: longest
-    wait for the first service. `until_s`: where more will follow, the engine goes on to the end of the iteration
-    under way then.
+    wait for the first service. `encode_s`: what its first admission adds to the iteration. `until_s`: where more
+    will follow, the engine goes on to the end of the iteration under way then.
     """
 
     first: int
@@ -78,6 +91,7 @@ class Arrivals(NamedTuple):
     spoke_s: Floats
     born_s: Floats
     patience_s: Floats
+    encode_s: Floats
     stage: Integers
     stages: Integers
     until_s: float
@@ -110,6 +124,7 @@ class Limits(NamedTuple):
     preemptive: bool
     volatile: bool
     swap: bool
+    caching: bool
     swap_s: float
     resume_s: float
     drafts: int
@@ -155,7 +170,8 @@ class Engine(NamedTuple):
     """The state of an engine between two iterations.
 
     `running` holds the rows in order of admission, `ends` the tick at which each emits its last token. The heaps
-    of waiting and paused requests have a key, the request's number for ties, and its row. `shift` counts decoding
+    of waiting and paused requests have a key, the request's number for ties, and its row. `cached` holds the rows
+    of those whose cache may be found again, in the order of the queue of free blocks. `shift` counts decoding
     requests by how full their last block is (see `memory`).
     """
 
@@ -170,6 +186,7 @@ class Engine(NamedTuple):
     back_key: Floats
     back_tie: Integers
     back_row: Integers
+    cached: Integers
     shift: Integers
 
 
@@ -213,7 +230,8 @@ def blank_engine(rows: int, block_tokens: int) -> Engine:
     heaps = [np.empty(rows, dtype=kind) for kind in (np.float64, np.int64, np.int64) * 2]
     free = np.arange(rows, dtype=np.int64)[::-1].copy()
     lists = (np.empty(rows, dtype=np.int64), np.empty(rows, dtype=np.int64))
-    columns: list[Any] = [now, live, free, *lists, *heaps, np.zeros(block_tokens, dtype=np.int64)]
+    cached = np.empty(rows, dtype=np.int64)
+    columns: list[Any] = [now, live, free, *lists, *heaps, cached, np.zeros(block_tokens, dtype=np.int64)]
     return Engine(*columns)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from qmodel.scenario import Scenario
-    from qmodel.workload import Distribution, Pause, RequestClass
+    from qmodel.workload import Pause, RequestClass
 
     Floats = NDArray[np.float64]
     Integers = NDArray[np.int64]
@@ -68,11 +68,6 @@ def _last_recorded(scenario: Scenario, horizon: float) -> float:
     return min([horizon, *(math.nextafter(end, math.inf) for end in ends)])
 
 
-def tokens(law: Distribution, rng: np.random.Generator, count: int) -> Integers:
-    """Draws of a law of token counts, rounded to whole tokens, at least one."""
-    return _whole(law.sample(rng, count))
-
-
 BALANCED = 512
 """Requests of a block whose lengths stand for their laws."""
 
@@ -93,26 +88,37 @@ def balanced(scenario: Scenario, count: int, seed: np.random.SeedSequence) -> To
     hits = np.array([each.prefix_hit for each in scenario.classes])[index]
     for number, each in enumerate(scenario.classes):
         own = index == number
-        for row, name in enumerate(LENGTHS):
-            lengths[row, own] = _whole(each.factors[name].quantile(levels[own, row + 1]))
+        for row, values in enumerate(each.lengths_at(levels[own, 1], levels[own, 2])):
+            lengths[row, own] = _whole(values)
     prompt, output = lengths
     prefix = np.minimum((hits * prompt).astype(np.int64), prompt - 1)
     return given(scenario.classes, np.zeros(count), prompt, output, class_index=index, prefix_tokens=prefix)
 
 
+def _lengths(
+    each: RequestClass, first: np.random.Generator, second: np.random.Generator, count: int
+) -> tuple[Integers, Integers]:
+    prompt, output = each.draw_lengths(first, second, count)
+    return _whole(prompt), _whole(output)
+
+
 def _whole(lengths: Floats) -> Integers:
+    """Rounded to whole tokens, at least one."""
     return np.minimum(np.maximum(1.0, np.rint(lengths)), MOST_TOKENS).astype(np.int64)
 
 
 def _columns(
     each: RequestClass, seed: np.random.SeedSequence, index: int, n: int, per_token_s: tuple[float, float]
 ) -> dict[str, Any]:
-    prompt = tokens(each.factors["input_tokens"], generator(seed, index, "sizes"), n)
-    output = tokens(each.factors["output_tokens"], generator(seed, index, "tokens"), n)
+    prompt, output = _lengths(each, generator(seed, index, "sizes"), generator(seed, index, "tokens"), n)
     later = _later(each, each.pause, seed, index, n)
     size = per_token_s[0] * (prompt + _sums(later, later.prompt)) + per_token_s[1] * (
         output + _sums(later, later.output)
     )
+    encode = np.zeros(n)
+    if each.encode_s is not None:
+        encode = np.maximum(0.0, each.encode_s.sample(generator(seed, index, "encodings"), n))
+        size = size + encode
     patience = np.full(n, math.inf)
     if each.patience is not None:
         patience = each.patience.sample(generator(seed, index, "patience"), n)
@@ -121,6 +127,7 @@ def _columns(
         "output": output,
         "prefix": np.minimum((each.prefix_hit * prompt).astype(np.int64), prompt - 1),
         "patience_s": patience,
+        "encode_s": encode,
         "size_s": size,
         "predicted_s": predictions(each.predicted_size, size, generator(seed, index, "predictions")),
         "lottery": generator(seed, index, "lotteries").random(n),
@@ -136,12 +143,13 @@ def _later(each: RequestClass, pause: Pause | None, seed: np.random.SeedSequence
     number = rng.geometric(1.0 - pause.probability, n).astype(np.int64) - 1
     total = int(number.sum())
     visits = generator(seed, index, "visits")
+    prompt, output = _lengths(each, visits, visits, total)
     return Later(
         first=np.concatenate(([0], np.cumsum(number)[:-1])).astype(np.int64),
         number=number,
         pause_s=np.maximum(0.0, pause.duration.sample(rng, total)),
-        prompt=tokens(each.factors["input_tokens"], visits, total),
-        output=tokens(each.factors["output_tokens"], visits, total),
+        prompt=prompt,
+        output=output,
     )
 
 

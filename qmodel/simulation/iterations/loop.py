@@ -33,6 +33,7 @@ from qmodel.simulation.iterations.duration import duration, rise
 from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import hold_blocks, prefill_budget
 from qmodel.simulation.iterations.passage import arrive, come_back, drop_impatient, end_service, record
+from qmodel.simulation.iterations.prefix_cache import take_back
 from qmodel.simulation.iterations.ranks import copy_rank
 from qmodel.simulation.iterations.rounds import (
     accept_drafts,
@@ -59,7 +60,7 @@ def fill_batch(engine: Engine, limits: Limits, records: Records, budget: int) ->
         if now.waiting == 0 or loses_patience_s(engine) <= now.now_s:
             break
         row = engine.wait_row[0]
-        chunk = first_chunk(limits, engine.live[row], budget)
+        chunk = first_chunk(engine, limits, engine.live[row], budget)
         if chunk > budget:
             break
         if not has_memory(engine, limits, row, chunk):
@@ -186,7 +187,9 @@ def reject_first(engine: Engine, limits: Limits, records: Records) -> None:
     now = engine.now[0]
     row = engine.wait_row[0]
     now.waiting = pop(engine.wait_key, engine.wait_tie, engine.wait_row, now.waiting)
-    release(engine, engine.live[row])
+    if engine.live[row].cached > 0:
+        take_back(engine, limits, row, False)
+    release(engine, limits, engine.live[row])
     record(engine, limits, records, row, REJECTED, now.now_s)
 
 

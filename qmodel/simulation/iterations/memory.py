@@ -14,6 +14,7 @@ from qmodel.simulation.iterations.batch import (
 )
 from qmodel.simulation.iterations.columns import DECODING, NEVER, Engine, Limits
 from qmodel.simulation.iterations.compiling import inlined, part
+from qmodel.simulation.iterations.prefix_cache import head
 
 
 @part
@@ -81,11 +82,12 @@ def give_back_grant(engine: Engine, limits: Limits, victim: int, place: int) -> 
     """Return the block that a request to be preempted was given for the coming iteration.
 
     Preempting settles the request, which states the blocks of what it has computed so far; only those are then
-    given back.
+    given back. Nothing is in the others yet: they are at the head of the queue again.
     """
-    request = engine.live[engine.running[victim]]
+    now, request = engine.now[0], engine.live[engine.running[victim]]
     if victim < place and request.state == DECODING and not one_by_one(limits):
-        engine.now[0].used -= request.blocks - blocks_for(request.computed, limits.block_tokens)
+        now.reached = head(engine)
+        now.used -= request.blocks - blocks_for(request.computed, limits.block_tokens)
 
 
 @inlined

@@ -32,6 +32,7 @@ from qmodel.simulation.iterations.columns import (
 )
 from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import pop, push
+from qmodel.simulation.iterations.prefix_cache import leave
 from qmodel.simulation.iterations.voice import experience, is_heard, speak
 
 
@@ -92,6 +93,8 @@ def arrive(
     request.stage, request.stages = arrivals.stage[at], arrivals.stages[at]
     request.blocks = request.reserved = request.chunk = request.swapped = 0
     request.late = request.resumed = request.preemptions = request.recomputed = 0
+    request.farthest = request.cached = request.mark = 0
+    request.encode_s = arrivals.encode_s[at]
     request.start_s = request.first_s = np.nan
     request.away_s = request.digest_s = request.digested_s = 0.0
     full = now.live > limits.buffer
@@ -130,7 +133,7 @@ def end_service(engine: Engine, limits: Limits, stages: Stages, records: Records
     request = engine.live[row]
     take_off(engine, limits, place)
     if request.stages == 0:
-        release(engine, request)
+        release(engine, limits, request)
         now.reserved -= request.reserved
         record(engine, limits, records, row, SERVED, out_s)
         return
@@ -140,11 +143,14 @@ def end_service(engine: Engine, limits: Limits, stages: Stages, records: Records
             request.swapped = 1
             now.swapped += request.computed
             now.extra_s += request.computed * limits.swap_s
-        release(engine, request)
+        elif limits.caching:
+            leave(engine, limits, row)
+        release(engine, limits, request)
         now.reserved -= request.reserved
         request.reserved = 0
     if kind == DISCARD:
-        lose_cache(engine, request)
+        full = request.computed - request.computed % limits.block_tokens
+        lose_cache(engine, request, full if limits.caching and limits.blocks == NEVER else 0)
     pause_s = stages.pause_s[request.stage]
     request.state = PAUSED
     request.away_s += pause_s

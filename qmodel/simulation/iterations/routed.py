@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 One = Callable[..., tuple[TokenOutcome, Totals]]
 PER_REQUEST = (
-    "class_index", "prompt", "output", "prefix", "generated", "spoke_s", "born_s", "patience_s", "stage", "stages",
+    "class_index", "prompt", "output", "prefix", "generated", "spoke_s", "born_s", "patience_s", "encode_s",
+    "stage", "stages",
 )  # fmt: skip
 
 

@@ -57,6 +57,8 @@ class Rules:
             )
         if self.servers > 1:
             self._check_routing()
+        if self.buffer is not None and len(self.engine.pipeline) > 1:
+            raise InputError("system, buffer", "is not simulated with separate pools", "leave it out")
         stops = self.early_exit is not None and self.early_exit.delivery == "stop"
         if stops and not isinstance(self.time, IterationTime):
             fault = "cannot be told from a table of whole iterations"
@@ -70,8 +72,10 @@ class Rules:
             raise InputError("system, routing", fault, "give random, round-robin, jsq, jsq:2 or least-work")
         if self.buffer is not None:
             raise InputError("system, buffer", "is not simulated with several engines", "leave it out")
-        if self.engine.prefill == "separate":
-            raise InputError("system, servers", "is not simulated with prefill = 'separate'", "give servers = 1")
+        if len(self.engine.pipeline) > 1:
+            raise InputError(
+                "system, servers", "is not simulated with separate pools", "give each pool its servers"
+            )
 
     @property
     def batch_limit(self) -> int:
@@ -146,6 +150,7 @@ def limits_of(
         preemptive=policy.preemptive,
         volatile=volatile,
         swap=engine.eviction == "swap",
+        caching=engine.prefix_caching,
         swap_s=1.0 / engine.swap_tokens_per_s if engine.swap_tokens_per_s else 0.0,
         resume_s=float(rules.resume_s),
         drafts=engine.speculative_tokens,

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from qmodel.scenario import Scenario
     from qmodel.simulation.iterations.metrics import Metrics
 
-HANDLED = frozenset({"preemption-cost", "buffer", "patience", "pause", "prefix-hit", "piecewise", "routing"})
+HANDLED = frozenset({
+    "preemption-cost", "buffer", "patience", "pause", "prefix-hit", "encode", "piecewise", "routing",
+    "joint-lengths",
+})  # fmt: skip
 """Features of a scenario (`Scenario.features`) that a batching engine is simulated with."""
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from qmodel.simulation.iterations.columns import FUTURE, Arrivals, Engine, Limits, Sinks
+from qmodel.simulation.iterations.columns import FUTURE, NEVER, Arrivals, Engine, Limits, Sinks
 from qmodel.simulation.iterations.compiling import inlined
 from qmodel.simulation.iterations.memory import lasts
 
@@ -34,11 +34,12 @@ def loses_patience_s(engine: Engine) -> float:
 def event_s(engine: Engine, limits: Limits, arrivals: Arrivals) -> float:
     """When something happens that the scheduler must see, whatever the batch does until then.
 
-    With a full batch that nobody is taken from, arrivals only join the queue, and need not be seen at once.
+    With a full batch that nobody is taken from, arrivals only join the queue, and need not be seen at once, unless
+    so many are there that they might be turned away.
     """
     now = engine.now[0]
     until_s = np.inf if now.next < arrivals.arrival_s.size else arrivals.until_s
-    if now.running < limits.max_batch or limits.preemptive:
+    if now.running < limits.max_batch or limits.preemptive or limits.buffer < NEVER:
         until_s = min(next_event_s(engine, arrivals), loses_patience_s(engine))
     if limits.sample_s > 0.0:
         until_s = min(until_s, min(now.sample_s, next_event_s(engine, arrivals)))

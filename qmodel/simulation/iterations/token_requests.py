@@ -49,8 +49,8 @@ class TokenRequests:
 
     `prompt` and `output` are tokens of the first service, `later` has what follows pauses. `prefix`: prompt tokens
     found in a prefix cache. `generated`: tokens made elsewhere already, the last at `spoke_s`, with whose KV cache
-    the request comes; `born_s` is then its first arrival. A policy is told `size_s` and `predicted_s` (NaN: none),
-    seconds of service alone.
+    the request comes; `born_s` is then its first arrival. `encode_s`: seconds of an encoder before the prompt
+    (None: none). A policy is told `size_s` and `predicted_s` (NaN: none), seconds of service alone.
     """
 
     classes: tuple[RequestClass, ...]
@@ -68,6 +68,7 @@ class TokenRequests:
     later: Later
     first: int = 0
     born_s: Floats | None = None
+    encode_s: Floats | None = None
 
     def __len__(self) -> int:
         return self.arrival_s.size
@@ -89,8 +90,13 @@ class TokenRequests:
 
     @cached_property
     def deadline_s(self) -> Floats:
-        """Arrival plus the response limit of the class; infinite without one."""
-        return self.arrival_s + self._by_class([limit_of(each.slo, "response") for each in self.classes])
+        """First arrival plus the response limit of the class; infinite without one."""
+        return self.first_arrival_s + self._by_class([limit_of(each.slo, "response") for each in self.classes])
+
+    @property
+    def first_arrival_s(self) -> Floats:
+        """When each request arrived, wherever it comes from now."""
+        return self.arrival_s if self.born_s is None else self.born_s
 
     def _by_class(self, values: Sequence[float]) -> Floats:
         return np.asarray(values, dtype=float)[self.class_index]
@@ -101,8 +107,9 @@ class TokenRequests:
 
         return Arrivals(
             self.first, self.arrival_s, self.class_index, self.prompt, self.output, self.prefix, self.generated,
-            self.spoke_s, self.arrival_s if self.born_s is None else self.born_s, self.patience_s, self.later.first,
-            self.later.number, math.inf if is_last else -math.inf,
+            self.spoke_s, self.first_arrival_s, self.patience_s,
+            np.zeros(len(self)) if self.encode_s is None else self.encode_s, self.later.first, self.later.number,
+            math.inf if is_last else -math.inf,
         )  # fmt: skip
 
     @property
@@ -121,6 +128,9 @@ class TokenRequests:
                 "size_s", "predicted_s", "lottery",
             )
         }  # fmt: skip
+        columns |= {
+            name: getattr(self, name)[chosen] for name in ("born_s", "encode_s") if getattr(self, name) is not None
+        }
         later = replace(self.later, first=self.later.first[chosen], number=self.later.number[chosen])
         return replace(self, **columns, later=later, first=0)
 

@@ -28,7 +28,7 @@ ASSUMED = (
 )
 MOST_LOAD, MOST_PROMPTS = 0.955, 0.12
 UNBOUNDED = 10**9
-BESIDE = ("max_batched_tokens", "kv_block_tokens", "power_w", "idle_power_w", "whole_prompt")
+BESIDE = ("max_batched_tokens", "kv_block_tokens", "power_w", "idle_power_w", "whole_prompt", "prefix_caching")
 """Settings of an engine that leave its order and its iterations as they are."""
 
 

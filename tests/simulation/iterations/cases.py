@@ -41,6 +41,7 @@ def engine(rng: np.random.Generator) -> Engine:
         whole_prompt=bool(rng.integers(2)),
         eviction=eviction,  # type: ignore[arg-type]
         swap_tokens_per_s=1e5 if eviction == "swap" else None,
+        prefix_caching=bool(rng.integers(3)),
         lookahead=str(rng.choice(["none", "none", "reserve", "future"])),  # type: ignore[arg-type]
         speculative_tokens=drafts,
         acceptance=0.6 if drafts else 0.0,
@@ -86,7 +87,7 @@ def rules(rng: np.random.Generator, found: TokenRequests) -> Rules:
         made,
         max_batch=int(rng.integers(1, min(most, 40))),
         kv_capacity_tokens=None if rng.integers(3) == 0 else memory,
-        buffer=30 if rng.integers(4) == 0 else None,
+        buffer=30 if rng.integers(4) == 0 and made.prefill != "separate" else None,
         resume_s=float(rng.choice([0.0, 0.01])),
         early_exit=None if exits is None else EarlyExit(None, (0.3, 1.0), (0.5, 0.5), exits),
     )

@@ -14,17 +14,20 @@ TIME = IterationTime(base=0.01, per_sequence=0.0002, per_context_token=2e-7, per
 
 
 @pytest.mark.parametrize("jumps", [True, False], ids=["strides", "one-by-one"])
+@pytest.mark.parametrize("caching", [True, False], ids=["caching", "anew"])
 @pytest.mark.parametrize("seed", range(24))
-def test_first_and_last_tokens_and_preemptions_are_those_of_the_replica(seed: int, jumps: bool) -> None:
+def test_first_and_last_tokens_and_preemptions_are_those_of_the_replica(
+    seed: int, caching: bool, jumps: bool
+) -> None:
     rng = np.random.default_rng(seed)
     n, block, budget = int(rng.integers(5, 100)), int(rng.choice([1, 4, 16])), int(rng.choice([64, 256, 2048]))
     arrival = np.cumsum(rng.exponential(rng.choice([0.001, 0.02, 0.3]), n))
     prompt, output = rng.geometric(1 / 300, n), rng.geometric(1 / rng.choice([3, 60]), n)
     cap, whole = int(rng.integers(1, min(budget, 40))), bool(rng.integers(2))
     memory = None if seed % 4 == 0 else int((prompt + output).max() + rng.integers(block, 900))
-    replica = Replica(TIME, cap, budget, 10**12 if memory is None else memory // block, block, whole)
+    replica = Replica(TIME, cap, budget, 10**5 if memory is None else memory // block, block, whole, caching)
     expected = replica.run(arrival, prompt, output)
-    engine = Engine(max_batched_tokens=budget, kv_block_tokens=block, whole_prompt=whole)
+    engine = Engine(max_batched_tokens=budget, kv_block_tokens=block, whole_prompt=whole, prefix_caching=caching)
     found = replay_run(
         TIME, arrival, prompt, output, engine=engine, max_batch=cap, kv_capacity_tokens=memory, jumps=jumps,
         tell=None,

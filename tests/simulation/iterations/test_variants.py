@@ -79,7 +79,7 @@ def test_early_exit_shortens_the_iteration_or_the_wait_for_its_token() -> None:
 def test_eviction_recomputes_or_swaps() -> None:
     lengths, memory = ([8, 8], [8, 8]), {"kv_capacity_tokens": 20}
     time = IterationTime(1.0, per_prefill_token=0.01)
-    engine = Engine(kv_block_tokens=1, whole_prompt=False)
+    engine = Engine(kv_block_tokens=1, whole_prompt=False, prefix_caching=False)
     anew = done([0.0, 0.0], *lengths, time=time, engine=engine, **memory)
     # both fit until 20 tokens are cached, 10 each: after 3 iterations the later one goes, 10 tokens lost
     assert anew.preemptions.tolist() == [0, 1] and anew.recomputed.tolist() == [0, 10]
@@ -89,6 +89,19 @@ def test_eviction_recomputes_or_swaps() -> None:
     )
     assert moved.recomputed.tolist() == [0, 0]
     assert moved.done_s[0] == pytest.approx(8.16 + 0.1) and moved.done_s[1] == pytest.approx(8.26 + 0.1 + 5)
+
+
+def test_what_others_have_not_taken_of_an_evicted_cache_is_found_again() -> None:
+    time = IterationTime(1.0, per_prefill_token=0.01)
+    engine = Engine(kv_block_tokens=1, whole_prompt=False)
+    found = done([0.0, 0.0], [8, 8], [8, 8], time=time, engine=engine, kv_capacity_tokens=20)
+    # the first takes 5 of the 10 blocks that the later one gave back; it finds the other 5, and computes 6
+    assert found.preemptions.tolist() == [0, 1] and found.recomputed.tolist() == [0, 5]
+    assert found.done_s.tolist() == pytest.approx([8.16, 8.16 + 0.06 + 4 + 1])
+    blocks = replace(engine, kv_block_tokens=4)
+    found = done([0.0, 0.0], [8, 8], [8, 8], time=time, engine=blocks, kv_capacity_tokens=20)
+    # 2 blocks each and one more for the first; the later one gives its two back, and the first takes one of them
+    assert found.recomputed.tolist() == [0, 4]
 
 
 @pytest.mark.parametrize("lookahead", ["reserve", "future"])
@@ -145,13 +158,14 @@ def test_a_rank_that_is_no_number_is_refused() -> None:
         done([0.0], [1], [1], policy=NotANumber())
 
 
-def pausing(kv: str, **options: object) -> TokenOutcome:
+def pausing(kv: str, caching: bool = False, memory: int | None = 4096) -> TokenOutcome:
     classes = [RequestClass("a", Poisson(1.0), Deterministic(1.0), pause=Pause(0.5, Deterministic(10.0), kv))]  # type: ignore[arg-type]
     one = given(classes, [0.0], [100], [3])
     again = Later(np.array([0]), np.array([1]), np.array([10.0]), np.array([20]), np.array([2]))
     requests: TokenRequests = replace(one, later=again)
     time = IterationTime(1.0, per_prefill_token=0.01)
-    rules = Rules(time, Engine(eviction="swap", swap_tokens_per_s=1000.0), kv_capacity_tokens=4096)
+    engine = Engine(eviction="swap", swap_tokens_per_s=1000.0, prefix_caching=caching)
+    rules = Rules(time, engine, kv_capacity_tokens=memory)
     return collected(requests, FCFS(), rules)[0]
 
 
@@ -164,6 +178,13 @@ def test_a_pause_keeps_discards_or_swaps_the_cache(kv: str, again_s: float) -> N
     swapped_out = 0.102 if kv == "swap" else 0.0
     assert found.response_s[0] == pytest.approx(4.0 + 1.0 + again_s + 1.0, abs=swapped_out + 1e-9)
     assert found.recomputed[0] == (102 if kv == "discard" else 0)
+
+
+@pytest.mark.parametrize("memory", [None, 4096])
+def test_a_cache_that_was_discarded_for_a_pause_is_found_again(memory: int | None) -> None:
+    found = pausing("discard", caching=True, memory=memory)
+    assert found.recomputed[0] == 102 - 6 * 16  # the last block was not full
+    assert found.response_s[0] == pytest.approx(4.0 + 1.0 + 0.27 + 1.0)
 
 
 def test_patience_and_a_full_system_are_counted() -> None:
