@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmodel.simulation.kernels.columns import Control, Floats
+from qmodel.simulation.kernels.rank import Own
 
 NONE = -1
 NOT_BEGUN = -1.0
@@ -141,9 +142,9 @@ class Network(NamedTuple):
     are; `buffer`: the most in the system. `until_s`: closed populations send nothing after it. `roots`: heads of
     the waiting, a row a queue and a column a group. `event_s` and `event`: a heap of visits that join (v) or lose
     patience (-1 - v). `pools`: the next request of each closed population, and its end; `think_s` before each.
-    `spell_s`: setups or vacations. `change_s` and `speeds`: the path of the environment. `seen`, `function` and
-    `faults` belong to a user's rank. `trail`: who was taken up, at `trail_s` (no entries: not kept). `candidates`
-    and `burdens`: room for the queues that routing compares.
+    `spell_s`: setups or vacations. `change_s` and `speeds`: the path of the environment. `own`: a user's rank.
+    `trail`: who was taken up, at `trail_s` (no entries: not kept). `candidates` and `burdens`: room for the queues
+    that routing compares.
     """
 
     visits: Any
@@ -168,9 +169,7 @@ class Network(NamedTuple):
     spell_s: Floats
     change_s: Floats
     speeds: Floats
-    seen: Any
-    function: Any
-    faults: NDArray[np.int64]
+    own: Own
     trail: NDArray[np.int64]
     trail_s: Floats
     candidates: NDArray[np.int64]

@@ -22,6 +22,7 @@ from qmodel.simulation.kernels.network_rows import (
     USERS,
     Network,
 )
+from qmodel.simulation.kernels.rank import rank_of, shrink
 from qmodel.simulation.kernels.servers import is_long
 
 # A share of a grain or look: one reached up to this much too early by rounding is reached.
@@ -34,7 +35,7 @@ def rank_at(net: Network, visit: int, attained: float) -> float:
     row = net.visits[visit]
     station = net.stations[row.station]
     if station.order == USERS:
-        return _users_rank(net, visit, attained)
+        return rank_of(net.own, visit, attained)
     if station.order == TURN:
         return row.rank
     if station.order == TABLE and attained < row.limit_s:
@@ -64,27 +65,6 @@ def _by_table(net: Network, table: int, attained: float) -> float:
 
 
 @lent
-def _users_rank(net: Network, visit: int, attained: float) -> float:
-    row = net.seen[visit]
-    value = net.function(
-        row.arrival_s,
-        row.size_s,
-        row.predicted_s,
-        row.priority,
-        row.weight,
-        row.deadline_s,
-        row.lottery,
-        row.class_index,
-        attained,
-    )
-    if np.isnan(value):
-        if net.faults[0] == 0:
-            net.faults[0] = visit + 1
-        return np.inf
-    return value
-
-
-@lent
 def first_rank(net: Network, visit: int) -> None:
     """The rank that a visit joins its station with."""
     row, now = net.visits[visit], net.clock[0].now
@@ -99,8 +79,8 @@ def first_rank(net: Network, visit: int) -> None:
         row.rank = next_turn(net)
         return
     if order == USERS:
-        net.seen[visit].arrival_s = now
-        net.seen[visit].deadline_s = row.born_s + row.deadline_after_s
+        net.own.seen[visit].arrival_s = now
+        net.own.seen[visit].deadline_s = row.born_s + row.deadline_after_s
     row.rank = rank_at(net, visit, 0.0) if order in (USERS, FIXED, TABLE) else row.key
 
 
@@ -125,8 +105,7 @@ def begin(net: Network, visit: int) -> None:
         row.key *= row.work_s / row.service_s
         row.limit_s *= row.work_s / row.service_s
     if clock.long and net.stations[row.station].order == USERS:
-        net.seen[visit].size_s *= row.work_s / row.service_s
-        net.seen[visit].predicted_s *= row.work_s / row.service_s
+        shrink(net.own, visit, row.work_s / row.service_s)
 
 
 @lent
