@@ -22,8 +22,9 @@ from qmodel.fit.arrivals_delay import Delay, recorded_delays, simulated_delays
 from qmodel.fit.arrivals_renewal import GapLaw, exponential_gaps, gamma_gaps, weibull_gaps
 from qmodel.fit.arrivals_shape import Shape, shape_of
 from qmodel.workload.arrival_tests import ArrivalTests, spread_over_grid, test_arrivals
-from qmodel.workload.arrivals import ArrivalProcess, Poisson, Renewal
+from qmodel.workload.arrivals import ArrivalProcess, Poisson, Renewal, RenewalGaps
 from qmodel.workload.grammar import arrivals_to_table
+from qmodel.workload.heavy_tailed import Weibull
 from qmodel.workload.markov_arrivals import MarkovArrivals
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def _renewal(
     process: ArrivalProcess | None = Poisson(rate) if name == "poisson" else None
     if name == "gamma":
         process = Renewal(rate, min(law.scv, 1e4))
+    if name == "weibull":
+        process = RenewalGaps(Weibull(mean=law.mean_s, scv=law.scv))
     return _Fitted(name, 1 if name == "poisson" else 2, make(fitted), process, law)
 
 

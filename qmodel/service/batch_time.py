@@ -87,7 +87,7 @@ def padded(taken: IterationTime, input_tokens: Distribution | None, output_token
     )
 
 
-def until_longest(taken: IterationTime, size: int, input_tokens: float, longest: Floats) -> Floats:
+def until_longest(taken: IterationTime, size: int, input_tokens: float | Floats, longest: Floats) -> Floats:
     """Seconds of a batch of `size` with so many input tokens in all, by its longest output."""
     steps = longest - 1.0
     context = steps * input_tokens + size * longest * steps / 2.0

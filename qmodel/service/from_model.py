@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from qmodel.errors import InputError
 from qmodel.workload.discrete import Deterministic, Discrete
 from qmodel.workload.distribution import Distribution, Mixture
+from qmodel.workload.joint_lengths import LENGTHS, JointLengths
 from qmodel.workload.quadrature import nodes
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ class FittedModel(Protocol):
         """Seconds at these levels."""
 
 
-def service_law(model: FittedModel, factors: Mapping[str, Distribution], place: str) -> Distribution:
+def service_law(
+    model: FittedModel, factors: Mapping[str, Distribution], place: str, joint: JointLengths | None = None
+) -> Distribution:
     """Mixture over the factor levels of the predicted time, each with the residual law that the fit chose.
 
-    Factors are independent. Times are merged to MAX_LEVELS before noise is laid around them; what stands for them
+    Factors are independent, but for lengths with a `joint` law. Times are merged to MAX_LEVELS before noise is laid around them; what stands for them
     has their first three moments, and so has the product, E[(T R)^k] = E[T^k] E[R^k].
     Raises InputError when `factors` misses one of the model's.
     """
@@ -62,12 +65,27 @@ def service_law(model: FittedModel, factors: Mapping[str, Distribution], place: 
             place, f"lacks the model's factor '{missing[0]}'", "the model has " + ", ".join(model.factors)
         )
     times: dict[float, float] = {}
-    for combination in itertools.product(*(levels(factors[name]) for name in model.factors)):
-        seconds = float(model.predict({n: value for n, (value, _) in zip(model.factors, combination, strict=True)}))
+    for setting, probability in _settings(model.factors, factors, joint):
+        seconds = float(model.predict(setting))
         if not (math.isfinite(seconds) and seconds > 0):
             raise InputError(place, f"the model predicts {seconds} s", "keep the factors inside the range it saw")
-        times[seconds] = times.get(seconds, 0.0) + math.prod(p for _, p in combination)
+        times[seconds] = times.get(seconds, 0.0) + probability
     return _with_residual(times, model.residual)
+
+
+def _settings(
+    names: Sequence[str], laws: Mapping[str, Distribution], joint: JointLengths | None
+) -> Iterator[tuple[dict[str, float], float]]:
+    """Levels of the named factors, every combination, with its probability."""
+    points = {name: levels(laws[name]) for name in names}
+    together: list[tuple[dict[str, float], float]] = [({}, 1.0)]
+    if joint is not None and set(LENGTHS) <= set(names):
+        pairs = joint.pairs(laws, {name: points.pop(name) for name in LENGTHS})
+        together = [(dict(zip(LENGTHS, (first, second), strict=True)), p) for first, second, p in pairs]
+    for combination in itertools.product(*points.values()):
+        alone = {name: value for name, (value, _) in zip(points, combination, strict=True)}
+        probability = math.prod(p for _, p in combination)
+        yield from ((alone | lengths, p * probability) for lengths, p in together)
 
 
 def _with_residual(times: Mapping[float, float], residual: Residual) -> Distribution:

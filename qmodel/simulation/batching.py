@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.service.batch_time import batch_time
+from qmodel.service.batch_time import batch_time, until_longest
 from qmodel.simulation import streams
 from qmodel.simulation.serving import first_ranks
 from qmodel.workload import Mixture
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qmodel.simulation.kernels.columns import Log
     from qmodel.simulation.network.serving import Fates
     from qmodel.simulation.requests import Requests
-    from qmodel.workload import Distribution
+    from qmodel.workload import Distribution, RequestClass
 
     Floats = NDArray[np.float64]
 
@@ -80,8 +80,8 @@ def _iteration(scenario: Scenario, requests: Requests, seed: np.random.SeedSeque
     for index, each in enumerate(scenario.classes):
         mine = np.flatnonzero(requests.class_index == index)
         rng = streams.generator(seed, index, "tokens")
-        inputs[mine] = _tokens(each.factors["input_tokens"], rng, mine.size, 0.0)
-        outputs[mine] = _tokens(each.factors["output_tokens"], rng, mine.size, 1.0)
+        drawn = _lengths(each, rng, mine.size)
+        inputs[mine], outputs[mine] = drawn
     steps = outputs - 1.0
     counted = found.per_prefill_token * inputs + found.per_context_token * (steps * inputs + outputs * steps / 2.0)
     alone = outputs * found.seconds(1) + counted
@@ -92,9 +92,16 @@ def _iteration(scenario: Scenario, requests: Requests, seed: np.random.SeedSeque
     return Iteration(*coefficients, inputs, outputs), served
 
 
-def _tokens(law: Distribution, rng: np.random.Generator, count: int, least: float) -> Floats:
-    """Whole numbers of tokens."""
-    return np.maximum(np.ceil(law.sample(rng, count) - 1e-9), least)
+def _lengths(each: RequestClass, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
+    """Whole numbers of input and output tokens; an output of one at least. A class may have no inputs."""
+    if "input_tokens" not in each.factors:
+        return np.zeros(count), _whole(each.factors["output_tokens"].sample(rng, count), 1.0)
+    inputs, outputs = each.draw_lengths(rng, rng, count)
+    return _whole(inputs, 0.0), _whole(outputs, 1.0)
+
+
+def _whole(lengths: Floats, least: float) -> Floats:
+    return np.maximum(np.ceil(lengths - 1e-9), least)
 
 
 def _batching(scenario: Scenario, requests: Requests, taken: Iteration) -> Batching:
@@ -181,20 +188,27 @@ def _notes(scenario: Scenario, batch: NDArray[np.int64]) -> list[str]:
 
 def mean_batch_seconds(scenario: Scenario, size: int) -> float:
     """Mean time of full batches of so many, over the bins as they come up."""
-    if scenario.system.bins in (None, 1) or "output_tokens" not in scenario.classes[0].factors:
+    alone = scenario.system.bins in (None, 1) and all(each.joint is None for each in scenario.classes)
+    if alone or "output_tokens" not in scenario.classes[0].factors:
         return batch_time(scenario).mean(size)
-    found = _coefficients(scenario)
-    size = min(size, LARGEST)
-    rng = np.random.default_rng(0)
-    outputs = _tokens(_law(scenario, True), rng, SAMPLE, 1.0)
-    inputs = sum(c.rate * c.factors["input_tokens"].mean for c in scenario.classes) * size / scenario.rate
+    found, size = _coefficients(scenario), min(size, LARGEST)
+    inputs, outputs = _sampled(scenario)
     place = _bins(scenario, outputs, True)
     total = batches = 0.0
     for number in np.unique(place):
-        chosen = outputs[place == number]
-        longest = np.resize(chosen, (max(1, chosen.size // size), size)).max(axis=1)
-        context = (longest - 1) * inputs + size * longest * (longest - 1) / 2
-        times = longest * found.seconds(size) + found.per_prefill_token * inputs + found.per_context_token * context
+        chosen = np.flatnonzero(place == number)
+        batch = np.resize(chosen, (max(1, chosen.size // size), size))
+        longest, prompts = outputs[batch].max(axis=1), inputs[batch].sum(axis=1)
+        times = until_longest(found, size, prompts, longest)
         total += float(times.mean()) * chosen.size / size
         batches += chosen.size / size
     return total / batches
+
+
+def _sampled(scenario: Scenario) -> tuple[Floats, Floats]:
+    """Lengths of SAMPLE requests of all classes as they come, always the same."""
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(SAMPLE, [each.rate / scenario.rate for each in scenario.classes])
+    drawn = [_lengths(each, rng, count) for each, count in zip(scenario.classes, counts.tolist(), strict=True)]
+    order = rng.permutation(SAMPLE)
+    return np.concatenate([a for a, _ in drawn])[order], np.concatenate([b for _, b in drawn])[order]

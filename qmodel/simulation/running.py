@@ -29,9 +29,9 @@ GENERAL = frozenset(
 )  # fmt: skip
 """Features that only the general event loop knows."""
 BATCHES = frozenset({"static-batching", "bins"})
-HANDLED = GENERAL | BATCHES | {"piecewise"}
+HANDLED = GENERAL | BATCHES | {"piecewise", "joint-lengths"}
 """Features of a scenario (`Scenario.features`) that the simulator knows what to do with."""
-IN_BATCHES = BATCHES | {"piecewise", "buffer", "patience"}
+IN_BATCHES = BATCHES | {"piecewise", "buffer", "patience", "joint-lengths"}
 """Features that go together with dynamic batching."""
 
 

@@ -122,7 +122,8 @@ def features(scenario: Scenario) -> frozenset[str]:
     """What is out of the ordinary for theory: the scenario's own features, its batching and its arrivals."""
     batching = {scenario.system.batching} & {"dynamic", "continuous"}
     bursty = any(not served.arrivals.is_poisson for served in scenario.served)
-    return scenario.features | batching | ({"not-poisson"} if bursty else set())
+    absorbed = set() if batching else {"joint-lengths"}  # the law of a service has taken them in
+    return (scenario.features - absorbed) | batching | ({"not-poisson"} if bursty else set())
 
 
 def _result(scenario: Scenario) -> Result | NotAnalysable:

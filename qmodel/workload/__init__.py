@@ -1,10 +1,11 @@
 """Demand: distributions, arrival processes, request classes, traces."""
 
-from qmodel.workload.arrivals import ArrivalProcess, Poisson, Renewal, Trace
+from qmodel.workload.arrivals import ArrivalProcess, Poisson, Renewal, RenewalGaps, Trace
 from qmodel.workload.continuous import Erlang, Exponential, Gamma, Hyperexponential, Uniform
 from qmodel.workload.discrete import Deterministic, Discrete, Empirical, Geometric
 from qmodel.workload.distribution import Distribution, Mixture, Scaled
 from qmodel.workload.heavy_tailed import BoundedPareto, Lognormal, Pareto, Weibull
+from qmodel.workload.joint_lengths import Copula, JointLengths, Pairs
 from qmodel.workload.markov_arrivals import Map, Mmpp
 from qmodel.workload.nonstationary import Closed, Piecewise
 from qmodel.workload.pause import Pause
@@ -15,6 +16,7 @@ __all__ = [
     "ArrivalProcess",
     "BoundedPareto",
     "Closed",
+    "Copula",
     "Deterministic",
     "Discrete",
     "Distribution",
@@ -24,16 +26,19 @@ __all__ = [
     "Gamma",
     "Geometric",
     "Hyperexponential",
+    "JointLengths",
     "Lognormal",
     "Map",
     "Mixture",
     "Mmpp",
+    "Pairs",
     "Pareto",
     "Pause",
     "Piecewise",
     "Poisson",
     "PredictedSize",
     "Renewal",
+    "RenewalGaps",
     "RequestClass",
     "Scaled",
     "Trace",

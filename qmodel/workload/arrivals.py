@@ -12,12 +12,14 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.workload.columns import number_column
-from qmodel.workload.distribution import positive
+from qmodel.workload.distribution import Distribution, Scaled, positive
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+LONGEST = 1e12
+"""Means that the longest gap may take."""
 MOST_BURSTY = 1e4
 """Largest scv of renewal gaps: beyond it most gamma gaps are 0 to double precision."""
 
@@ -101,6 +103,64 @@ class Renewal(ArrivalProcess):
     @property
     def is_poisson(self) -> bool:
         return self.scv == 1.0
+
+
+@dataclass(frozen=True)
+class RenewalGaps(ArrivalProcess):
+    """Independent gaps of any law (s), e.g. Weibull; gamma gaps are `Renewal`, of which theory knows more.
+
+    Seen from an arbitrary moment, as `Renewal` is.
+
+    >>> from qmodel.workload import Weibull
+    >>> RenewalGaps(Weibull(mean=0.5, scv=4.0)).rate
+    2.0
+    """
+
+    gaps: Distribution
+    rate: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.gaps.mean):
+            raise InputError("renewal, gaps", "have an infinite mean", "give a law with a finite one")
+        object.__setattr__(self, "rate", 1.0 / self.gaps.mean)
+
+    @property
+    def scv(self) -> float:
+        """Squared coefficient of variation of the gaps; may be infinite."""
+        return self.gaps.scv
+
+    def times(self, rng: np.random.Generator, horizon_s: float) -> NDArray[np.float64]:
+        times = np.array([rng.random() * length_biased(self.gaps, rng.random())])
+        while times[-1] < horizon_s:
+            missing = 16 + int(1.2 * self.rate * (horizon_s - times[-1]))
+            times = np.concatenate((times, times[-1] + np.cumsum(self.gaps.sample(rng, missing))))
+        return times[times < horizon_s]
+
+    def at_rate(self, rate: float) -> RenewalGaps:
+        positive("renewal", rate=rate)
+        given, factor = self.gaps, self.rate / rate
+        law = given.law if isinstance(given, Scaled) else given
+        factor *= given.factor if isinstance(given, Scaled) else 1.0
+        return RenewalGaps(law if math.isclose(factor, 1.0, rel_tol=1e-15) else law.scaled(factor))
+
+
+def length_biased(law: Distribution, p: float) -> float:
+    """The p-quantile of the gap in which an arbitrary moment falls: E[S; S <= x] = p E[S].
+
+    >>> from qmodel.workload import Exponential
+    >>> round(length_biased(Exponential(mean=1.0), 0.5), 6)  # gamma of shape 2: its median
+    1.678347
+    """
+    from qmodel.workload.partial import partial_moment
+
+    share = p * law.mean
+    low, high = 0.0, law.mean
+    while float(partial_moment(law, 1, high)) < share and high < LONGEST * law.mean:
+        low, high = high, 2.0 * high
+    while high - low > 1e-14 * high:
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if float(partial_moment(law, 1, middle)) >= share else (middle, high)
+    return high
 
 
 @dataclass(frozen=True)

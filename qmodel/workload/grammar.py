@@ -77,6 +77,8 @@ def parse_arrivals(text: str, folder: Path = Path()) -> ArrivalProcess:
     kind, _, file = text.strip().partition(":")
     if kind in FILED:
         return _filed(place, kind, file, folder)
+    if kind == "renewal" and ":" in file:
+        return _renewal(place, _at(place, lambda: parse_service(file, folder)))
     if kind == "closed":
         return _make(place, nonstationary.Closed, _closed_numbers(place, file))
     if kind != "trace":
@@ -84,6 +86,14 @@ def parse_arrivals(text: str, folder: Path = Path()) -> ArrivalProcess:
     if not file:
         raise InputError(place, "needs a file", "write trace:FILE.csv")
     return arrival_processes.Trace.from_csv(_path(place, folder, file))
+
+
+def _renewal(place: str, gaps: Distribution) -> ArrivalProcess:
+    """Renewal arrivals with gaps of this law, under the name that theory knows best."""
+    if isinstance(gaps, continuous.Gamma):
+        rate = 1.0 / gaps.mean
+        return arrival_processes.Poisson(rate) if gaps.scv == 1.0 else arrival_processes.Renewal(rate, gaps.scv)
+    return _make(place, arrival_processes.RenewalGaps, {"gaps": gaps})
 
 
 def _closed_numbers(place: str, text: str) -> dict[str, float]:
@@ -136,6 +146,9 @@ def arrivals_from_table(value: object, place: str, folder: Path = Path()) -> Arr
     kind, given = _split(value, "process", [*PROCESSES, "trace", *TABLED_PROCESSES], place)
     if kind in TABLED_PROCESSES:
         return _tabled(place, kind, given, folder)
+    if kind == "renewal" and "gaps" in given:
+        _expect(place, given, ("gaps",))
+        return _renewal(place, service_from_table(given["gaps"], f"{place}.gaps", folder))
     if kind != "trace":
         return _from_table(place, *PROCESSES[kind], given)
     if "times_s" in given:
@@ -300,6 +313,8 @@ def arrivals_to_table(process: ArrivalProcess) -> dict[str, Any]:
         return {"process": "poisson", "rate": process.rate}
     if isinstance(process, arrival_processes.Renewal):
         return {"process": "renewal", "rate": process.rate, "scv": process.scv}
+    if isinstance(process, arrival_processes.RenewalGaps):
+        return {"process": "renewal", "gaps": law_to_table(process.gaps)}
     if isinstance(process, arrival_processes.Trace):
         return {"process": "trace", "times_s": list(process.recorded_s)}
     for kind, (made, needed, optional) in TABLED_PROCESSES.items():

@@ -2,7 +2,8 @@
 
 The superposition of independent MAPs has the product of their states: D0 is the Kronecker sum of the D0, and
 the arrivals of stream k are I x ... x D1_k x ... x I. Poisson arrivals are a MAP of one state; gamma gaps of scv
-1/k are Erlang's, a MAP of k. Source: He & Neuts, *Stochastic Processes and Their Applications* 74 (1998) 37-52.
+1/k are Erlang's, a MAP of k, and hyperexponential gaps one of two. Source: He & Neuts, *Stochastic Processes and
+Their Applications* 74 (1998) 37-52.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.workload.arrivals import ArrivalProcess, Renewal
+from qmodel.workload.arrivals import ArrivalProcess, Renewal, RenewalGaps
+from qmodel.workload.continuous import Hyperexponential
 from qmodel.workload.markov_arrivals import MarkovArrivals, stationary_phases
 
 if TYPE_CHECKING:
@@ -60,7 +62,15 @@ def as_matrices(process: ArrivalProcess) -> tuple[Matrix, Matrix] | None:
         phases = round(1.0 / process.scv)
         if phases <= MOST_PHASES and math.isclose(phases * process.scv, 1.0, rel_tol=1e-12):
             return erlang_gaps(process.rate, phases)
+    if isinstance(process, RenewalGaps) and isinstance(process.gaps, Hyperexponential):
+        return hyperexponential_gaps(process.gaps)
     return None
+
+
+def hyperexponential_gaps(law: Hyperexponential) -> tuple[Matrix, Matrix]:
+    """(D0, D1) of gaps that are exponential of one mean or another."""
+    shares, means = (np.array(column) for column in zip(*law.phases, strict=True))
+    return -np.diag(1.0 / means), np.outer(1.0 / means, shares)
 
 
 def erlang_gaps(rate: float, phases: int) -> tuple[Matrix, Matrix]:

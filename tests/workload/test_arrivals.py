@@ -7,8 +7,28 @@ import math
 import numpy as np
 import pytest
 
+from qmodel.answer import NotAnalysable
 from qmodel.errors import InputError
-from qmodel.workload import ArrivalProcess, Poisson, Renewal, Trace
+from qmodel.scenario import Scenario
+from qmodel.simulation import simulate
+from qmodel.theory import analyse
+from qmodel.workload import (
+    ArrivalProcess,
+    Deterministic,
+    Distribution,
+    Exponential,
+    Hyperexponential,
+    Lognormal,
+    Pareto,
+    Poisson,
+    Renewal,
+    RenewalGaps,
+    RequestClass,
+    Trace,
+    Uniform,
+    Weibull,
+)
+from qmodel.workload.grammar import arrivals_from_table, arrivals_to_table, parse_arrivals
 
 PROCESSES = {
     "poisson": Poisson(3.0),
@@ -123,3 +143,70 @@ class TestTrace:
 def test_bad_rates(make) -> None:
     with pytest.raises(InputError):
         make()
+
+
+class TestRenewalGaps:
+    @pytest.mark.parametrize(
+        "law", [Weibull(0.5, 4.0), Weibull(0.5, 0.2), Lognormal(0.5, 2.0), Deterministic(0.5), Uniform(0.25, 0.75)]
+    )
+    def test_counts_and_gaps(self, law: Distribution) -> None:
+        """Seen from an arbitrary moment: the mean count is rate * horizon, however short that is."""
+        process = RenewalGaps(law)
+        gaps = np.diff(process.times(np.random.default_rng(1), 50_000.0))
+        assert abs(gaps.mean() - 0.5) <= 4 * gaps.std() / math.sqrt(gaps.size)
+        assert gaps.var() / gaps.mean() ** 2 == pytest.approx(process.scv, rel=0.1, abs=1e-9)
+        counts = np.array([process.times(np.random.default_rng(s), 1.0).size for s in range(1000)])
+        assert abs(counts.mean() - 2.0) < 4 * counts.std() / math.sqrt(counts.size) + 1e-12
+
+    def test_at_rate(self) -> None:
+        process = RenewalGaps(Weibull(0.5, 4.0)).at_rate(8.0)
+        assert (process.rate, process.scv) == (pytest.approx(8.0), pytest.approx(4.0))
+        assert process.at_rate(2.0) == RenewalGaps(Weibull(0.5, 4.0))
+        assert isinstance(process.at_rate(1.0).gaps.law, Weibull)
+
+    def test_an_infinite_mean(self) -> None:
+        with pytest.raises(InputError, match="renewal, gaps: have an infinite mean"):
+            RenewalGaps(Endless())
+
+    def test_spellings(self) -> None:
+        process = RenewalGaps(Weibull(0.5, 4.0))
+        table = {"process": "renewal", "gaps": {"distribution": "weibull", "mean": 0.5, "scv": 4.0}}
+        assert parse_arrivals("renewal:weibull:0.5,4") == process == arrivals_from_table(table, "here")
+        assert arrivals_to_table(process) == table
+        assert parse_arrivals("renewal:gamma:0.5,4") == Renewal(2.0, 4.0)
+        assert parse_arrivals("renewal:exponential:0.5") == Poisson(2.0)
+        with pytest.raises(InputError, match=r"arrivals 'renewal:foo:1': .*'foo' is unknown"):
+            parse_arrivals("renewal:foo:1")
+
+    def test_gi_m_1(self) -> None:
+        """E[T] = 1/(mu (1 - x)), x = A(mu (1 - x)) with A the gaps' transform: found by simulation."""
+        law = Weibull(1.6, 3.0)
+        x = 0.5
+        for _ in range(200):
+            x = float(law.lst(1.0 - x).real)
+        one = RequestClass("a", RenewalGaps(law), service=Exponential(1.0))
+        found = simulate(Scenario(classes=[one]), requests=500_000, seed=1)["all"]
+        low, high = found.ci95["mean_response_s"]
+        assert high - low < 0.06 / (1.0 - x)
+        assert abs(found.mean_response_s - 1.0 / (1.0 - x)) < high - low
+
+    def test_theory_says_which_gaps_it_knows(self) -> None:
+        def asked(law: Distribution) -> object:
+            return analyse(Scenario(classes=[RequestClass("a", RenewalGaps(law), service=Exponential(1.0))]))
+
+        refused = asked(Weibull(2.0, 4.0))
+        assert isinstance(refused, NotAnalysable) and "neither gamma nor hyperexponential" in refused.reason
+        law, x = Hyperexponential(2.0, 4.0), 0.5
+        for _ in range(200):
+            x = float(law.lst(1.0 - x).real)
+        assert asked(law)["all"].mean_response_s == pytest.approx(1.0 / (1.0 - x), rel=1e-9)
+
+
+class Endless(Pareto):
+    """A law whose mean is infinite."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1.5)
+
+    def moment(self, k: int) -> float:
+        return math.inf

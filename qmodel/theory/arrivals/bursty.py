@@ -31,8 +31,9 @@ from qmodel.theory.result import ClassResult, Result, Unstable
 from qmodel.theory.servers.gi_g_k import gi_g_k
 from qmodel.theory.servers.map_m_k import map_m_k
 from qmodel.theory.supply import delivery, merged
-from qmodel.workload import ArrivalProcess, Map, Renewal, Trace
+from qmodel.workload import ArrivalProcess, Map, Renewal, RenewalGaps, Trace
 from qmodel.workload.markov_arrivals import rows_of
+from qmodel.workload.superposition import as_matrices
 
 ERROR = (
     "the formula is within 22 % of the mean wait with gamma gaps at loads from 0.7 and 7 % from 0.9 (gaps of scv "
@@ -54,6 +55,9 @@ def bursty(scenario: Scenario) -> Result | NotAnalysable | Unstable:
     processes = [served.arrivals for served in classes]
     if any(isinstance(process, Trace) for process in processes):
         return NotAnalysable("arrivals are recorded: theory asks for a stationary process", "--method simulation")
+    if any(isinstance(process, RenewalGaps) and as_matrices(process) is None for process in processes):
+        nearest = "gamma gaps of the same scv (process = 'renewal' with rate and scv), or --method simulation"
+        return NotAnalysable("gaps between arrivals are neither gamma nor hyperexponential", nearest)
     if scenario.system.servers > 1:
         return _several_servers(classes, processes, scenario.system.servers)
     if len(processes) == 1 and isinstance(processes[0], Renewal):
