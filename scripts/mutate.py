@@ -12,11 +12,11 @@ MODULE is a name in qmodel.theory (`rank.soap`), all of them by default. Each mu
 
 Left alone: constants under 1e-5 (tolerances), texts and errors, default arguments, annotations, decorators. The
 source stays as it is: tests are collected once; each mutant lives in a fork, in which the functions' code is
-replaced and the tests that reach the changed function run, the quickest first, until one fails (killed), or takes
-several times as long as usual (killed), or none does or `--budget` CPU seconds of tests have passed (survived). A
-first run without mutants finds who reaches what; `--map` keeps that for the next time. Mutants that compute the
-same as the original are listed, with the reason, in `scripts/equivalent_mutants.toml`. Exit code 1 if any other
-survives.
+replaced and the tests that reach the changed function run, those that are quick and reach little else first,
+until one fails (killed), or takes several times as long as usual (killed), or none does or tests of `--budget`
+CPU seconds have passed (survived). A first run without mutants finds who reaches what; `--map` keeps that for
+the next time. Mutants that compute the same as the original are listed, with the reason, in
+`scripts/equivalent_mutants.toml`. Exit code 1 if any other survives.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -266,8 +267,19 @@ def living() -> dict[str, list[types.FunctionType]]:
     for each in gc.get_objects():
         if type(each) is types.FunctionType:
             found.setdefault(each.__code__.co_filename, []).append(each)
-    gc.freeze()  # forks need not look through all that is there
     return found
+
+
+@cache
+def keeping() -> list[Any]:
+    """The package's functions that keep their results: a mutant, or who reaches what, would not show in those."""
+    kept = [each for each in gc.get_objects() if hasattr(type(each), "cache_clear")]
+    return [each for each in kept if str(getattr(each, "__module__", "")).startswith(PACKAGE)]
+
+
+def forget() -> None:
+    for each in keeping():
+        each.cache_clear()
 
 
 def watch(module: str, reached: set[str]) -> None:
@@ -316,6 +328,8 @@ class Check:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.items = {item.nodeid: item for item in session.items}
         living()
+        forget()
+        gc.freeze()  # forks need not look through all that is there
         kept = self.options.map and self.options.map.exists()
         self.seen = json.loads(self.options.map.read_text()) if kept else self._map()
         every, killed, same = 0, 0, 0
@@ -336,6 +350,7 @@ class Check:
             seen = {}
             for name, item in self.items.items():
                 reached.clear()
+                forget()
                 self.failed, begin = False, time.process_time()
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
                 if not self.failed:
@@ -393,12 +408,16 @@ class Check:
             os._exit(BROKEN)
 
     def _run(self, mutant: Mutant, tell: Callable[[str], object]) -> None:
-        tests = [(took, name) for name, (took, reached) in self.seen.items() if mutant.function in reached]
+        tests = [
+            (took * len(reached), took, name)
+            for name, (took, reached) in self.seen.items()
+            if mutant.function in reached
+        ]
         live_with(mutant.code)
-        usual = 0.0
-        for took, name in sorted(tests):
+        usual, begin = 0.0, time.process_time()
+        for _, took, name in sorted(tests):
             usual += took
-            if usual > self.options.budget:
+            if usual > self.options.budget or time.process_time() - begin > 2.0 * self.options.budget:
                 break
             if name not in self.items:
                 continue
