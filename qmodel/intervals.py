@@ -16,20 +16,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import bdtr, ndtri, stdtrit
 
+from qmodel.batch_means import (
+    BATCHES,
+    batch_averages,
+    checked_series,
+    counted,
+    in_batches,
+    skewness_of,
+    squares,
+    too_short,
+)
 from qmodel.errors import InputError
+from qmodel.warm_up import mser5
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Floats = NDArray[np.float64]
 
-BATCHES = 20
+__all__ = [
+    "BATCHES", "CONFIDENCE", "Interval", "batch_averages", "batch_deviation", "batch_means", "batch_quantile",
+    "batch_share", "improvement", "median_interval", "mser5", "wilson",
+]  # fmt: skip
 CONFIDENCE = 0.95
-# A lag-1 correlation of batch means above this is reported. Measured on 1,000 runs each of M/M/1 and M/H2/1 at
-# loads 0.5 and 0.8 (benchmarks/interval_coverage.py): where less than 93 % of the 95 % intervals cover the mean,
-# 94 % of the runs or more exceed it; from twice the length at which 94 % cover, at most one run in a hundred.
-CORRELATION_LET_PASS = 0.0075
-FINE_BATCHES_PER_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -65,8 +74,9 @@ def batch_means(values: ArrayLike, batches: int = BATCHES, confidence: float = C
     """Mean of a stationary, correlated series, with a t interval over `batches` batch means.
 
     From ten batches on the interval follows their skewness, so it is not quite symmetric. `short` is set when the
-    batch means are still correlated (judged on batches 32 times shorter, whose correlation can be told apart
-    from noise), or when there are fewer than two values a batch. A single value has infinite ends, none gives NaN.
+    batch means are still correlated and skewed (judged on shorter batches, whose correlation and skewness can be
+    told apart from noise), or when there are fewer than two values a batch. A single value has infinite ends, none
+    gives NaN.
     Raises InputError for values that are not finite.
 
     >>> batch_means([1.0, 2.0, 3.0, 4.0], batches=2)
@@ -74,12 +84,9 @@ def batch_means(values: ArrayLike, batches: int = BATCHES, confidence: float = C
     """
     series = np.asarray(values, dtype=float).reshape(-1)
     if series.size < 2:
-        return _unbounded(_series(series))
+        return _unbounded(checked_series(series))
     batches = min(batches, max(2, series.size // 2))
-    value, averages, correlation, short = _in_batches(series, batches)
-    error = _standard_error(averages) * _widened(correlation)
-    low, high = _skewed(_t(confidence, batches - 1), averages)
-    return Interval(value, value - low * error, value + high * error, short)
+    return _interval(*in_batches(series, batches), confidence)
 
 
 def batch_deviation(values: ArrayLike, batches: int = BATCHES, confidence: float = CONFIDENCE) -> Interval:
@@ -94,8 +101,8 @@ def batch_deviation(values: ArrayLike, batches: int = BATCHES, confidence: float
     series = np.asarray(values, dtype=float).reshape(-1)
     if series.size < 2:
         return Interval(math.nan, math.nan, math.nan, short=True)
-    distance = series - series.mean()
-    square = batch_means(np.square(distance, out=distance), batches, confidence)
+    batches = min(batches, max(2, series.size // 2))
+    square = _interval(*in_batches(series, batches, squares(float(series.mean()))), confidence)
     low, high = (math.sqrt(max(end, 0.0)) for end in (square.low, square.high))
     return Interval(math.sqrt(square.value), low, high, square.short)
 
@@ -120,13 +127,13 @@ def batch_quantile(
         raise InputError("quantile", f"{p} is not between 0 and 1", "e.g. 0.95")
     series = np.asarray(values, dtype=float).reshape(-1)
     if series.size < 2:
-        return _unbounded(_series(series))
-    ordered = np.sort(_series(series)) if ordered is None else ordered
+        return _unbounded(checked_series(series))
+    ordered = np.sort(checked_series(series)) if ordered is None else ordered
     if not (math.isfinite(ordered[0]) and math.isfinite(ordered[-1])):  # NaN is sorted to the end
-        _series(series)
+        checked_series(series)
     value = _quantile(ordered, p)
     batches = min(batches, max(2, series.size // 2))
-    _, averages, correlation, correlated = _in_batches((series <= value).astype(float), batches)
+    _, averages, correlation, correlated = in_batches(series <= value, batches, counted)
     half = _t(confidence, batches - 1) * _standard_error(averages) * _widened(correlation)
     low = _quantile(ordered, p - half) if p - half > 0 else -math.inf
     high = _quantile(ordered, p + half) if p + half < 1 else math.inf
@@ -139,7 +146,7 @@ def batch_share(successes: ArrayLike, batches: int = BATCHES, confidence: float 
     The effective size is that of an independent series with the same batch-means variance, never more than the
     true one, so a series of ones alone still has an interval of some width.
     """
-    series = _series(successes)
+    series = checked_series(successes)
     if series.size < 2:
         return _unbounded(series)
     batches = min(batches, max(2, series.size // 2))
@@ -148,7 +155,7 @@ def batch_share(successes: ArrayLike, batches: int = BATCHES, confidence: float 
     independent = share * (1 - share) / error**2 if error > 0 else math.inf
     size = min(float(series.size), max(independent, 1.0))
     critical = _t(confidence, batches - 1)
-    return _score_interval(share, size, critical, _too_short(series, batches))
+    return _score_interval(share, size, critical, too_short(series, batches))
 
 
 def improvement(
@@ -163,7 +170,7 @@ def improvement(
     >>> improvement([1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], batches=2)
     Interval(value=50.0, low=50.0, high=50.0, short=True)
     """
-    ours, theirs = _series(values), _series(baseline)
+    ours, theirs = checked_series(values), checked_series(baseline)
     if ours.size != theirs.size:
         raise InputError("improvement", f"{ours.size} values against {theirs.size}", "pair the same requests")
     if theirs.size and theirs.mean() == 0:
@@ -175,7 +182,7 @@ def improvement(
     ratio = float(ours.mean() / theirs.mean())
     covariance = np.cov(batch_averages(ours, batches), batch_averages(theirs, batches)) / batches
     low, high = _fieller(float(ours.mean()), float(theirs.mean()), covariance, _t(confidence, batches - 1))
-    short = _too_short(ours - ratio * theirs, batches)
+    short = too_short(ours - ratio * theirs, batches)
     return Interval(100 * (1 - ratio), 100 * (1 - high), 100 * (1 - low), short)
 
 
@@ -201,7 +208,7 @@ def median_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interv
     >>> median_interval([3.0, 1.0, 2.0, 5.0, 4.0, 6.0])
     Interval(value=3.5, low=1.0, high=6.0, short=False)
     """
-    ordered = np.sort(_series(values))
+    ordered = np.sort(checked_series(values))
     n = ordered.size
     if n == 0:
         return _unbounded(ordered)
@@ -211,54 +218,11 @@ def median_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interv
     return Interval(float(np.median(ordered)), float(low), float(high), short=below == 0)
 
 
-def mser5(values: ArrayLike) -> int:
-    """How many leading values to delete as warm-up: the MSER-5 rule.
-
-    Means of five successive values are taken; the cut is where the standard error of the mean of what is left
-    is smallest, in the first half of the series (White, *Simulation* 69 (1997) 323-334). A cut at the half says
-    that the series is too short to hold a steady state.
-
-    >>> mser5([9.0] * 10 + [1.0, 2.0] * 50)
-    10
-    """
-    series = _series(values)
-    count = series.size // 5
-    if count < 2:
-        return 0
-    means = series[: 5 * count].reshape(count, 5).mean(axis=1)
-    means -= means.mean()
-    left = np.arange(count, 0, -1.0)
-    total, squares = np.cumsum(means[::-1])[::-1], np.cumsum(means[::-1] ** 2)[::-1]
-    statistic = (squares - total**2 / left) / left**2
-    return 5 * int(np.argmin(statistic[: count // 2 + 1]))
-
-
-def batch_averages(values: ArrayLike, batches: int) -> Floats:
-    """Means of `batches` successive stretches of the series, of equal length up to one value."""
-    series = np.asarray(values, dtype=float)
-    edges = np.arange(batches + 1) * series.size // batches
-    return np.add.reduceat(series, edges[:-1]) / np.diff(edges)
-
-
-def _in_batches(series: Floats, batches: int) -> tuple[float, Floats, float, bool]:
-    """Mean of at least two values, means of batches, their lag-1 correlation, and whether the series is too short.
-
-    One pass if it is long (else the correlation is not told from noise, and 0). The edges of long batches are edges
-    of the fine ones too, so that sums of fine ones are theirs.
-    """
-    fine = FINE_BATCHES_PER_BATCH * batches
-    if series.size < fine:
-        _series(series)
-        return float(series.mean()), batch_averages(series, batches), 0.0, _too_short(series, batches)
-    edges = np.arange(fine + 1) * series.size // fine
-    sums = np.add.reduceat(series, edges[:-1])
-    total = float(sums.sum())
-    if not math.isfinite(total):
-        _series(series)
-    averages = sums.reshape(batches, -1).sum(axis=1) / np.diff(edges[::FINE_BATCHES_PER_BATCH])
-    short_averages = sums / np.diff(edges)
-    correlation = _lag1(short_averages) / FINE_BATCHES_PER_BATCH
-    return total / series.size, averages, correlation, _correlated(series.size, short_averages, batches)
+def _interval(value: float, averages: Floats, correlation: float, short: bool, confidence: float) -> Interval:
+    """Of a mean, from means of batches."""
+    error = _standard_error(averages) * _widened(correlation)
+    low, high = _skewed(_t(confidence, averages.size - 1), averages)
+    return Interval(value, value - low * error, value + high * error, short)
 
 
 def _widened(correlation: float) -> float:
@@ -276,12 +240,7 @@ def _skewed(critical: float, averages: Floats) -> tuple[float, float]:
     [1.796, 2.297]
     """
     n = averages.size
-    centred = averages - averages.mean()
-    square = float(centred @ centred) / (n - 1)
-    if n < BATCHES // 2 or square == 0:
-        return critical, critical
-    skewness = float(centred @ centred**2) * n / ((n - 1) * (n - 2)) / square**1.5
-    shift = skewness / (6 * math.sqrt(n))
+    shift = skewness_of(averages) / (6 * math.sqrt(n)) if n >= BATCHES // 2 else 0.0
     if abs(shift) < 1e-9:
         return critical, critical
 
@@ -289,13 +248,6 @@ def _skewed(critical: float, averages: Floats) -> tuple[float, float]:
         return (math.cbrt(1 + 6 * shift * (end - shift)) - 1) / (2 * shift)
 
     return moved(critical), -moved(-critical)
-
-
-def _series(values: ArrayLike) -> Floats:
-    series = np.asarray(values, dtype=float).reshape(-1)
-    if not math.isfinite(float(series.sum())) and not np.isfinite(series).all():  # the sum is the quicker look
-        raise InputError("series", "holds a value that is not finite", "leave it out and say so")
-    return series
 
 
 def _quantile(ordered: Floats, p: float) -> float:
@@ -318,30 +270,6 @@ def _t(confidence: float, degrees: int) -> float:
 
 def _standard_error(means: Floats) -> float:
     return float(means.std(ddof=1)) / math.sqrt(means.size)
-
-
-def _too_short(series: Floats, batches: int) -> bool:
-    """Whether batches of this length are too few values, or their means still correlated.
-
-    The lag-1 correlation of batch means falls in inverse proportion to the batch length once that is well above
-    the correlation time, so it is taken from shorter batches and carried over.
-    """
-    fine = min(FINE_BATCHES_PER_BATCH * batches, series.size)
-    return _correlated(series.size, batch_averages(series, fine), batches)
-
-
-def _correlated(count: int, fine: Floats, batches: int) -> bool:
-    """The same from the means of the shorter batches of `count` values."""
-    if batches < BATCHES // 2 or count < 2 * batches:
-        return True
-    noise = float(ndtri(0.95)) / math.sqrt(fine.size)
-    return _lag1(fine) > max(CORRELATION_LET_PASS * fine.size / batches, noise)
-
-
-def _lag1(values: Floats) -> float:
-    centred = values - values.mean()
-    square = float(centred @ centred)
-    return float(centred[1:] @ centred[:-1]) / square if square > 0 else 0.0
 
 
 def _score_interval(share: float, size: float, critical: float, short: bool) -> Interval:

@@ -16,8 +16,9 @@ import numpy as np
 from qmodel.answer import percentile_name
 from qmodel.errors import InputError
 from qmodel.improvement import mean_improvement, over_groups, percentile_improvement
-from qmodel.intervals import Interval, mser5
+from qmodel.intervals import Interval
 from qmodel.predict import Asking
+from qmodel.warm_up import warm_up
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,10 +203,10 @@ def _gains(pair: Pair, percentiles: Sequence[float]) -> dict[str, Interval]:
 
 
 def _long_run(baseline: Scenario, other: Scenario, requests: int, seed: int) -> Pair:
-    """One run of each without its warm-up, the longer of the two."""
+    """One run of each without its warm-up."""
     runs = [_responses(one, requests, np.random.SeedSequence(seed), seed, None) for one in (other, baseline)]
     pair = _joined(*runs)
-    return pair.of(slice(max(mser5(pair.values), mser5(pair.baseline)), None))
+    return pair.of(slice(warm_up(len(pair)), None))
 
 
 def _replicated(baseline: Scenario, other: Scenario, horizon_s: float, seed: int, replications: int) -> Pair:

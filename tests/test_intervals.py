@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from qmodel import intervals as iv
+from qmodel.batch_means import counted
 from qmodel.errors import InputError
+from qmodel.warm_up import settles, warm_up
 
 SEEDS = 400
 
@@ -201,6 +203,42 @@ def test_mser5_deletes_what_was_put_before() -> None:
     assert 350 <= iv.mser5(rise) <= 600
     assert iv.mser5(steady) < 2_500
     assert iv.mser5([1.0, 2.0]) == 0
+
+
+def test_a_warm_up_is_as_long_as_a_batch_whatever_the_values() -> None:
+    assert [warm_up(n) for n in (0, 19, 20, 1_000_000)] == [0, 0, 1, 50_000]
+
+
+def test_a_series_that_goes_on_rising_does_not_settle() -> None:
+    rng = np.random.default_rng(13)
+    for n in (60, 1_003, 50_000):
+        steady = rng.normal(size=n)
+        assert settles(steady)
+        assert not settles(steady + np.linspace(0, 30, n))
+    assert settles([3.0, 1.0])  # too few to tell
+
+
+def test_correlation_and_skewness_together_make_a_series_short() -> None:
+    """Of about the same correlation between parts of a sixteenth of a batch, the skewed one is too short."""
+    rng = np.random.default_rng(14)
+    symmetric = autoregressive(rng, 320, 0.45)
+    skewed = np.exp(0.8 * symmetric)
+    assert not iv.batch_means(np.repeat(symmetric, 100)).short
+    assert iv.batch_means(np.repeat(skewed, 100)).short
+
+
+@pytest.mark.parametrize("n", [5_000, 150_000])
+def test_long_series_are_summed_to_the_same_in_parts(n: int) -> None:
+    values = np.random.default_rng(15).exponential(size=n)
+    square = iv.batch_means((values - values.mean()) ** 2)
+    deviation = iv.batch_deviation(values)
+    assert (deviation.low**2, deviation.value**2, deviation.high**2) == pytest.approx(
+        (square.low, square.value, square.high), rel=1e-12
+    )
+    below = iv.batch_means(values <= np.quantile(values, 0.9))
+    edges = np.arange(640) * n // 640
+    assert counted(values <= 1.0, edges).tolist() == np.add.reduceat((values <= 1.0).astype(float), edges).tolist()
+    assert below.value == pytest.approx(0.9, abs=1e-4)
 
 
 def test_mser5_equals_its_definition() -> None:

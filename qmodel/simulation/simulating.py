@@ -39,10 +39,10 @@ def simulate(
 ) -> PolicyAnswer:
     """Mean, percentiles, slowdown and attainment of every class, each with its 95 % interval.
 
-    One run of about `requests` requests (exactly, with one class); the warm-up that MSER-5 finds is left out, and
-    intervals are by batch means. With `precision` the run is doubled until the relative half width of every
-    class's mean response is at most that. Equal seeds give equal requests under every policy (common random
-    numbers).
+    One run of about `requests` requests (exactly, with one class); its first twentieth, the warm-up, is left out
+    (a note says where MSER-5 finds no end of it), and intervals are by batch means. With `precision` the run is
+    doubled until the relative half width of every class's mean response is at most that. Equal seeds give equal
+    requests under every policy (common random numbers).
 
     With `horizon_s`, the requests that arrive within it, from an empty system, are served to the end, in
     independent `replications`; nothing is left out, and no steady state is supposed. `present` gives how many
@@ -118,14 +118,16 @@ def _steady(
     progress: Progress | None,
 ) -> PolicyAnswer:
     from qmodel.simulation.running import run_once
-    from qmodel.simulation.summary import by_class, warm_up
+    from qmodel.simulation.summary import by_class, is_settled
+    from qmodel.warm_up import warm_up
 
     while True:
         run = run_once(scenario, requests, np.random.SeedSequence(seed))
         if run is None:
             raise InputError("simulation", "no request arrives", "simulate more requests")
         part, notes, busy = run.series, run.notes, run.busy
-        warmup = 0 if _recorded(scenario) or "piecewise" in scenario.features else warm_up(part)
+        whole = _recorded(scenario) or "piecewise" in scenario.features
+        warmup = 0 if whole else warm_up(len(part))
         counted = by_class(part.of(slice(warmup, None)), len(scenario.served), percentiles)
         metrics = [each for _, each in counted]
         reached = precision is None or _reached(metrics, precision)
@@ -136,7 +138,7 @@ def _steady(
         requests *= 2
     absent = _drop_infinite(scenario, metrics)
     answer = _answer(scenario, f"discrete-event simulation of {len(part):,} requests", metrics, busy)
-    answer.notes = [*notes, *_notes(scenario, metrics, len(part), warmup), *absent]
+    answer.notes = [*notes, *_notes(scenario, metrics, len(part), whole or is_settled(part)), *absent]
     answer.run = {"requests": len(part), "seed": seed, "warmup": warmup, "batches": BATCHES}
     if precision is not None:
         answer.run["precision"] = precision
@@ -221,7 +223,7 @@ def _reached(metrics: Sequence[Metrics], precision: float) -> bool:
     return all(mean is not None and not mean.short and mean.relative <= precision for mean in found)
 
 
-def _notes(scenario: Scenario, metrics: Sequence[Metrics], count: int, warmup: int) -> list[str]:
+def _notes(scenario: Scenario, metrics: Sequence[Metrics], count: int, settled: bool) -> list[str]:
     from qmodel.simulation.summary import too_short
 
     notes = []
@@ -230,7 +232,7 @@ def _notes(scenario: Scenario, metrics: Sequence[Metrics], count: int, warmup: i
         more = f" and {len(short) - 3} more" if len(short) > 3 else ""
         names = ", ".join(short[:3]) + more
         notes.append(f"the run of {count:,} requests is too short for the intervals of {names}; ask for more")
-    if warmup >= count // 2 > 0:
+    if not settled:
         notes.append("no end of the warm-up was found; ask for more requests")
     if "piecewise" in scenario.features:
         notes.append("the arrival rate changes with the time: averages over the run, from empty")

@@ -11,7 +11,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from qmodel.answer import ClassAnswer, percentile_name
-from qmodel.intervals import CONFIDENCE, Interval, batch_deviation, batch_means, batch_quantile, batch_share, mser5
+from qmodel.intervals import CONFIDENCE, Interval, batch_deviation, batch_means, batch_quantile, batch_share
+from qmodel.simulation.counted import Counted
+from qmodel.warm_up import settles
 from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
@@ -128,55 +130,60 @@ def series_of_fates(scenario: Scenario, requests: Requests, fates: Fates) -> Ser
 Metrics = dict[str, Interval | None]
 
 
-def class_metrics(part: Series, percentiles: Sequence[float]) -> Metrics:
-    """Every metric of these requests, with batch-means intervals; None where it cannot be had."""
-    lost = part.lost
+def class_metrics(part: Series, of: Counted, percentiles: Sequence[float]) -> Metrics:
+    """Every metric of these requests of the series, with batch-means intervals; None where it cannot be had."""
     metrics: Metrics = {}
     if part.met is not None:
-        metrics["attainment"] = _share(part.met[part.limited])
+        assert part.limited is not None
+        metrics["attainment"] = _share(of.flags("met")[of.flags("limited")])
     for name in ("rejected", "abandoned"):
-        happened = getattr(part, name)
-        if happened is not None:
-            metrics[f"{name}_share"] = _share(happened)
+        if getattr(part, name) is not None:
+            metrics[f"{name}_share"] = _share(of.flags(name))
+    lost = part.lost
     if lost is not None and lost.any():
-        part = part.of(~lost)
-    return _times(part, percentiles) | {"attainment": None} | metrics
+        of = of.among(~lost)
+    return _times(part, of, percentiles) | {"attainment": None} | metrics
 
 
 def _share(happened: NDArray[np.bool_]) -> Interval | None:
     return batch_share(happened) if happened.size else None
 
 
-def _times(part: Series, percentiles: Sequence[float]) -> Metrics:
-    ordered = np.sort(part.response_s)
-    metrics: Metrics = {
-        "mean_service_s": batch_means(part.service_s),
-        "mean_wait_s": batch_means(part.wait_s),
-        "mean_response_s": batch_means(part.response_s),
-        "std_response_s": None if _varies_without_end(ordered) else batch_deviation(part.response_s),
-    }
+def _times(part: Series, of: Counted, percentiles: Sequence[float]) -> Metrics:
+    metrics: Metrics = {name: batch_means(of.times(name[5:])) for name in ("mean_service_s", "mean_wait_s")}
+    response = of.times("response_s")
+    metrics["mean_response_s"] = batch_means(response)
+    ordered = of.ordered(response) if percentiles else None
+    metrics["std_response_s"] = None if _varies_without_end(response, ordered, of) else batch_deviation(response)
     for percent in percentiles:
-        metrics[percentile_name(percent)] = batch_quantile(part.response_s, percent / 100, ordered=ordered)
-    slowdown = part.slowdown
-    told = slowdown is not None and tail_index(slowdown) >= INFINITE_MEAN
-    metrics["mean_slowdown"] = batch_means(slowdown) if slowdown is not None and told else None
+        metrics[percentile_name(percent)] = batch_quantile(response, percent / 100, ordered=ordered)
+    metrics["mean_slowdown"] = None
+    if part.slowdown is not None:
+        slowdown = of.times("slowdown")
+        if _hill(_tail(slowdown, of)) >= INFINITE_MEAN:
+            metrics["mean_slowdown"] = batch_means(slowdown)
     if part.reduced is not None:
-        metrics["share_reduced"] = batch_share(part.reduced)
+        metrics["share_reduced"] = batch_share(of.flags("reduced"))
     return metrics
 
 
-def _varies_without_end(ordered: Floats) -> bool:
-    """Whether sorted values look as if their variance were infinite; shorter series are not judged."""
-    return ordered.size * TAIL_SHARE >= LEAST_TAIL and tail_index(ordered) < INFINITE_VARIANCE
+def _varies_without_end(values: Floats, ordered: Floats | None, of: Counted) -> bool:
+    """Whether values look as if their variance were infinite; shorter series are not judged."""
+    if values.size * TAIL_SHARE < LEAST_TAIL:
+        return False
+    tail = _tail(values, of) if ordered is None else ordered[-_tail_size(values.size) - 1 :]
+    return _hill(tail) < INFINITE_VARIANCE
 
 
-def warm_up(part: Series) -> int:
-    """Requests at the start of a run that are to be left out: where MSER-5 ends it, of those that were served."""
-    if part.lost is None:
-        return mser5(part.response_s)
-    served = np.flatnonzero(~part.lost)
-    first = mser5(part.response_s[served])
-    return int(served[first]) if 0 < first < served.size else 0
+def _tail(values: Floats, of: Counted) -> Floats:
+    """The values that tell of a tail, the next below them first; no entries if they are too few."""
+    k = _tail_size(values.size)
+    return of.largest(values, k + 1) if k else values[:0]
+
+
+def is_settled(part: Series) -> bool:
+    """Whether MSER-5 finds an end of the warm-up, in the responses of those that were served."""
+    return settles(part.response_s if part.lost is None else part.response_s[~part.lost])
 
 
 def tail_index(values: Floats) -> float:
@@ -184,14 +191,21 @@ def tail_index(values: Floats) -> float:
 
     Below 1 the mean is infinite, and no run is long enough for it (Hill, *Ann. Stat.* 3 (1975) 1163-1174).
     """
-    k = max(LEAST_TAIL, int(TAIL_SHARE * values.size))
-    if values.size < 10 * k:
+    k = _tail_size(values.size)
+    return _hill(np.partition(values, values.size - k - 1)[-k - 1 :]) if k else math.inf
+
+
+def _tail_size(count: int) -> int:
+    """How many of so many values are the tail; 0 if they are too few to tell."""
+    k = max(LEAST_TAIL, int(TAIL_SHARE * count))
+    return k if count >= 10 * k else 0
+
+
+def _hill(top: Floats) -> float:
+    """The same from the largest values, the first of which is the next below them; infinite for none."""
+    if top.size < 2 or top[0] <= 0:
         return math.inf
-    top = np.partition(values, values.size - k - 1)[values.size - k - 1 :]
-    edge = float(top.min())
-    if edge <= 0:
-        return math.inf
-    excess = float(np.log(top / edge).sum()) / k
+    excess = float(np.log(top / top[0]).sum()) / (top.size - 1)
     return math.inf if excess == 0 else 1.0 / excess
 
 
@@ -220,10 +234,11 @@ def _ratio_interval(counts: Floats, values: Floats) -> Interval:
 
 def by_class(part: Series, classes: int, percentiles: Sequence[float]) -> list[tuple[int, Metrics]]:
     """Number and metrics of all requests, then of those of each class."""
+    everyone = Counted(part)
     if classes == 1:
-        return [(len(part), class_metrics(part, percentiles))] * 2
-    parts = [part, *(part.of(np.flatnonzero(part.class_index == index)) for index in range(classes))]
-    return [(len(each), class_metrics(each, percentiles)) for each in parts]
+        return [(len(part), class_metrics(part, everyone, percentiles))] * 2
+    each_class = (everyone.among(part.class_index == index) for index in range(classes))
+    return [(len(each), class_metrics(part, each, percentiles)) for each in (everyone, *each_class)]
 
 
 def class_answers(scenario: Scenario, metrics: Sequence[Metrics]) -> list[ClassAnswer]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from qmodel.policy import DPS, FCFS, LAS, MLFQ, PS, NonPreemptivePriority, PreemptivePriority, RoundRobin
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit, FewerSteps, QueueCondition
 from qmodel.simulation import simulate
+from qmodel.simulation.running import run_once
+from qmodel.warm_up import mser5, warm_up
 from qmodel.workload import (
     Deterministic,
     Distribution,
@@ -194,7 +197,7 @@ def test_intervals_cover(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("law", "load", "requests"), [
-    (Exponential(1.0), 0.5, 20_000), (Exponential(1.0), 0.8, 100_000), (H2, 0.5, 50_000), (H2, 0.8, 300_000)
+    (Exponential(1.0), 0.5, 20_000), (Exponential(1.0), 0.8, 200_000), (H2, 0.5, 50_000), (H2, 0.8, 400_000)
 ])  # fmt: skip
 def test_a_thousand_intervals_cover_as_they_say(law: Distribution, load: float, requests: int) -> None:
     mean = 1 + load * law.moment(2) / 2 / (1 - load)
@@ -203,7 +206,34 @@ def test_a_thousand_intervals_cover_as_they_say(law: Distribution, load: float, 
     assert short < 0.1
 
 
-@pytest.mark.parametrize(("law", "load", "requests"), [(Exponential(1.0), 0.8, 5_000), (H2, 0.8, 20_000)])
+@pytest.mark.parametrize(("name", "within"), [("fcfs", 0.007), ("lcfs", 0.007), ("ps", 0.008)])
+@pytest.mark.slow
+def test_means_at_very_high_load_are_not_biased(name: str, within: float) -> None:
+    """M/M/1 at 0.95 is 20 s on average; over 200 runs the mean is that, by its own standard error."""
+    scenario = one_class(preset(name), 0.95)
+    found = [simulate(scenario, requests=400_000, seed=s, percentiles=(), tell=None) for s in range(1, 201)]
+    means = np.array([answer["all"].mean_response_s for answer in found])
+    error = means.std(ddof=1) / math.sqrt(means.size)
+    assert error < within * 20.0
+    assert abs(means.mean() - 20.0) < 2.6 * error
+
+
+def test_a_warm_up_chosen_by_its_look_is_biased_and_ours_is_not() -> None:
+    """MSER-5 drops long queues: M/M/1 at 0.9, mean 10 s, in 400 short runs."""
+    ours, chosen = [], []
+    for seed in range(400):
+        run = run_once(one_class(FCFS(), 0.9), 20_000, np.random.SeedSequence(seed))
+        assert run is not None
+        response = run.series.response_s
+        ours.append(response[warm_up(response.size) :].mean())
+        chosen.append(response[mser5(response) :].mean())
+    error = np.std(ours, ddof=1) / math.sqrt(400)
+    assert error < 0.12
+    assert abs(np.mean(ours) - 10.0) < 3 * error
+    assert np.mean(chosen) < 10.0 - 4 * error
+
+
+@pytest.mark.parametrize(("law", "load", "requests"), [(Exponential(1.0), 0.8, 3_000), (H2, 0.8, 8_000)])
 def test_runs_whose_intervals_would_not_cover_are_called_short(
     law: Distribution, load: float, requests: int
 ) -> None:

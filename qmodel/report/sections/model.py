@@ -236,7 +236,7 @@ def simulation_notes(study: Evidence) -> Iterator[str]:
         seeds = listed(str(seed) for seed in sorted({int(run["seed"]) for run in runs}))
         lengths = {run["requests"] for run in runs}
         many = f"{runs[0]['requests']:,}" if len(lengths) == 1 else str(requests)
-        yield f"Simulations: {many} requests each, seed {seeds}, warm-up dropped by the MSER-5 rule, 20 batches."
+        yield f"Simulations: {many} requests each, seed {seeds}, warm-up dropped, 20 batches."
     reasons = Counter(
         note for answer in study.predicted.values() for note in answer.notes if "not analysable" in note
     )
