@@ -12,7 +12,7 @@ from qmodel.theory import analyse
 from qmodel.theory.one_server.sharing_law import SharingLaw
 from qmodel.theory.rank import soap
 from qmodel.theory.rank.sample import _by_free_capacity
-from qmodel.workload import Deterministic, Exponential, Geometric, Hyperexponential, Poisson, RequestClass
+from qmodel.workload import Deterministic, Exponential, Hyperexponential, Poisson, RequestClass
 
 
 class ByAge(Rank):
@@ -49,7 +49,7 @@ def test_sharing_laws_of_two_queues_are_not_put_together():
 def test_a_batching_engine_whose_iterations_are_not_linear():
     bent = {"1": 0.01, "batch_size": 1e-4, "over(batch_size,32)": 2e-4, "prefill_tokens": 2e-5}
     model = ServiceModel.affine(bent, domain={"batch_size": (1.0, 64.0), "prefill_tokens": (1.0, 4096.0)})
-    tokens = {"input_tokens": Geometric(500.0), "output_tokens": Geometric(200.0)}
+    tokens = {"input_tokens": Deterministic(500.0), "output_tokens": Deterministic(20.0)}
     system = System(batching="continuous", max_batch=64, model=model)
     refusal = analyse(Scenario([RequestClass("a", Poisson(1.0), factors=tokens)], system=system))
     assert isinstance(refusal, NotAnalysable) and refusal.nearest == "system.iteration_time"
