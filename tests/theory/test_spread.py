@@ -22,6 +22,7 @@ from qmodel.policy import (
     RandomOrder,
 )
 from qmodel.theory import analyse
+from qmodel.theory.dispatch import result_of
 from qmodel.theory.one_server.second_moments import Two, Work, finite, found_work, prolonged, residual
 from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Lognormal, Pareto, Uniform
 from tests.theory import queues
@@ -141,3 +142,15 @@ def test_parts():
     busy = prolonged(Two(1.0, 1.0), work)
     assert (busy.mean, busy.variance) == pytest.approx((2.0, 12.0))
     assert finite(math.nan) == math.inf and finite(2.0) == 2.0
+
+
+def test_random_lots_are_priority_over_the_share_above():
+    """Somebody with lot u waits as a rare class between the shares u and 1 - u: the integral over u."""
+    law, rate, rare = Hyperexponential(1.0, 2.0), 0.6, 1e-9
+    lots, weights = np.polynomial.legendre.leggauss(14)
+    square = 0.0
+    for u, weight in zip((1.0 + lots) / 2.0, weights / 2.0, strict=True):
+        classes = [(rate * u, law), (rare, law), (rate * (1 - u), law)]
+        square += weight * result_of(several(classes, NonPreemptivePriority())).classes[1].second_moment
+    found = result_of(one(rate, law, RandomOrder())).classes[0].second_moment
+    assert found == pytest.approx(square, rel=1e-7)
