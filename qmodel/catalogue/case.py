@@ -53,20 +53,26 @@ class Case:
 
     def scenario(self, changes: Mapping[str, Any] = NO_CHANGES, half: int = 1) -> Scenario:
         """The scenario with these fields changed; where the row tunes, with half of a trace. Raises InputError."""
-        own = self._changed(changes)
-        made = self._made(own)
+        own = self.changed(changes)
+        made = self.made(own)
         if self.model is not None:
             on_model(moved := copy.deepcopy(own), self.model)
-            made = _at_load_of(self._made(moved), made)
+            made = _at_load_of(self.made(moved), made)
+        return self.with_trace(made, half)
+
+    def with_trace(self, made: Scenario, half: int = 1) -> Scenario:
+        """The scenario under the user's trace, if there is one. Raises InputError."""
         return made if self.trace is None else on_trace(made, self.trace, half if self.row.learns else None)
 
-    def _changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def changed(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The row's tables with these fields changed. Raises InputError."""
         tables = copy.deepcopy(self.tables)
         for path, value in changes.items():
             set_field(tables, path, copy.deepcopy(value))
         return tables
 
-    def _made(self, tables: Mapping[str, Any]) -> Scenario:
+    def made(self, tables: Mapping[str, Any]) -> Scenario:
+        """The scenario that tables spell, its files beside those of the rows. Raises InputError."""
         return from_tables(tables, f"catalogue {self.row.name}", FOLDER, self.row.name)
 
     def ask(self, setting: Setting) -> PolicyAnswer:

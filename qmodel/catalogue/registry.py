@@ -18,7 +18,7 @@ MODULES = (
 
 def all_rows() -> list[Row]:
     """Every row, by number."""
-    return [import_module(f"qmodel.catalogue.rows.{module}").ROW for module in MODULES]
+    return [_row(module) for module in MODULES]
 
 
 def find(name: str) -> Row:
@@ -27,9 +27,16 @@ def find(name: str) -> Row:
     >>> find("r28").name
     'vllm'
     """
-    known = all_rows()
-    number = name.lower().removeprefix("r")
-    for row in known:
-        if name.lower() == row.name or number == str(row.number):
-            return row
-    raise InputError(f"catalogue '{name}'", "is unknown", nearest(name, [row.name for row in known]))
+    wanted = name.lower()
+    number = wanted.removeprefix("r")
+    if number.isdecimal() and 1 <= int(number) <= len(MODULES):
+        return _row(MODULES[int(number) - 1])
+    known = {module.replace("_", "-"): module for module in MODULES}
+    if wanted not in known:
+        raise InputError(f"catalogue '{name}'", "is unknown", nearest(wanted, list(known)))
+    return _row(known[wanted])
+
+
+def _row(module: str) -> Row:
+    row: Row = import_module(f"qmodel.catalogue.rows.{module}").ROW
+    return row

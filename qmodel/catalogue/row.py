@@ -61,9 +61,9 @@ class Row:
     """A published system or result.
 
     `method`: how its main numbers are had. `unchecked`: what the sources leave open and what was assumed here; a
-    row with such a note is no reproduction of the paper. `missing`: what of the paper is not expressed. The first
-    of `settings` is the idea, the last its baseline. `shown` are metrics, `name` or `class:name`. `accept` yields
-    checks on the row's own scenario.
+    row with such a note is no reproduction of the paper. `missing`: what of the paper is not expressed; `no_live`:
+    why no engine here runs it. The first of `settings` is the idea, the last its baseline. `shown` are metrics,
+    `name` or `class:name`. `accept` yields checks on the row's own scenario.
     """
 
     number: int
@@ -78,6 +78,7 @@ class Row:
     formula: str = ""
     unchecked: str = ""
     missing: str = ""
+    no_live: str = ""
 
     @property
     def learns(self) -> bool:

@@ -56,5 +56,6 @@ ROW = Row(
         Setting("as predicted", RIGHT),
     ),
     shown=("mean_service_s", "mean_wait_s", "mean_response_s"),
+    no_live="it has one policy only: the error of a prediction is injected",
     accept=accept,
 )

@@ -43,5 +43,6 @@ ROW = Row(
         Setting("without", PLAIN),
     ),
     shown=("mean_service_s", "mean_wait_s", "mean_response_s", "p95_response_s", "attainment"),
+    no_live="its jobs are training runs, and no engine here trains",
     accept=accept,
 )

@@ -60,5 +60,6 @@ ROW = Row(
     system runs are in qmodel plan --tune""",
     settings=(BAYESIAN, ANNEALING, Setting("default")),
     shown=("mean_response_s", "p95_response_s", "attainment"),
+    no_live="its quantum is weighed against a switching cost, and the engines here switch at no cost",
     accept=accept,
 )

@@ -47,5 +47,6 @@ ROW = Row(
     ),
     shown=("energy_j_per_token", "energy_j_per_request", "mean_tpot_s", "throughput_tokens_per_s"),
     missing="a power that depends on the batch: it is constant while an iteration runs; the live integral of NVML",
+    no_live="energy is read from a GPU, and no engine of this machine has one",
     accept=accept,
 )

@@ -76,5 +76,6 @@ ROW = Row(
         Setting("24 steps", {"class.requests.service.mean": 0.53}),
     ),
     shown=("mean_service_s", "mean_wait_s", "mean_response_s", "p95_response_s"),
+    no_live="it has one policy only: qmodel study measures, fits and runs such a server",
     accept=accept,
 )

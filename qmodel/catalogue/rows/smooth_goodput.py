@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qmodel.catalogue.case import Case
 from qmodel.catalogue.checks import at_most, true
 from qmodel.catalogue.row import Check, Row, Setting
-from qmodel.simulation.iterations.timelines import Timelines, timelines
 from qmodel.stream_metrics import smooth_goodput
+
+if TYPE_CHECKING:
+    from qmodel.simulation.iterations.timelines import Timelines
 
 WAITED, SPEED = 1.0, 8.0
 
@@ -35,6 +38,8 @@ def held_back(line: np.ndarray) -> np.ndarray:
 
 def accept(case: Case) -> Iterator[Check]:
     """Holding tokens back improves the tail gap, dropping the late improves the mean wait; the metric falls."""
+    from qmodel.simulation.iterations.timelines import timelines
+
     lines = timelines(case.scenario({"class.readers.arrivals.rate": 2.4}), 2_000, case.seed)
     even = replace(lines, token_s=tuple(held_back(line) for line in lines.token_s))
     late = replace(lines, token_s=tuple(line + 2.0 for line in lines.token_s))

@@ -54,5 +54,6 @@ ROW = Row(
         Setting("one for all", bins(1)),
     ),
     shown=("mean_service_s", "mean_wait_s", "mean_response_s"),
+    no_live="bins of length gain nothing on an engine whose batch time goes by the number of requests",
     accept=accept,
 )
