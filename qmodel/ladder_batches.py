@@ -68,7 +68,8 @@ def ladder_of_batches(
 ) -> list[Rung]:
     """All rungs for `all` and each class of a live run in batches; `loop` is its account of itself.
 
-    `horizon_s`: the run is one of a finite horizon, as for `qmodel.ladder.ladder`. Raises InputError where requests
+    A server that gives no account has no rung of its measured iterations. `horizon_s`: the run is one of a finite
+    horizon, as for `qmodel.ladder.ladder`. Raises InputError where requests
     are served one at a time.
     """
     taken = scenario.system.iteration_time
@@ -78,7 +79,7 @@ def ladder_of_batches(
     counted = (served.scheduled_s >= warmup_s).to_numpy()
     responses = {
         "live": (served.done_s - served.scheduled_s).to_numpy(),
-        "measured services": _replayed(scenario, served, times(taken, slowness(taken, loop))),
+        **({"measured services": _as_slow(scenario, served, taken, loop)} if "totals" in loop else {}),
         "fitted services": _replayed(scenario, served, taken),
     }
     names = ["all", *(each.name for each in scenario.classes)]
@@ -88,6 +89,11 @@ def ladder_of_batches(
         for name in names
     ]
     return [*rungs, *_fresh(scenario, horizon_s), *_predicted(predicted)]
+
+
+def _as_slow(scenario: Scenario, served: pd.DataFrame, taken: IterationTime, loop: Mapping[str, Any]) -> Floats:
+    """Response times on the simulated engine whose iterations are as long as those of the run."""
+    return _replayed(scenario, served, times(taken, slowness(taken, loop)))
 
 
 def times(taken: IterationTime, factor: float) -> IterationTime:

@@ -9,28 +9,33 @@ answer = measured_answer(run, scenario)
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qmodel.live.log import read_log
     from qmodel.live.measured import measured_answer, steady_part
+    from qmodel.live.remote import RemoteServer
     from qmodel.live.run import LiveRun, LiveServer, RunFailed, run_live
     from qmodel.live.schedule import draw_schedule
 
 __all__ = [
     "LiveRun",
     "LiveServer",
+    "RemoteServer",
     "RunFailed",
     "draw_schedule",
     "measured_answer",
     "read_log",
     "run_live",
+    "server_of",
     "steady_part",
 ]
 
 _HOME = {
     "LiveRun": "run",
     "LiveServer": "run",
+    "RemoteServer": "remote",
     "RunFailed": "run",
     "draw_schedule": "schedule",
     "measured_answer": "measured",
@@ -45,3 +50,11 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def server_of(target: Mapping[str, Any], threads: int = 1) -> LiveServer | RemoteServer:
+    """What runs the target: a server at a URL, or a serving process of our own."""
+    from qmodel.live.remote import KIND, RemoteServer
+    from qmodel.live.run import LiveServer
+
+    return RemoteServer(target, threads) if target.get("kind") == KIND else LiveServer(target, threads)

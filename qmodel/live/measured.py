@@ -57,12 +57,12 @@ def measured_answer(
     if not len(kept):
         raise InputError(str(runs[0].path), "holds no request after the warm-up", "run for longer")
     watched_s = sum(run.meta["horizon_s"] for run in runs) * (1.0 - warmup_share)
-    utilisation = float(kept["service_s"].sum()) / watched_s
+    utilisation: float | None = float(kept["service_s"].sum()) / watched_s
     if scenario.system.batching in BATCHED:
         utilisation = busy_share(runs)
         stable = not any(grows(run, warmup_share) for run in runs)
     else:
-        stable = utilisation < 1.0
+        stable = utilisation is not None and utilisation < 1.0
     parts = {"all": kept} | {c.name: kept[kept["class"] == c.name] for c in scenario.classes}
     rates = {"all": scenario.rate} | {c.name: c.rate for c in scenario.classes}
     limits = {c.name: limit_of(c.slo, "response") for c in scenario.classes}
@@ -98,9 +98,14 @@ def steady_part(run: LiveRun, warmup_share: float = WARMUP_SHARE) -> pd.DataFram
 Metrics = dict[str, Interval | None]
 
 
-def busy_share(runs: Sequence[LiveRun]) -> float:
-    """Share of the time in which a server of batches worked: near 1 long before its capacity is reached."""
+def busy_share(runs: Sequence[LiveRun]) -> float | None:
+    """Share of the time in which a server of batches worked: near 1 long before its capacity is reached.
+
+    None for a server that does not tell.
+    """
     loops = [run.meta["loop"] for run in runs]
+    if any("busy_s" not in loop for loop in loops):
+        return None
     return sum(float(loop["busy_s"]) for loop in loops) / sum(float(loop["span_s"]) for loop in loops)
 
 
@@ -125,9 +130,10 @@ def class_metrics(
     service = ok["service_s"].to_numpy(dtype=float)
     response = ok["response_s"].to_numpy(dtype=float)
     before = service * ok["delivered_at"].to_numpy(dtype=float)
+    told = not np.isnan(service).any()
     metrics: Metrics = {
-        "mean_service_s": mean_of(before),
-        "mean_wait_s": mean_of(response - before),
+        "mean_service_s": mean_of(before) if told else None,
+        "mean_wait_s": mean_of(response - before) if told else None,
         "mean_response_s": mean_of(response),
     }
     for percent in percentiles:
@@ -230,14 +236,21 @@ def run_facts(runs: Sequence[LiveRun], kept: pd.DataFrame, warmup_share: float) 
 
 
 def lag_facts(runs: Sequence[LiveRun]) -> dict[str, Any]:
-    """The client's lag, and `rejected` with the reason when it is too long for the run to be used."""
+    """The client's lag, and `rejected` with the reason when it is too long for the run to be used.
+
+    A server that does not tell when service began is judged by the time that requests spend there.
+    """
     late = np.concatenate([lags(_column(run, "sent_s"), _column(run, "scheduled_s")) for run in runs])
     service = np.concatenate([_column(run, "service_s") for run in runs])
     p50, p99 = (float(np.quantile(late, p)) for p in (0.5, 0.99))
+    what = "service time"
+    if np.isnan(service).all():
+        what = "time at the server"
+        service = np.concatenate([_column(run, "done_s") - _column(run, "sent_s") for run in runs])
     median = float(np.nanmedian(service))
     facts: dict[str, Any] = {"lag_p50_s": p50, "lag_p99_s": p99, "rejected": None}
     if p99 > LAG_LIMIT * median:
-        limit = f"{100 * LAG_LIMIT:g} % of the median service time ({1e3 * median:.3g} ms)"
+        limit = f"{100 * LAG_LIMIT:g} % of the median {what} ({1e3 * median:.3g} ms)"
         facts["rejected"] = f"the client's lag, 99th percentile {1e3 * p99:.3g} ms, exceeds {limit}"
     return facts
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from qmodel.study.delivered import setting_columns, setting_quality
+from qmodel.study.leaving import as_measured, asked, ladder_inputs
 from qmodel.study.overload import OVERLOAD, STEADY, measured_over_horizon
 from qmodel.study.plan import Setting, StudyPlan
 from qmodel.study.prepare import fitted_scenario
@@ -40,11 +42,16 @@ class Evaluation:
         self.predicted: dict[Setting, PolicyAnswer] = results.read_predictions()
         self.runs: dict[Setting, list[LiveRun]] = {}
         for setting, seed in plan.live_runs:
-            self.runs.setdefault(setting, []).append(LiveRun.read(results.log(setting, seed)))
+            run = as_measured(plan, LiveRun.read(results.log(setting, seed)), setting, results)
+            self.runs.setdefault(setting, []).append(run)
 
     def scenario(self, setting: Setting) -> Scenario:
-        """The question of one setting."""
+        """The question of one setting, as it is run."""
         return self.plan.scenario(self.base, setting)
+
+    def asked(self, setting: Setting) -> Scenario:
+        """The same as it is predicted: with the law of what the target itself lets leave early."""
+        return asked(self.plan, self.results, self.base, setting)
 
     def each_run(self) -> Iterator[tuple[Setting, LiveRun]]:
         """Every live run with its setting."""
@@ -118,10 +125,6 @@ def _regime(evaluation: Evaluation, setting: Setting) -> str:
     return OVERLOAD if evaluation.overloaded(setting) else STEADY
 
 
-def _where(setting: Setting) -> dict[str, Any]:
-    return {"policy": setting.policy, "exit": setting.exit, "load": setting.load}
-
-
 def measured(evaluation: Evaluation) -> pd.DataFrame:
     """Measured metrics: policy, exit, load, rate, class, metric, value, low, high."""
     import pandas as pd
@@ -131,7 +134,7 @@ def measured(evaluation: Evaluation) -> pd.DataFrame:
     frames = []
     for setting, answer in evaluation.measured.items():
         frame = Answer("", [answer]).to_frame().drop(columns=["policy", "method"])
-        frames.append(frame.assign(**_where(setting)))
+        frames.append(frame.assign(**setting_columns(setting)))
     columns = ["policy", "exit", "load", "rate", "class", "metric", "value", "low", "high"]
     return pd.concat(frames, ignore_index=True)[columns]
 
@@ -148,7 +151,9 @@ def comparison(evaluation: Evaluation) -> pd.DataFrame:
         for row in compare_results(evaluation.predicted[setting], answer, metrics):
             requests = answer[row["class"]].metrics.get("requests")
             found = {k: v for k, v in row.items() if k != "policy"}
-            rows.append({**_where(setting), **found, "requests": requests, "regime": _regime(evaluation, setting)})
+            rows.append(
+                {**setting_columns(setting), **found, "requests": requests, "regime": _regime(evaluation, setting)}
+            )
     return pd.DataFrame(rows)
 
 
@@ -162,15 +167,17 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
 
     rows = []
     for setting, run in evaluation.each_run():
-        scenario = evaluation.scenario(setting)
-        asked = evaluation.predicted[setting], evaluation.warmup_s(setting, run)
+        scenario = evaluation.asked(setting)
+        own = evaluation.plan.exit_table(setting.exit).target
+        given = evaluation.predicted[setting], evaluation.warmup_s(setting, run)
         horizon_s = run.meta["horizon_s"] if evaluation.overloaded(setting) else None
         if batches(evaluation):
-            rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], *asked, horizon_s)
+            rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], *given, horizon_s)
         else:
             schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
-            rungs = ladder(scenario, run.log, schedule, *asked, horizon_s)
-        of = {**_where(setting), "seed": run.meta["seed"], "regime": _regime(evaluation, setting)}
+            log, schedule = (run.log, schedule) if own is None else ladder_inputs(run.log, schedule)
+            rungs = ladder(scenario, log, schedule, *given, horizon_s)
+        of = {**setting_columns(setting), "seed": run.meta["seed"], "regime": _regime(evaluation, setting)}
         rows += [{**of, **_plain(rung), "explains": rung.explains} for rung in rungs]
     columns = "policy exit load seed class rung mean_response_s low high explains regime".split()
     return pd.DataFrame(rows, columns=columns)
@@ -184,31 +191,6 @@ def _plain(rung: Rung) -> dict[str, Any]:
 def batches(evaluation: Evaluation) -> bool:
     """Whether requests are served together."""
     return evaluation.base.system.batching in ("dynamic", "continuous")
-
-
-def setting_quality(evaluation: Evaluation) -> pd.DataFrame:
-    """Quality of what each live setting delivered, by class: requests weigh by the images they asked for.
-
-    Columns: policy, exit, load, class, share_reduced (of the requests), steps (mean), agreement, frechet_distance.
-    The agreement is the weighted mean; so is the distance, which bounds that of the mixture from above.
-    """
-    import pandas as pd
-
-    if evaluation.plan.tables.quality is None:
-        return pd.DataFrame(columns=["policy", "exit", "load", "class", "share_reduced", "steps"])
-    by_steps = evaluation.results.read_table("quality").set_index("steps")
-    rows = []
-    for setting in evaluation.runs:
-        counted = evaluation.counted(setting)
-        done = counted[counted.status == "ok"]
-        for name in ["all", *(c.name for c in evaluation.base.classes)]:
-            part = done if name == "all" else done[done["class"] == name]
-            shares = part.groupby("steps").batch_size.sum() / part.batch_size.sum()
-            judged = by_steps.loc[shares.index].mul(shares, axis=0).sum()
-            rows.append({**_where(setting), "class": name,
-                         "share_reduced": part.reduced.mean(), "steps": part.steps.mean(),
-                         **{metric: judged[metric] for metric in ("agreement", "frechet_distance")}})  # fmt: skip
-    return pd.DataFrame(rows)
 
 
 def run_figures(evaluation: Evaluation) -> pd.DataFrame:
@@ -228,7 +210,7 @@ def run_figures(evaluation: Evaluation) -> pd.DataFrame:
         counts = {f"requests_{name}": n for name, n in meta["requests"].items()}
         lags = {f"lag_{name}": value for name, value in meta["lag"].items()}
         load = {"load_average_before": meta["load_before"], "load_average_after": meta["load_after"]}
-        rows.append({**_where(setting), "regime": _regime(evaluation, setting),
+        rows.append({**setting_columns(setting), "regime": _regime(evaluation, setting),
                      "seed": meta["seed"], "rate": meta["rate"], **counts, **lags, **load,
                      "horizon_s": meta["horizon_s"], "device": meta["engine"]["device"],
                      "emulated": run.emulated, "begun_at": meta["begun_at"], "rejected": facts["rejected"],
@@ -274,10 +256,13 @@ def service_tests(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for setting, run in evaluation.each_run():
         policy = evaluation.scenario(setting).policy
-        done = run.log[run.log.status == "ok"].sort_values("started_s")
+        done = run.log[(run.log.status == "ok") & run.log.service_s.notna()].sort_values("started_s")
+        if done.empty:
+            continue  # a server that does not tell
         whole = not policy.preemptive and policy.sharing is None and not batches(evaluation)
-        rows.append({**_where(setting), "seed": run.meta["seed"], **_service_row(done, whole)})
-    return pd.DataFrame(rows)
+        rows.append({**setting_columns(setting), "seed": run.meta["seed"], **_service_row(done, whole)})
+    columns = "policy exit load seed requests mean_ratio lag1 lag1_p wait_correlation wait_p idle_per_request_s"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def _service_row(done: pd.DataFrame, whole: bool) -> dict[str, float]:
@@ -318,7 +303,8 @@ def improvements(evaluation: Evaluation) -> pd.DataFrame:
                 ("mean_response_s", mean_improvement(*pair)),
                 ("p95_response_s", percentile_improvement(*pair, 0.95)),
             ):
-                rows.append({**_where(setting), "class": name, "metric": metric, "baseline": baseline.policy,
+                rows.append({**setting_columns(setting), "class": name, "metric": metric,
+                             "baseline": baseline.policy,
                              "improvement_percent": found.value, "low": found.low, "high": found.high,
                              "basis": "equal load", "method": "measured",
                              "quality": _distance(judged, setting, name),

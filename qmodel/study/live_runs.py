@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from typing import Any
+
 import numpy as np
 
+from qmodel.study.leaving import target_of
 from qmodel.study.plan import Setting, StudyPlan
 from qmodel.study.prepare import fitted_scenario
 from qmodel.study.results import Results
@@ -40,7 +44,7 @@ def planned(plan: StudyPlan) -> list[tuple[Setting, int]]:
 
 def run_all(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     """Run what is not there yet; a killed study loses the run it was in, nothing else."""
-    from qmodel.live import LiveServer, draw_schedule
+    from qmodel.live import draw_schedule, server_of
 
     runs = planned(plan)
     if not runs:
@@ -48,7 +52,8 @@ def run_all(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     live = plan.tables.live
     assert live is not None
     base, digest = fitted_scenario(plan, results), results.predictions_hash()
-    with LiveServer(plan.target, threads=plan.threads) as server:
+    with ExitStack() as stack:
+        servers: dict[str, Any] = {}  # one for each way of leaving early
         for i, (setting, seed) in enumerate(runs):
             path = results.log(setting, seed)
             if not path.exists():
@@ -56,7 +61,10 @@ def run_all(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
                 horizon_s = plan.horizon_s(setting, scenario) or live.seconds
                 schedule = draw_schedule(scenario, horizon_s, seed)
                 about = {"predictions_sha256": digest, "order": i, "load": setting.load, "exit": setting.exit}
+                target = target_of(plan, setting)
+                if repr(target) not in servers:
+                    servers[repr(target)] = stack.enter_context(server_of(target, plan.threads))
                 drain_s = DRAIN_S + DRAIN_TIMES * max(0.0, setting.load - 1.0) * horizon_s
-                server.run(scenario, schedule, log_path=path, about=about, drain_timeout_s=drain_s)
+                servers[repr(target)].run(scenario, schedule, log_path=path, about=about, drain_timeout_s=drain_s)
             left = sum(run_seconds(plan, setting) for setting, _ in runs[i + 1 :])
             watcher.update(i + 1, len(runs), setting.label, left)

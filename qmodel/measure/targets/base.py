@@ -53,7 +53,10 @@ TARGETS = {
     "digits-diffusion": "qmodel.measure.targets.digits:DigitsDiffusion",
     "torch-diffusion": "qmodel.measure.targets.torch_diffusion:TorchDiffusion",
     "language-model": "qmodel.measure.targets.language_model:LanguageModel",
+    "byte-model": "qmodel.measure.targets.byte_model:ByteModel",
+    "smollm2": "qmodel.measure.targets.smollm2:SmolLM2",
     "transformers": "qmodel.measure.targets.transformers_batching:TransformersBatching",
+    "openai-server": "qmodel.measure.targets.openai_server:OpenAIServer",
     "callable": "qmodel.measure.targets.callable:CallableTarget",
     "command": "qmodel.measure.targets.command:CommandTarget",
 }

@@ -99,7 +99,7 @@ def against_words(against: int, runs: int, correlation: pd.Series) -> Content:
 def law_row(study: Evidence) -> Row:
     """The fitted service times are those of the live runs."""
     name = "Service times have the fitted mean"
-    if not study.live:
+    if not study.live or study.services.empty:
         return name, prose("errors at left-out levels only (@sec:service)"), UNTESTED
     rows = study.measured_comparison
     rows = rows[rows.metric == "mean_service_s"]
