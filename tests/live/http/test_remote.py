@@ -20,7 +20,6 @@ from qmodel.predict import Asking, answer_one
 
 from .conftest import misbehaving, serving, well
 
-
 PAUSE_S = 0.02
 
 
