@@ -106,3 +106,17 @@ def test_panels_of_las_end_where_point_masses_pass():
     queue, t = SizedQueue(LAS(), RATE, Exponential(1.0)), 3.0
     edges = queue.responses(t, 32)[0].panels.edges
     assert all(np.isclose(edges, t / k, rtol=1e-9, atol=0.0).any() for k in range(1, 9))
+
+
+def test_half_of_a_cell_is_smaller_than_its_mean():
+    """Masses 1/4, 1/2 and 1/4 at 1, 2 and 4, of which the last two stand for cells that end at 3 and 5."""
+    law = Discrete((1.0, 3.0, 5.0), (0.25, 0.5, 0.25))
+    atoms, masses, ends = np.array([1.0, 2.0, 4.0]), np.array([0.25, 0.5, 0.25]), np.array([1.0, 3.0, 5.0])
+    cells = SizesUpto(law, None, atoms, masses, ends, np.array([False, True, True]))
+    below, upto = cells.cumulative(atoms[:, None])
+    assert below[:, 0].tolist() == pytest.approx([0.0, 0.75, 1.75])
+    assert upto[:, 0].tolist() == pytest.approx([0.25, 0.75, 1.75])
+    assert cells.larger.tolist() == pytest.approx([0.75, 0.5, 0.125])
+    assert cells.weights(law).tolist() == pytest.approx(masses.tolist())
+    # what is given before 1, before 2 and before 4: constant in between, but for the middle of a cell to the next
+    assert cells.along(np.array([[1.0], [2.0], [8.0]]))[:, 0].tolist() == pytest.approx([1.0, 3.0, 13.0])
