@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from qmodel.policy import SPJF
+from qmodel.scenario import Scenario
 from qmodel.theory.prediction.prediction_copula import Correlated
-from qmodel.workload import Lognormal
+from qmodel.theory.prediction.prediction_errors import _nodes_of
+from qmodel.theory.prediction.prediction_levels import guesses_of, level_means
+from qmodel.theory.rank.soap import Background
+from qmodel.workload import Deterministic, Discrete, Lognormal, PredictedSize
+
+from .scenarios import request_class
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
@@ -14,3 +23,38 @@ def test_scores_that_are_kept_have_no_unit(unit):
     plain, scaled = (Correlated(Lognormal(mean, 4.0), 0.7, frozenset())._nodes for mean in (1.0, unit))
     np.testing.assert_allclose(scaled[0], plain[0])
     np.testing.assert_allclose(scaled[1], unit * plain[1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_sizes_that_are_kept_have_no_unit(unit):
+    plain, scaled = (_nodes_of(Lognormal(mean, 4.0)) for mean in (1.0, unit))
+    np.testing.assert_allclose(scaled[0], unit * plain[0], rtol=1e-9)
+    np.testing.assert_allclose(scaled[1], plain[1], rtol=1e-9)
+
+
+def served(rate, law, **guess):
+    return Scenario([request_class("a", rate, law, predicted_size=PredictedSize(**guess))]).served
+
+
+@pytest.mark.parametrize("correlation", [0.9, 0.9999, -0.6])
+def test_two_correlated_sizes_share_a_quadrant(correlation):
+    """P(both above their medians) = 1/4 + arcsin(r) / (2 pi): Sheppard 1899."""
+    guess = PredictedSize("correlated", correlation=correlation)
+    found = guesses_of(
+        served(0.4, Discrete((1.0, 3.0), (0.5, 0.5)), error="correlated", correlation=correlation)[0]
+    )
+    alike = 0.5 + math.asin(guess.normal_correlation) / math.pi
+    assert [each.share for each in found] == pytest.approx([0.5, 0.5], rel=1e-9)
+    assert [dict(found[i].law.atoms())[value] for i, value in ((0, 1.0), (1, 3.0))] == pytest.approx(
+        [alike] * 2, rel=1e-9
+    )
+
+
+def test_alike_behind_others_that_interrupt():
+    """The second of two priorities: E[T] = (W0 + lambda S^2 / 2) / ((1 - r)(1 - r - lambda S)) + S / (1 - r)."""
+    rate, size, load, residual = 0.2, 2.0, 0.3, 0.7
+    found = level_means(
+        SPJF(), 1.0, served(rate, Deterministic(size), error="exact"), Background(load, residual), True
+    )
+    wait = (residual + rate * size**2 / 2.0) / ((1.0 - load) * (1.0 - load - rate * size))
+    assert found["a"] == pytest.approx(wait + size / (1.0 - load), rel=1e-12)
