@@ -12,8 +12,9 @@ from qmodel.scenario import Scenario
 from qmodel.theory.prediction.prediction_copula import Correlated
 from qmodel.theory.prediction.prediction_errors import _nodes_of
 from qmodel.theory.prediction.prediction_levels import guesses_of, level_means
+from qmodel.theory.prediction.prediction_sample import guesser
 from qmodel.theory.rank.soap import Background
-from qmodel.workload import Deterministic, Discrete, Lognormal, PredictedSize
+from qmodel.workload import Deterministic, Discrete, Gamma, Lognormal, PredictedSize
 
 from .scenarios import request_class
 
@@ -58,3 +59,23 @@ def test_alike_behind_others_that_interrupt():
     )
     wait = (residual + rate * size**2 / 2.0) / ((1.0 - load) * (1.0 - load - rate * size))
     assert found["a"] == pytest.approx(wait + size / (1.0 - load), rel=1e-12)
+
+
+@pytest.mark.parametrize(("part", "cells"), [(1.0, 32), (0.5, 16)])
+def test_guesses_about_a_size_are_as_likely_as_each_other(part, cells):
+    law = Gamma(1.0, 0.5)
+    found = guesser(served(0.5, law, error="correlated", correlation=0.8)[0], True, part)(float(law.quantile(0.5)))
+    assert [p for p, _, _ in found] == [1.0 / cells] * cells
+    # at the median score 0 the middle of the guesses is the median
+    middle = [float(law.cdf(y)) for _, y, _ in found[cells // 2 - 1 : cells // 2 + 1]]
+    assert sum(middle) == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("guess", "second"), [({"error": "exponential"}, 2.0), ({"error": "lognormal", "scv": 2.0}, 3.0)]
+)
+def test_guesses_about_a_size_have_its_mean(guess, second):
+    found = guesser(served(0.5, Gamma(1.0, 0.5), **guess)[0], True, 1.0)(1.5)
+    assert math.fsum(p for p, _, _ in found) == pytest.approx(1.0, rel=1e-12)
+    assert math.fsum(p * y for p, y, _ in found) == pytest.approx(1.5, rel=1e-9)
+    assert math.fsum(p * y * y for p, y, _ in found) == pytest.approx(second * 1.5**2, rel=0.011)
