@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from qmodel.measure.targets.byte_model import CONFIG, FILE, build, exits_of
+from qmodel.measure.targets.byte_model import CONFIG, FILE, build
+from qmodel.measure.targets.generation import exits_of
 
 HELD_OUT = 0.1
 

@@ -64,6 +64,7 @@ class Engine(Protocol):
     emulated: bool
     factors: tuple[str, ...]
 
+    # an attribute `leaves_early`, true: requests may be done before their last step, as the engine itself finds
     # an attribute `batching`, where there is one, names how it serves requests together: "dynamic", "continuous"
 
     def start(self, work: Work) -> Job:
@@ -80,7 +81,8 @@ ENGINES = {
     "digits-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
     "torch-diffusion": "qmodel.live.engines.diffusion:DiffusionEngine",
     "language-model": "qmodel.live.engines.language_model:LanguageModelEngine",
-    "byte-model": "qmodel.live.engines.byte_model:ByteEngine",
+    "byte-model": "qmodel.live.engines.exiting:ExitingEngine",
+    "smollm2": "qmodel.live.engines.exiting:ExitingEngine",
     "transformers": "qmodel.live.engines.transformers:TransformersEngine",
     "emulated": "qmodel.live.engines.emulated:EmulatedEngine",
 }

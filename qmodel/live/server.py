@@ -280,6 +280,7 @@ def introduction(engine: Engine) -> dict[str, Any]:
         "device": engine.device,
         "emulated": engine.emulated,
         "factors": tuple(engine.factors),
+        "leaves_early": bool(getattr(engine, "leaves_early", False)),
         "batching": ("none", *getattr(engine, "batching", ())),
         "versions": engine.versions(),
     }

@@ -1,12 +1,14 @@
-"""What early exit gives and costs: quality beside time, for the byte model and for the digits diffusion model.
+"""What early exit gives and costs: quality beside time, for decoders with exits and the digits diffusion model.
 
-Byte model: text is continued byte by byte; at each confidence, how often is the byte the one that the full model
-would have given after the same text (agreement), how well is held-out text predicted (nats a byte), at what layer
-bytes leave, how long until a byte is out and until the model is free for the next.
+Decoders (byte model, SmolLM2): text is continued token by token; at each confidence, how often is the token the
+one that the full model would have given after the same text (agreement), how well is the text predicted (nats a
+token, and e to that, the perplexity), at what layer tokens leave, how long until a token is out and until the model
+is free for the next.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,76 +36,78 @@ def held_out_text(model_config: dict[str, Any]) -> bytes:
 
 
 def exits_by_confidence(
-    confidences: Sequence[float], prompts: int = 20, seed: int = 0, threads: int = 1
+    confidences: Sequence[float], prompts: int = 20, seed: int = 0, threads: int = 1, model: str = "byte-model"
 ) -> pd.DataFrame:
-    """One row a confidence and delivery: both meanings of early exit over the same prompts of held-out text.
+    """One row a confidence and delivery: both meanings of early exit over the same prompts of text.
 
-    Columns: confidence, delivery, mean_layer, agreement (with the full model's byte), nats_per_byte (of held-out
-    text, at the layer where each byte leaves), byte_s (until it is out), occupied_s (until the next may begin).
+    Columns: confidence, delivery, mean_layer, agreement (with the full model's token), nats_per_token and
+    perplexity (of the text, at the layer where each token leaves), token_s (until it is out), occupied_s (until
+    the next may begin). `model` is a target with exits: "byte-model" (text that it was not trained on), "smollm2".
     """
-    from qmodel.measure.targets.byte_model import description, load
+    from qmodel.measure.targets.base import make_target
 
-    model = load(threads)
-    text = held_out_text(description())
+    target: Any = make_target(model, threads=threads)
+    text = _text(target)
     starts = np.random.default_rng(seed).integers(0, len(text) - PROMPT - CONTINUED, size=prompts)
     pieces = [list(text[start : start + PROMPT + CONTINUED]) for start in starts]
     rows = []
     for confidence in confidences:
-        judged = _teacher_forced(model, pieces, confidence)
+        judged = _teacher_forced(target, pieces, confidence)
         for delivery in ("release", "stop"):
-            timed = _timed(model, pieces, confidence, delivery == "release")
+            timed = _timed(target, pieces, confidence, delivery == "release")
             rows.append({"confidence": confidence, "delivery": delivery, **judged, **timed})
     return pd.DataFrame(rows)
 
 
-def _teacher_forced(model: Any, pieces: Sequence[list[int]], confidence: float) -> dict[str, float]:
-    """Layer and loss of each next byte when the text before it is the real one, read by all layers."""
+def _text(target: Any) -> Sequence[int]:
+    """The text to be predicted; of the byte model what it was not trained on."""
+    from qmodel.measure.targets.byte_model import ByteModel, description
+
+    return held_out_text(description()) if isinstance(target, ByteModel) else target.text()
+
+
+def _teacher_forced(target: Any, pieces: Sequence[list[int]], confidence: float) -> dict[str, float]:
+    """Layer and loss of each next token when the text before it is the real one, read by all layers."""
     import torch
 
-    from qmodel.measure.targets.byte_model import exits_of
+    from qmodel.measure.targets.generation import exits_of
 
     layers, losses = [], []
     with torch.inference_mode():
         for piece in pieces:
             ids = torch.tensor([piece])
-            law = torch.stack([each[0].log_softmax(-1) for each in exits_of(model, ids[:, :-1])])[:, PROMPT - 1 :]
+            found = exits_of(target.model, ids[:, :-1])
+            law = torch.stack([each[0, PROMPT - 1 :].log_softmax(-1) for each in found])
             sure = law.max(dim=-1).values.exp() >= confidence
+            sure[[layer not in target.exits for layer in range(1, len(found) + 1)]] = False
             sure[-1] = True
             leaves = sure.float().argmax(dim=0)
             truth = ids[0, PROMPT:]
             at = torch.arange(len(truth))
             losses += (-law[leaves, at, truth]).tolist()
             layers += (leaves + 1).tolist()
-    return {"mean_layer": fmean(layers), "nats_per_byte": fmean(losses)}
+    loss = fmean(losses)
+    return {"mean_layer": fmean(layers), "nats_per_token": loss, "perplexity": math.exp(loss)}
 
 
-def _timed(model: Any, pieces: Sequence[list[int]], confidence: float, keeps: bool) -> dict[str, float]:
+def _timed(target: Any, pieces: Sequence[list[int]], confidence: float, keeps: bool) -> dict[str, float]:
     """Continue each prompt under early exit; agreement is with the full model after the very same text."""
-    from qmodel.measure.targets.byte_model import Generation
+    from qmodel.measure.targets.generation import Generation
 
     out, occupied, said = [], [], []
     for piece in pieces:
-        generation, bytes_said = Generation(model, piece[:PROMPT], confidence, keeps), []
+        generation = Generation(target.model, piece[:PROMPT], confidence, keeps, target.exits)
         for number in range(CONTINUED):
             begin = time.perf_counter()
-            found = generation.next_byte()
+            generation.next_token()
             known = time.perf_counter()
             generation.finish()
             if number:  # the first reads the prompt
                 out.append(known - begin)
                 occupied.append(time.perf_counter() - begin)
-            bytes_said.append(found.token)
-        said.append(bytes_said)
-    agreed = fmean(_agreement(model, piece[:PROMPT], each) for piece, each in zip(pieces, said, strict=True))
-    return {"agreement": agreed, "byte_s": float(np.median(out)), "occupied_s": float(np.median(occupied))}
-
-
-def _agreement(model: Any, prompt: list[int], said: list[int]) -> float:
-    import torch
-
-    with torch.inference_mode():
-        logits = model(torch.tensor([prompt + said[:-1]])).logits[0, len(prompt) - 1 :]
-    return float((logits.argmax(dim=-1) == torch.tensor(said)).float().mean())
+        said.append(generation)
+    agreed = target.quality(said)["agreement"]
+    return {"agreement": agreed, "token_s": float(np.median(out)), "occupied_s": float(np.median(occupied))}
 
 
 def quality_by_tolerance(

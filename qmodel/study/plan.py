@@ -41,11 +41,15 @@ class FitTable(Table):
 class SettingTable(TransformTable):
     """[[exit]]: a named early-exit setting; without a kind the requests run to their end.
 
-    `own` keeps the transforms of the scenario file as they are.
+    `own` keeps the transforms of the scenario file as they are. `target` gives options under which the target
+    itself lets requests leave (a confidence, a tolerance): what that takes is measured on so many `requests` (200)
+    before anything is predicted, and predictions use the law that was found.
     """
 
     name: str
     own: bool = False
+    target: dict[str, Any] | None = None
+    requests: int | None = Field(default=None, ge=10)
     kind: Literal["model-swap", "steps", "early-exit", "cache"] | None = None  # type: ignore[assignment]
 
 
@@ -127,6 +131,11 @@ class StudyTables(Table):
             raise ValueError("profile and [fit] belong together; give both or neither")
         if self.profile is None and self.live is not None and not self.target:
             raise ValueError("live runs without a profile need a target; give [target] kind = ...")
+        for table in self.exit:
+            if table.target is not None and (table.kind is not None or table.own):
+                raise ValueError(f"exit '{table.name}': a target's own exits go without kind and own")
+            if table.target is None and table.requests is not None:
+                raise ValueError(f"exit '{table.name}': requests belong to a target's own exits")
         if self.baseline not in self.policies:
             raise ValueError(f"baseline '{self.baseline}' is not among the policies")
         if any(not 0 < load < 1 for load in self.loads):
@@ -263,6 +272,10 @@ class StudyPlan:
         wanted = {(policy, runs.exit, load) for runs in planned for policy in runs.policies for load in runs.loads}
         return [setting for setting in self.settings if (setting.policy, setting.exit, setting.load) in wanted]
 
+    def exit_table(self, name: str) -> SettingTable:
+        """The early-exit setting of that name."""
+        return next(table for table in self.tables.exit if table.name == name)
+
     def base_scenario(
         self, models: Mapping[str, Path] | None = None, settings: Mapping[str, str] | None = None
     ) -> Scenario:
@@ -271,10 +284,14 @@ class StudyPlan:
         return read_scenario(self.scenario_path, {**service, **(settings or {})})
 
     def scenario(self, base: Scenario, setting: Setting) -> Scenario:
-        """The question that one setting asks: its load counts the service without early exit."""
+        """The question that one setting asks: its load counts the service without early exit.
+
+        Of a target's own exits it is the question as it is run: the law of what they take is measured
+        (`qmodel.study.leaving`).
+        """
         from qmodel.policy import make_policy
 
-        table = next(table for table in self.tables.exit if table.name == setting.exit)
+        table = self.exit_table(setting.exit)
         made = at_load(base, setting.load).with_policy(make_policy(setting.policy))
         if table.own:
             return made

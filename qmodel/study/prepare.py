@@ -116,13 +116,15 @@ def predictions(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
 
     Overload has no steady state: it is simulated over its finite horizon, from empty, as it will be run.
     """
+    from qmodel.study.leaving import asked
+
     base = fitted_scenario(plan, results)
     asking = Asking(percentiles=tuple(plan.tables.percentiles))
     answers: dict[Setting, PolicyAnswer] = {}
     fingerprints: dict[Setting, str] = {}
     settings = [*plan.settings, *plan.overloads]
     for i, setting in enumerate(settings):
-        scenario = plan.scenario(base, setting)
+        scenario = asked(plan, results, base, setting)
         answers[setting] = answer_one(scenario, replace(asking, horizon_s=plan.horizon_s(setting, scenario)))
         fingerprints[setting] = scenario.fingerprint
         watcher.update(i + 1, len(settings), setting.label)

@@ -56,6 +56,10 @@ class Results:
         """A result table: quality, anova, candidates, comparison, ladder, improvement, arrivals, runs."""
         return self.folder / f"{name}.csv"
 
+    def leaving(self, exit_setting: str) -> str:
+        """Name of the table of what requests take that the target itself lets leave."""
+        return "leaving-" + exit_setting.replace(":", "_").replace("/", "_").replace(" ", "-")
+
     def log(self, setting: Setting, seed: int) -> Path:
         """Request log of one live run."""
         return self.folder / "live" / f"{setting.label}-seed{seed}.csv"

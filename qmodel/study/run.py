@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qmodel.errors import InputError
-from qmodel.study import evaluate, live_runs, prepare
+from qmodel.study import evaluate, leaving, live_runs, prepare
 from qmodel.study.plan import StudyPlan
 from qmodel.study.results import Results
 from qmodel.study.watch import Watcher
@@ -30,11 +30,12 @@ def _profile_seconds(plan: StudyPlan) -> float:
 PROFILE = Stage("profile", prepare.profile, _profile_seconds)
 FIT = Stage("fit", prepare.fit, lambda plan: 10.0)
 QUALITY = Stage("quality", prepare.quality, prepare.quality_seconds)
+LEAVING = Stage("early exits", leaving.measure, leaving.seconds)
 PREDICTIONS = Stage("predictions", prepare.predictions, lambda plan: 10.0 + 0.3 * len(plan.settings))
 LIVE = Stage("live runs", live_runs.run_all, live_runs.seconds)
 COMPARISON = Stage("comparison", evaluate.evaluate, lambda plan: 20.0)
-STUDY = (PROFILE, FIT, QUALITY, PREDICTIONS, LIVE, COMPARISON)
-VALIDATION = (PREDICTIONS, LIVE, COMPARISON)
+STUDY = (PROFILE, FIT, QUALITY, LEAVING, PREDICTIONS, LIVE, COMPARISON)
+VALIDATION = (LEAVING, PREDICTIONS, LIVE, COMPARISON)
 
 
 def open_results(plan: StudyPlan, results: Results, fresh: bool = False) -> None:

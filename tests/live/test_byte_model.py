@@ -9,7 +9,8 @@ import pytest
 from qmodel.errors import InputError
 from qmodel.live import LiveServer, draw_schedule
 from qmodel.live.engine import Work, make_engine
-from qmodel.measure.targets.byte_model import CONFIG, FILE, Generation, description, exits_of, load
+from qmodel.measure.targets.byte_model import CONFIG, FILE, description, load
+from qmodel.measure.targets.generation import Generation, exits_of
 from qmodel.policy import FCFS
 from qmodel.scenario import Scenario, System
 from qmodel.service.model import ServiceModel
@@ -32,7 +33,7 @@ def model():
 def said(model, confidence, keeps, count=COUNT):
     generation, exits = Generation(model, PROMPT, confidence, keeps), []
     for _ in range(count):
-        exits.append(generation.next_byte())
+        exits.append(generation.next_token())
         generation.finish()
     return exits
 
@@ -97,11 +98,11 @@ def test_stopping_skips_layers_and_goes_on(model):
         layer.register_forward_hook(lambda *_, n=n: calls.append(n)) for n, layer in enumerate(model.model.layers)
     ]
     try:
-        first = generation.next_byte()
+        first = generation.next_token()
         generation.finish()
         assert first.layer == CONFIG["layers"] == len(calls)  # the prompt is read by all
         calls.clear()
-        second = generation.next_byte()
+        second = generation.next_token()
         generation.finish()
         assert (second.layer, calls) == (1, [0])
     finally:

@@ -18,9 +18,9 @@ def test_the_more_sure_the_later_and_the_better():
     assert (whole.mean_layer == 8).all()
     assert (none.mean_layer == 1).all()
     assert 1 < half.mean_layer.iloc[0] < 8
-    assert whole.nats_per_byte.iloc[0] < none.nats_per_byte.iloc[0]
+    assert whole.nats_per_token.iloc[0] < none.nats_per_token.iloc[0]
     assert (none.agreement < 1).all()
-    assert (table.occupied_s >= table.byte_s).all()
+    assert (table.occupied_s >= table.token_s).all()
 
 
 def test_the_text_is_that_of_one_python():

@@ -39,6 +39,8 @@ def test_the_shipped_study_is_sound():
         ('exit = "fewer-steps"', 'exit = "fewer-stepps"', "did you mean 'fewer-steps'?"),
         ("seconds = 14", "seconds = -1", "live.seconds"),
         ("warmup_share = 0.1", "warmup_share = nan", "live.warmup_share"),
+        ('name = "none"', 'name = "none"\nrequests = 20', "requests belong to a target's own exits"),
+        ("fraction = 0.5", "target = { tolerance = 0.1 }", "a target's own exits go without kind and own"),
         ("loads = [1.3]", "loads = [0.9]", "live.overload: loads must be 1 or more"),
         ("loads = [1.3]", "loads = [1.3, 1.3]", "live.overload: ('fcfs', 'none', 1.3) is asked for twice"),
         ("loads = [1.3]\nseconds = 8", "loads = [1.3]", "live.overload: give seconds or requests, one of them"),

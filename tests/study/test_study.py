@@ -68,6 +68,10 @@ name = "queue-threshold"
 kind = "steps"
 fraction = 0.5
 above_queue = 1
+[[exit]]
+name = "convergence"
+target = { tolerance = 10.0 }
+requests = 20
 [live]
 seconds = 1.5
 [[live.runs]]
@@ -76,6 +80,10 @@ policies = ["fcfs", "pr-priority"]
 loads = [0.3, 0.5]
 [[live.runs]]
 exit = "queue-threshold"
+policies = ["fcfs"]
+loads = [0.5]
+[[live.runs]]
+exit = "convergence"
 policies = ["fcfs"]
 loads = [0.5]
 [[live.overload]]
@@ -109,15 +117,15 @@ def test_every_setting_is_predicted_before_the_first_live_run(study):
     assert set(predicted) == {*plan.settings, OVERLOADED}
     saved = results.predictions.stat().st_mtime
     logs = list((results.folder / "live").glob("*.csv"))
-    assert len(plan.live_settings) == 5
-    assert len(logs) == len(plan.live_runs) == 5 + 2  # overload has two seeds
+    assert len(plan.live_settings) == 6
+    assert len(logs) == len(plan.live_runs) == 6 + 2  # overload has two seeds
     assert all(log.stat().st_mtime > saved for log in logs)
 
 
 def test_live_runs_carry_the_hash_of_the_predictions(study):
     _, results = study
     texts = [path.read_text() for path in (results.folder / "live").glob("*.meta.toml")]
-    assert len(texts) == 7
+    assert len(texts) == 8
     assert all(results.predictions_hash() in text for text in texts)
 
 
@@ -232,10 +240,39 @@ def test_quality_is_judged_at_every_step_count_that_is_used(study):
     assert (reduced >= 0).all() and reduced.max() > 0
 
 
+def test_what_the_target_itself_lets_leave_is_measured_predicted_and_run(study):
+    """A tolerance that every second step meets: two steps, whatever was asked for; quality stands beside."""
+    import pandas as pd
+
+    _, results = study
+    setting = Setting("fcfs", "convergence", 0.5)
+    log = pd.read_csv(results.log(setting, 1))
+    assert set(log.steps) == {2}
+    rows = results.read_table(results.leaving("convergence"))
+    assert len(rows) == 20
+    predicted = results.read_predictions()
+    share = rows.occupied_share.mean()
+    whole = predicted[Setting("fcfs", "none", 0.5)]["all"].mean_service_s
+    assert predicted[setting]["all"].mean_service_s == pytest.approx(share * whole, rel=1e-6)
+    comparison = results.read_table("comparison")
+    mine = comparison[(comparison.exit == "convergence") & (comparison.metric == "mean_service_s")]
+    counted = log[log.scheduled_s >= 0.15]
+    assert mine[mine["class"] == "all"].measured.item() == pytest.approx(counted.service_s.mean(), rel=1e-9)
+    ladder = results.read_table("ladder")
+    rungs = ladder[(ladder.exit == "convergence") & (ladder["class"] == "all")].set_index("rung").mean_response_s
+    responses = np.array(lindley(log.scheduled_s, log.service_s))
+    assert rungs["measured services"] == pytest.approx(responses[log.scheduled_s >= 0.15].mean(), rel=1e-6)
+    judged = results.read_table("setting_quality").set_index(["exit", "class"])
+    early = judged.loc[("convergence", "all")]
+    assert early.steps == 2.0
+    kept = results.read_table("leaving_quality").set_index("exit").loc["convergence"]
+    assert early[["agreement", "frechet_distance"]].tolist() == kept[["agreement", "frechet_distance"]].tolist()
+
+
 def test_capacity_names_what_gives_way(study):
     _, results = study
     capacity = results.read_table("capacity")
-    assert len(capacity) == 4
+    assert len(capacity) == 6
     baseline = capacity[(capacity.policy == "fcfs") & (capacity.exit == "none")]
     assert baseline.gain_percent.item() == 0.0
     assert set(capacity["class"]) <= {"small", "large", "all"}
@@ -287,7 +324,7 @@ def test_killed_in_the_live_stage_it_goes_on_where_it_was(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {path: path.read_bytes() for path in kept} == kept
     assert (tmp_path / "results" / "profile.csv").read_bytes() == profile
-    assert len(list(logs.glob("*seed?.csv"))) == 7
+    assert len(list(logs.glob("*seed?.csv"))) == 8
     assert "done in an earlier run" in done.stderr
     assert (tmp_path / "report" / "report.md").is_file()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from qmodel.live.batches import Batches
 from qmodel.live.engine import Work
 from qmodel.measure.targets.base import make_target
@@ -12,6 +14,7 @@ from qmodel.measure.targets.base import make_target
 
 class _DenoisingJob(Protocol):
     remaining: int
+    labels: Any
 
     @property
     def images(self) -> Any:
@@ -40,6 +43,11 @@ class DenoisingJob:
         """The images, once no step remains; see the target."""
         return self._job.images
 
+    @property
+    def labels(self) -> Any:
+        """What the images are to show."""
+        return self._job.labels
+
 
 class DiffusionEngine:
     """A diffusion target ("digits-diffusion", "torch-diffusion"); levels `batch_size` and `steps`.
@@ -55,6 +63,7 @@ class DiffusionEngine:
         self._target: Any = make_target(kind, threads=threads, **options)
         self.device: str = self._target.device
         self.batching: tuple[str, ...] = ("dynamic",) if hasattr(self._target, "start_together") else ()
+        self.leaves_early = bool(getattr(self._target, "tolerance", 0.0))
 
     def start(self, work: Work) -> DenoisingJob:
         """Draw the noise; images depend on the seed alone, not on the order of service."""
@@ -65,6 +74,16 @@ class DiffusionEngine:
         """One batch of an image for each request, all in the same number of steps."""
         steps = works[0].levels.get("steps", 16)
         return DenoisingJob(self._target.start_together([work.seed for work in works], steps))
+
+    def quality(self, jobs: Sequence[DenoisingJob]) -> dict[str, float]:
+        """Agreement and Fréchet distance of the digits that these jobs drew; nothing where they are no digits."""
+        from qmodel.measure.quality import assess
+
+        if self.name != "digits-diffusion":
+            return {}
+        images, labels = (np.concatenate([getattr(job, each) for job in jobs]) for each in ("images", "labels"))
+        found = assess(images, labels)
+        return {"agreement": found.agreement, "frechet_distance": found.frechet_distance}
 
     def versions(self) -> dict[str, str]:
         """Those of the target."""

@@ -18,6 +18,7 @@ from qmodel.errors import InputError
 from qmodel.report.document import Figure
 from qmodel.report.figures.picture import picture
 from qmodel.report.inline import Contentlike
+from qmodel.study.leaving import asked
 from qmodel.study.plan import Setting, StudyPlan
 from qmodel.study.prepare import fit_phase, fitted_scenario
 from qmodel.study.results import Results
@@ -142,7 +143,8 @@ class Evidence:
 
     def fixed_exit_scenario(self, setting: str) -> Scenario:
         """The scenario under an exit setting, at the first load and under the baseline policy."""
-        return self.plan.scenario(self.base, Setting(self.baseline, setting, self.plan.tables.loads[0]))
+        where = Setting(self.baseline, setting, self.plan.tables.loads[0])
+        return asked(self.plan, self.results, self.base, where)
 
     # --- live runs
 
