@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from qmodel.policy import SPJF
+from qmodel.policy import PSPJF, SPJF
 from qmodel.scenario import Scenario
 from qmodel.theory.prediction.prediction_copula import Correlated
 from qmodel.theory.prediction.prediction_errors import _nodes_of
 from qmodel.theory.prediction.prediction_levels import guesses_of, level_means
 from qmodel.theory.prediction.prediction_sample import guesser
+from qmodel.theory.prediction.predictions import predicted_means
 from qmodel.theory.rank.soap import Background
-from qmodel.workload import Deterministic, Discrete, Gamma, Lognormal, PredictedSize
+from qmodel.workload import Deterministic, Discrete, Exponential, Gamma, Lognormal, PredictedSize
 
 from .scenarios import request_class
 
@@ -79,3 +80,16 @@ def test_guesses_about_a_size_have_its_mean(guess, second):
     assert math.fsum(p for p, _, _ in found) == pytest.approx(1.0, rel=1e-12)
     assert math.fsum(p * y for p, y, _ in found) == pytest.approx(1.5, rel=1e-9)
     assert math.fsum(p * y * y for p, y, _ in found) == pytest.approx(second * 1.5**2, rel=0.011)
+
+
+@pytest.mark.parametrize("policy", [PSPJF(), SPJF()], ids=str)
+def test_exact_predictions_behind_others(policy):
+    """Exponential sizes of mean 1 behind a load of 0.3: the integral over sizes, by another quadrature."""
+    rate, load, residual = 0.4, 0.3, 0.7
+    x = np.linspace(0.0, 60.0, 600_001)[1:]
+    idle = 1.0 - load - rate * (1.0 - (1.0 + x) * np.exp(-x))
+    square = rate * (2.0 - (2.0 + 2.0 * x + x * x) * np.exp(-x)) if policy.preemptive else 2.0 * rate
+    stay = x / idle if policy.preemptive else x
+    exact = float(np.sum(np.exp(-x) * ((residual + 0.5 * square) / idle**2 + stay)) * 1e-4)
+    found = predicted_means(policy, served(rate, Exponential(1.0), error="exact"), Background(load, residual))
+    assert found["a"] == pytest.approx(exact, rel=1e-4)
