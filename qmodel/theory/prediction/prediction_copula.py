@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = -9.0, 36.0
 """Normal scores of the sizes: a power law's second moment comes from far out."""
-PANEL = 0.5
+PANEL = 0.3
 """Width of a panel of scores, at most; and at most twice q."""
 REACH = 9.0
 NEGLIGIBLE = 1e-16

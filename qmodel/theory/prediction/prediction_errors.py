@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NEGLIGIBLE = 1e-13
 ORDER = 8
-WIDEST_SIZES, WIDEST_ERRORS = 2.0, 4.0
+WIDEST_SIZES, WIDEST_ERRORS = 1.5, 2.5
 """Ratio of the ends of a panel of sizes, at which TRAIL's kernels bend, and of errors."""
 AROUND_ONE = tuple(1.0 + sign * 4.0**-k for k in range(1, 15) for sign in (-1.0, 1.0))
 """Panels shrink towards an error factor of 1, where over- and underestimates part."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from qmodel.scenario import ServedClass
 from qmodel.theory.numerics.sizes import landmarks, weighted_components
 from qmodel.theory.prediction.prediction_copula import Correlated
 from qmodel.theory.prediction.prediction_errors import Predicted, predicted
+from qmodel.theory.prediction.prediction_table import tabled
 from qmodel.workload import Distribution, Exponential, Lognormal, PredictedSize
 from qmodel.workload.partial import partial_moment
 
@@ -24,20 +26,27 @@ if TYPE_CHECKING:
 SMALLEST = 10
 """Predictions below the 10^-SMALLEST quantiles are in the first panel."""
 FACTORS = ("exponential", "lognormal")
+REMEMBERED = 128
+"""Laws whose ends of panels are kept."""
 
 
 def predictors(served: ServedClass) -> Iterator[tuple[float, Predicted]]:
     """Parts of the class: probability, and joint law of size and prediction."""
     guess = served.predicted_size
     if guess.error == "correlated" and guess.correlation < 1.0:
-        yield 1.0, Correlated(served.size, guess.normal_correlation, _ends_of(served.size))
+        r = guess.normal_correlation
+        yield 1.0, tabled(served.size, lambda size: Correlated(size, r, _ends_of(size)))
         return
     for share, size in weighted_components(served.size):
         if guess.error in FACTORS:
             error = error_law(guess)
-            yield share, predicted(size, error, _product_ends(size, error))
+            yield share, tabled(size, partial(_with_factor, error))
         else:
             yield share, Exact(size)
+
+
+def _with_factor(error: Distribution, size: Distribution) -> Predicted:
+    return predicted(size, error, _product_ends(size, error))
 
 
 def is_smooth(served: ServedClass) -> bool:
@@ -81,11 +90,13 @@ class Exact(Predicted):
         return max(1.0 - limit, 0.0) * self.size.mean
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _ends_of(size: Distribution) -> frozenset[float]:
     parts = (part for _, part in weighted_components(size))
     return frozenset(mark for part in parts for mark in landmarks(part, SMALLEST) if 0 < mark < math.inf)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _product_ends(size: Distribution, error: Distribution) -> frozenset[float]:
     """Products of like quantiles of size and error."""
     marks = [sorted(m for m in landmarks(law, SMALLEST) if 0 < m < math.inf) for law in (size, error)]
