@@ -29,6 +29,7 @@ LONGEST_RUN = 20_000_000
 SATURATED = 20_000
 """Requests that wait at once when the capacity is measured."""
 NEAR = 0.03
+MOSTLY = 0.5
 """A rate this close to the capacity measured may be on either side of it."""
 
 
@@ -220,6 +221,11 @@ def _answer(
         answer.notes.append(f"{share:.2g} % of the iterations lie outside the measured tables (extrapolated)")
     if totals.preemptions:
         answer.notes.append(f"{totals.preemptions:,} preemptions, {totals.recomputed:,} tokens computed again")
+    if totals.recomputed > MOSTLY * totals.computed:
+        share = totals.recomputed / totals.computed
+        answer.notes.append(
+            f"thrashing: {share:.0%} of the work was thrown away with an evicted cache and done again"
+        )
     return answer
 
 

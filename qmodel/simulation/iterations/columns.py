@@ -23,8 +23,9 @@ NOTHING, RESERVE, FUTURE = range(3)
 """How admission looks ahead: not at all, at the sum of full lengths, at the memory at every future completion."""
 SERVED, REJECTED, ABANDONED = range(3)
 """How a request ended: rejected (it can never fit, or the system is full), abandoned (out of patience)."""
-MORE, GROW, FLUSH, OVER = range(4)
-"""Why a loop returned: more arrivals, more rows or more room for records are needed, or all is done."""
+MORE, GROW, FLUSH, OVER, THRASHING = range(5)
+"""Why a loop returned: more arrivals, more rows or more room for records are needed, all is done, or hardly
+anything but what was computed before is computed."""
 
 COUNTS_OF_REQUEST = (
     "request", "class_index", "prompt", "output", "generated", "computed", "prefix", "blocks", "reserved", "chunk",
@@ -110,7 +111,8 @@ class Limits(NamedTuple):
 
     `reader_s` and `awaited_s` (one entry a class): seconds a token at which a reader reads, and the expected time
     to first token; NaN where nobody asks. `exit_at`, `exit_until`: shares of an iteration's work a token may leave
-    after, and the cumulated probabilities.
+    after, and the cumulated probabilities. `most_anew`: tokens that may be computed again before it is asked
+    whether anything else is computed (see `loop.thrashes`).
     """
 
     max_batch: int
@@ -127,6 +129,7 @@ class Limits(NamedTuple):
     caching: bool
     swap_s: float
     resume_s: float
+    most_anew: int
     drafts: int
     acceptance: float
     exit_at: Floats

@@ -20,6 +20,7 @@ from qmodel.simulation.iterations.columns import (
     OVER,
     PREFILLING,
     REJECTED,
+    THRASHING,
     Arrivals,
     Engine,
     Limits,
@@ -46,6 +47,8 @@ from qmodel.simulation.iterations.rounds import (
 )
 from qmodel.simulation.iterations.strides import loses_patience_s, next_event_s, stride
 
+THRASH = 1000
+"""An engine thrashes when so many tokens are computed again for each one that is computed once."""
 DECODE, PROMPTS, STUCK = range(3)
 """What the coming iteration does: decode (and prompts beside), prompts alone, nothing as nobody can run."""
 
@@ -206,12 +209,19 @@ def sample(engine: Engine, limits: Limits, sinks: Sinks) -> None:
         now.sample_s += limits.sample_s
 
 
+@inlined
+def thrashes(engine: Engine, limits: Limits) -> bool:
+    """Whether the order throws caches away so fast that an end is not in sight."""
+    now = engine.now[0]
+    return now.recomputed > limits.most_anew and now.recomputed > THRASH * (now.computed - now.recomputed)
+
+
 @loop
 def run(
     engine: Engine, limits: Limits, times: Times, form: Any, arriving: Any, arrivals: Arrivals, is_last: bool,
     stages: Stages, records: Records, sinks: Sinks,
 ) -> int:  # fmt: skip
-    """Go on until all is done (OVER), or until arrivals, rows or room for records run out; says which.
+    """Go on until all is done (OVER) or will not be (THRASHING), or arrivals, rows or room for records run out.
 
     `arriving` has the ranks of the arrivals, `form` those of the live rows.
     """
@@ -242,3 +252,5 @@ def run(
             now.now_s = until_s
         else:
             iterate(engine, limits, times, form, arrivals, stages, records, sinks)
+            if thrashes(engine, limits):
+                return THRASHING

@@ -16,7 +16,7 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.simulation.iterations import loop
-from qmodel.simulation.iterations.columns import FLUSH, GROW, MORE, OVER, Records
+from qmodel.simulation.iterations.columns import FLUSH, GROW, MORE, OVER, THRASHING, Records
 from qmodel.simulation.iterations.outcome import TokenOutcome
 from qmodel.simulation.iterations.serving import Run, Totals
 
@@ -112,6 +112,8 @@ class _Engine:
                 run.grow()
             if code in (FLUSH, OVER):
                 run.flush(self._keep)
+            if code == THRASHING:
+                run.give_up()
             if code in (MORE, OVER):
                 return
 

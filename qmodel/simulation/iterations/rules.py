@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Time = IterationTime | ComposedTime
 UNBOUNDED = np.iinfo(np.int64).max
+MOST_ANEW = 1 << 30
+"""Tokens that a run may compute again before it is asked whether it computes anything else."""
 AHEAD = {"none": 0, "reserve": 1, "future": 2}
 CACHES = {"keep": 0, "discard": 1, "swap": 2}
 
@@ -153,6 +155,7 @@ def limits_of(
         caching=engine.prefix_caching,
         swap_s=1.0 / engine.swap_tokens_per_s if engine.swap_tokens_per_s else 0.0,
         resume_s=float(rules.resume_s),
+        most_anew=MOST_ANEW,
         drafts=engine.speculative_tokens,
         acceptance=float(engine.acceptance),
         exit_at=np.empty(0) if leaving is None else np.array(leaving.fractions, dtype=float),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from qmodel.simulation.iterations.columns import (
     GROW,
     MORE,
     OVER,
+    THRASHING,
     Records,
     Sinks,
     blank_engine,
@@ -161,6 +162,8 @@ class Run:
                 self.flush(handle)
             if code == OVER:
                 return self.totals()
+            if code == THRASHING:
+                self.give_up()
             if code == GROW:
                 self.grow()
             if code == MORE:
@@ -195,6 +198,14 @@ class Run:
             spoken = int(now["spoken"][0])
             self.hear(self.sinks.token_request[:spoken].copy(), self.sinks.token_s[:spoken].copy())
             now["spoken"] = 0
+
+    def give_up(self) -> NoReturn:
+        """Raise InputError: requests evict each other's caches before they have made use of them."""
+        now: Any = self.engine.now[0]
+        again, most = int(now["recomputed"]), int(now["computed"])
+        fault = f"of {most:,} tokens computed by {now['now_s']:g} s, {again:,} were evicted and computed again"
+        remedy = "give eviction = 'swap', more KV memory, or an order that preempts less"
+        raise InputError(f"policy '{self.policy.name}'", fault, remedy)
 
     def totals(self) -> Totals:
         """What the run came to. Raises InputError where a user's rank was not a number."""

@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qmodel.policy import EDF, FCFS, PS, SRPT, NonPreemptivePriority, PreemptivePriority, Rank
+from qmodel.errors import InputError
+from qmodel.policy import EDF, FCFS, PS, SRPT, NonPreemptivePriority, PreemptivePriority, Rank, make_policy
+from qmodel.policy.routing import Routing
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import EarlyExit
+from qmodel.simulation.iterations import rules
 from qmodel.simulation.iterations.outcome import TokenOutcome
 from qmodel.simulation.iterations.pools import collected
 from qmodel.simulation.iterations.replaying import replay_run
@@ -156,6 +159,44 @@ class NotANumber(Rank):
 def test_a_rank_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="not a number"):
         done([0.0], [1], [1], policy=NotANumber())
+
+
+def thrown_away(policy: Rank | str, **more: object) -> TokenOutcome:
+    """Two long prompts, memory for one of them."""
+    made = make_policy(policy) if isinstance(policy, str) else policy
+    engine = Engine(max_batched_tokens=64, prefix_caching=False)
+    return done([0.0, 0.5], [640, 640], [4, 4], policy=made, engine=engine, kv_capacity_tokens=704, **more)
+
+
+def test_an_age_does_not_go_back_with_the_cache() -> None:
+    found = thrown_away("las")
+    # by turns: one catches up with the other, gets one chunk of 64 ahead, and is evicted; so two chunks a turn
+    assert found.served.all()
+    assert found.preemptions.tolist() == [6, 5]
+    assert thrown_away("mlfq").preemptions.sum() < 4
+
+
+class Whim(Rank):
+    """Who is asked later goes later."""
+
+    preemptive = True
+    asked = 0.0
+
+    def rank(self, request, attained):  # type: ignore[no-untyped-def]
+        Whim.asked += 1.0
+        return Whim.asked
+
+
+def test_an_order_that_never_lets_anybody_finish_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MOST_ANEW", 200_000)
+    with pytest.raises(InputError, match="evicted and computed again; give eviction = 'swap'") as caught:
+        thrown_away(Whim())
+    assert "policy" in caught.value.place and len(str(caught.value)) < 200
+    requests = given(BOTH, [0.0, 0.5], [640, 640], [4, 4])
+    two = Rules(SECOND, Engine(max_batched_tokens=64), None, 704, servers=2, routing=Routing("jsq"))
+    with pytest.raises(InputError, match="evicted"):
+        collected(replace(given(BOTH, [0.0] * 4, [640] * 4, [4] * 4), patience_s=np.full(4, np.inf)), Whim(), two)
+    assert collected(requests, Whim(), two)[0].served.all()  # one each
 
 
 def pausing(kv: str, caching: bool = False, memory: int | None = 4096) -> TokenOutcome:
