@@ -2,11 +2,11 @@
 
     python benchmarks/policies_theory.py [WORD...]
 
-One line a question: the result's name, milliseconds for the means (no percentiles), milliseconds for the means with
-50, 90, 95, 99 and 99.9 % percentiles, the targets, and whether both are met (10 and 100 ms; 1 s for a rank of a
-user's own). WORDs keep the lines that hold one of them. Median CPU time of one thread after a first call; the arrival
-rate differs by 1e-9 of itself from call to call, so that no finished answer is remembered, while what belongs to a law
-alone may be.
+One line a question: the result's name, milliseconds for the means (no percentiles), milliseconds for the means
+with 50, 90, 95, 99 and 99.9 % percentiles, the targets, and whether both are met (10 and 100 ms; 1 s for a rank of
+a user's own). WORDs keep the lines that hold one of them. Median CPU time of one thread after a first call; the
+arrival rate differs by 1e-9 of itself from call to call, so that no finished answer is remembered, while what
+belongs to a law alone may be.
 """
 
 # ruff: noqa: E402 - the threads are counted when numpy is imported
@@ -250,7 +250,7 @@ def milliseconds(row: Row, percentiles: tuple[float, ...]) -> tuple[float, str]:
     method = "none" if isinstance(answer, NotAnalysable) else answer.method if answer.stable else "unstable"
     times: list[float] = []
     for number in range(1, 8):
-        scenario = row.make(1.0 - number * 1e-9)
+        scenario = row.make(1.0 - (number + 100 * len(percentiles)) * 1e-9)
         scenario.served  # noqa: B018 - read once per scenario, as the caller of several questions would
         begin = time.process_time()
         analyse(scenario, percentiles=percentiles)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Reached = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
 
+ROUNDED_UP = 1.0 + 2.0**-50
+"""More than what a product or a sum and its inverse lose by rounding."""
+
 
 class Distribution(ABC):
     """The law of a non-negative random variable S (seconds or tokens, as its user says)."""
@@ -110,11 +113,15 @@ class Scaled(Distribution):
     def moment(self, k: int) -> float:
         return self.factor**k * self.law.moment(k)
 
+    def before(self, x: ArrayLike) -> NDArray[np.float64]:
+        """x / factor; a point mass of the law, scaled and taken back, is not missed by a rounding error."""
+        return np.asarray(x, dtype=float) / self.factor * ROUNDED_UP
+
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return self.law.cdf(np.asarray(x, dtype=float) / self.factor)
+        return self.law.cdf(self.before(x))
 
     def sf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return self.law.sf(np.asarray(x, dtype=float) / self.factor)
+        return self.law.sf(self.before(x))
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
         return self.law.pdf(np.asarray(x, dtype=float) / self.factor) / self.factor
@@ -158,11 +165,15 @@ class Shifted(Distribution):
         lower = (math.comb(k, j) * self.offset ** (k - j) * self.law.moment(j) for j in range(1, k + 1))
         return self.offset**k + sum(lower)
 
+    def before(self, x: ArrayLike) -> NDArray[np.float64]:
+        """x - offset; a point mass of the law, shifted and taken back, is not missed by a rounding error."""
+        return np.asarray(x, dtype=float) * ROUNDED_UP - self.offset
+
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return self.law.cdf(np.asarray(x, dtype=float) - self.offset)
+        return self.law.cdf(self.before(x))
 
     def sf(self, x: ArrayLike) -> NDArray[np.float64]:
-        return self.law.sf(np.asarray(x, dtype=float) - self.offset)
+        return self.law.sf(self.before(x))
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
         return self.law.pdf(np.asarray(x, dtype=float) - self.offset)

@@ -126,12 +126,12 @@ def _atoms_upto(law: Distribution, k: int, x: ArrayLike) -> NDArray[np.float64]:
 
 @partial_moment.register(Scaled)
 def _(law: Scaled, k: int, x: ArrayLike) -> NDArray[np.float64]:
-    return law.factor**k * partial_moment(law.law, k, np.asarray(x, dtype=float) / law.factor)
+    return law.factor**k * partial_moment(law.law, k, law.before(x))
 
 
 @partial_moment.register(Shifted)
 def _(law: Shifted, k: int, x: ArrayLike) -> NDArray[np.float64]:
-    rest = np.asarray(x, dtype=float) - law.offset
+    rest = law.before(x)
     parts = (math.comb(k, j) * law.offset ** (k - j) * partial_moment(law.law, j, rest) for j in range(k + 1))
     return np.asarray(np.where(rest < 0, 0.0, sum(parts)))
 

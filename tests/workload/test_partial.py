@@ -127,3 +127,15 @@ def test_distribution_functions_are_those_of_scipy():
         np.testing.assert_allclose(law.cdf(x), [0.01, 0.3, 0.9, 0.999], rtol=1e-10)
         np.testing.assert_allclose(law.pdf(x), law.frozen.pdf(x), rtol=1e-10)
         np.testing.assert_allclose(law.sf(x), law.frozen.sf(x), rtol=1e-10)
+
+
+@pytest.mark.parametrize("factor", [0.05855839207647974 * 1.95e-07, 0.3, 1.0 / 3.0, 1e9 / 7.0])
+def test_a_point_mass_is_found_again_when_the_law_is_scaled_or_shifted(factor):
+    table = Discrete((0.5, 1.0, 4.0), (0.4, 0.4, 0.2))
+    for law in (table.scaled(factor), table.shifted(factor), table.scaled(factor).shifted(1.0 / 3.0)):
+        seen = 0.0
+        for value, p in law.atoms():
+            seen += p
+            assert float(law.cdf(value)) == pytest.approx(seen, rel=1e-12)
+            assert float(partial_moment(law, 0, value)) == pytest.approx(seen, rel=1e-12)
+            assert float(law.sf(value * (1 - 1e-12))) == pytest.approx(1.0 - seen + p, rel=1e-12)
