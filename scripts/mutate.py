@@ -128,7 +128,10 @@ def _is_word(node: ast.AST) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and not 0 < abs(value) < TOLERANCE  # type: ignore[arg-type]
+    """A number that is no tolerance, and that 1 more changes."""
+    if type(value) not in (int, float):
+        return False
+    return not 0 < abs(value) < TOLERANCE and value + 1 != value  # type: ignore[arg-type, operator]
 
 
 def _calls(node: ast.AST) -> list[Change]:

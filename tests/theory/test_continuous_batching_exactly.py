@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from qmodel.answer import NotAnalysable
@@ -10,7 +11,7 @@ from qmodel.service.iteration_time import IterationTime
 from qmodel.theory import analyse
 from qmodel.theory.batch.continuous_batching import BatchingEngine
 from qmodel.theory.batch.token_demand import Points, together
-from qmodel.workload import Deterministic, Poisson, RequestClass
+from qmodel.workload import Deterministic, Exponential, Poisson, RequestClass
 
 PROMPT, OUTPUT, RATE = 100, 50, 0.4
 TAKEN = IterationTime(base=0.02, per_sequence=0.001, per_prefill_token=1e-4)
@@ -47,3 +48,19 @@ def test_a_response_is_the_first_token_and_all_the_others():
 @pytest.mark.parametrize("servers", [2, 3])
 def test_several_engines_behind_one_queue_are_refused(servers):
     assert isinstance(analyse(on_servers(servers)), NotAnalysable)
+
+
+def test_prompts_of_any_length_keep_those_running_longer():
+    """A share r of time goes to prompts, M/G/1-like: r (1 + r (1 + c^2) / (2 (1 - r)^2)) more are running."""
+    prompts, outputs = Points.of(Exponential(1000.0)), Points.of(Deterministic(OUTPUT))
+    made = BatchingEngine(TAKEN, together([3.0], [(prompts, prompts, outputs)]), cap=8)
+    decoding = made.running - float(made.occupancy @ np.minimum(np.arange(made.occupancy.size), 8))
+    share, scv = 3.0 * 1000.0 * 1e-4, prompts.scv
+    assert scv > 0.9
+    assert decoding == pytest.approx(share * (1.0 + share * (1.0 + scv) / (2.0 * (1.0 - share) ** 2)), rel=1e-9)
+
+
+def test_an_answer_of_two_tokens_has_one_after_the_first():
+    prompt, output = Points.of(Deterministic(PROMPT)), Points.of(Deterministic(2))
+    made = BatchingEngine(TAKEN, together([RATE], [(prompt, prompt, output)]), cap=8)
+    assert made.ttft + made.per_token == pytest.approx(made.response, rel=1e-12)
