@@ -10,6 +10,9 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.iteration_time import IterationTime
 from qmodel.theory import analyse
 from qmodel.theory.batch.continuous_batching import BatchingEngine
+from qmodel.theory.batch.engine_answer import batching_engine
+from qmodel.theory.batch.engine_fluctuations import _arrivals, _kernels
+from qmodel.theory.batch.multi_bin import Bin, batch_wait
 from qmodel.theory.batch.token_demand import Points, together
 from qmodel.workload import Deterministic, Exponential, Poisson, RequestClass
 
@@ -64,3 +67,35 @@ def test_an_answer_of_two_tokens_has_one_after_the_first():
     prompt, output = Points.of(Deterministic(PROMPT)), Points.of(Deterministic(2))
     made = BatchingEngine(TAKEN, together([RATE], [(prompt, prompt, output)]), cap=8)
     assert made.ttft + made.per_token == pytest.approx(made.response, rel=1e-12)
+
+
+def test_arrivals_an_iteration_are_those_that_come_and_those_they_bring():
+    """Lambda = 0.4 x 0.02 s / (1 - 0.024)."""
+    demand = engine().demand
+    assert _arrivals(TAKEN, demand, demand.outputs) == pytest.approx(0.008 / 0.976, rel=1e-12)
+
+
+@pytest.mark.parametrize(("capacity", "cap"), [(1334, 9), (1335, 10)])
+def test_memory_holds_contexts_and_half_a_block_each(capacity, cap):
+    """100 tokens in, 50 out: 125.5 tokens on average, and 8 of a block of 16."""
+    factors = {"input_tokens": Deterministic(PROMPT), "output_tokens": Deterministic(OUTPUT)}
+    system = System(batching="continuous", max_batch=64, iteration_time=TAKEN, kv_capacity_tokens=capacity)
+    made = batching_engine(Scenario([RequestClass("chat", Poisson(RATE), factors=factors)], system=system))
+    assert made.cap == cap
+
+
+def test_longer_inputs_bring_more_arrivals():
+    """In the long run an input token more brings lambda (c L + p) more: the spread is Var[I] times its square."""
+    taken = IterationTime(base=0.02, per_context_token=3e-5, per_prefill_token=1e-4)
+    prompts = Points(np.array([50.0, 150.0]), np.array([0.5, 0.5]))
+    demand = together([RATE], [(prompts, prompts, Points.of(Deterministic(OUTPUT)))])
+    *_, spread = _kernels(taken, demand, demand.outputs, np.array([1e-9]), alike=False)
+    assert spread[0, 0] == pytest.approx(50.0**2 * (RATE * (3e-5 * OUTPUT + 1e-4)) ** 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("load", [0.1, 0.6, 0.97])
+def test_batches_of_one_wait_as_pollaczek_and_khinchine_say(load):
+    mean, square = 2.0, 7.0
+    rate = load / mean
+    found = batch_wait([Bin(0.25, mean, square), Bin(0.75, mean, square)], 1, rate)
+    assert found == pytest.approx(rate * square / (2.0 * (1.0 - load)), rel=2e-3)
