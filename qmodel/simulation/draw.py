@@ -56,7 +56,7 @@ def draw(
     if present:
         arrivals = _with_present(classes, arrivals, present)
     sizes = [times.size for times in arrivals]
-    index, order = _merged(arrivals)
+    index, order, times = _merged(arrivals)
     columns = _columns_of(scenario, sizes, order, seed)
     cache = real_cache(scenario)
     if cache is not None:
@@ -68,7 +68,7 @@ def draw(
         tickets = [generator(seed, i, "lotteries").random(n) for i, n in enumerate(sizes)]
         return _in_order(tickets, order)
 
-    return Requests(classes, _in_order(arrivals, order), index, **columns, draw_lottery=lottery)
+    return Requests(classes, times, index, **columns, draw_lottery=lottery)
 
 
 def _with_present(
@@ -122,15 +122,18 @@ def _columns_of(
     )
 
 
-def _merged(arrivals: Sequence[Floats]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Class of each arrival of all classes in order of time, and that order (None: as they are)."""
+def _merged(arrivals: Sequence[Floats]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, Floats]:
+    """Class of each arrival of all classes in order of time, that order (None: as they are), and the times."""
     if len(arrivals) == 1:
-        return np.zeros(arrivals[0].size, dtype=np.int64), None
+        return np.zeros(arrivals[0].size, dtype=np.int64), None, arrivals[0]
     from qmodel.simulation.kernels.arrivals import merged_order
 
-    sizes = np.array([times.size for times in arrivals])
-    order = merged_order(np.concatenate(arrivals), np.concatenate(([0], np.cumsum(sizes))))
-    return np.repeat(np.arange(sizes.size), sizes)[order], order
+    times, first = np.concatenate(arrivals), np.cumsum([0, *(each.size for each in arrivals)])
+    order = merged_order(times, first)
+    index = (order >= first[1]).astype(np.int64)
+    for later in first[2:-1]:
+        index += order >= later
+    return index, order, times[order]
 
 
 def _in_order(parts: Sequence[Floats], order: NDArray[np.int64] | None) -> Floats:
@@ -203,15 +206,23 @@ def arrival_times(
 
 def _poisson_times(rate: float, rng: np.random.Generator, horizon: float, exactly: int | None) -> Floats:
     if exactly is not None:
-        return np.cumsum(rng.standard_exponential(exactly)) / rate
+        times = rng.standard_exponential(exactly)
+        np.cumsum(times, out=times)
+        times /= rate
+        return times
     mean = rate * horizon
     chunks, last = [], 0.0
     while last < mean:
         ahead = mean - last
-        chunks.append(last + np.cumsum(rng.standard_exponential(int(ahead + 6 * math.sqrt(ahead)) + 16)))
-        last = float(chunks[-1][-1])
-    times = np.concatenate(chunks)
-    return times[: np.searchsorted(times, mean)] / rate
+        more = rng.standard_exponential(int(ahead + 6 * math.sqrt(ahead)) + 16)
+        np.cumsum(more, out=more)
+        more += last
+        chunks.append(more)
+        last = float(more[-1])
+    times = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+    times = times[: np.searchsorted(times, mean)]
+    times /= rate
+    return times
 
 
 def _marks(law: Discrete | None, streams: dict[str, np.random.SeedSequence], n: int) -> Floats:

@@ -130,15 +130,16 @@ def test_plain_batches(plain: ModuleType, more: dict[str, Any]) -> None:
 
 
 def test_plain_limited_sharing_and_merging(plain: ModuleType) -> None:
-    from qmodel.simulation.kernels.arrivals import merged_order as plain_order
+    from qmodel.simulation.kernels.arrivals import merged_order
 
     scenario = two_classes(preset("sjf"), system=System(batching="processor-sharing", max_batch=2))
     requests = drawn(scenario, 120)
     compiled, _ = serving.serve(scenario.policy, requests, serving.Rules.of(scenario))
     python, _ = plain.serve(scenario.policy, requests, plain.Rules.of(scenario))
     np.testing.assert_array_equal(compiled.done_s, python.done_s)
-    times = np.array([0.0, 2.0, 4.0, 1.0, 2.0, 9.0])
-    assert plain_order(times, np.array([0, 3, 6])).tolist() == [0, 3, 1, 4, 2, 5]
+    times = np.array([0.0, 2.0, 4.0, 1.0, 2.0, 9.0, 2.0, 3.0])
+    assert merged_order(times[:6], np.array([0, 3, 6])).tolist() == [0, 3, 1, 4, 2, 5]
+    assert merged_order(times, np.array([0, 3, 6, 8])).tolist() == [0, 3, 1, 4, 6, 7, 2, 5]
 
 
 def test_plain_ranks_that_are_not_numbers(plain: ModuleType) -> None:
