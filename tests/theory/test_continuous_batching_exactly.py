@@ -14,6 +14,7 @@ from qmodel.theory.batch.engine_answer import batching_engine
 from qmodel.theory.batch.engine_fluctuations import _arrivals, _kernels
 from qmodel.theory.batch.multi_bin import Bin, batch_wait
 from qmodel.theory.batch.token_demand import Points, together
+from qmodel.theory.batch.token_times import Decoding, ResponseLaw
 from qmodel.workload import Deterministic, Exponential, Poisson, RequestClass
 
 PROMPT, OUTPUT, RATE = 100, 50, 0.4
@@ -99,3 +100,29 @@ def test_batches_of_one_wait_as_pollaczek_and_khinchine_say(load):
     rate = load / mean
     found = batch_wait([Bin(0.25, mean, square), Bin(0.75, mean, square)], 1, rate)
     assert found == pytest.approx(rate * square / (2.0 * (1.0 - load)), rel=2e-3)
+
+
+def test_the_number_running_is_forgotten_as_requests_leave_less_those_they_bring():
+    """One more running makes iterations 1 ms / 0.996 longer: 0.4 x 50 of that more come. The rest fades."""
+    decoding = Decoding(engine())
+    theta = (1.0 - 0.4 * 50.0 * 0.001 / 0.996) / 50.0
+    assert decoding.memory == pytest.approx(theta, rel=1e-12)
+    few, many = np.array([1e-3]), np.array([1e6])
+    slope_squared = (0.001 / 0.996) ** 2 * decoding.engine.running_variance
+    # prompts beside: Poisson, 0.4/s of 10 ms each
+    prompts = 0.4 * 0.01**2 * decoding.engine.per_token
+    assert decoding.variance(few, False)[0] == pytest.approx(slope_squared * 1e-6 + prompts * 1e-3, rel=1e-4)
+    assert decoding.variance(many, False)[0] == pytest.approx(
+        (2.0 * slope_squared / theta + prompts) * 1e6, rel=1e-4
+    )
+    assert decoding.mean(many, False)[0] == pytest.approx(1e6 * decoding.engine.per_token, rel=1e-4)
+
+
+@pytest.mark.parametrize("cap", [3, 64])
+def test_the_law_of_the_response_begins_with_the_first_token_and_has_the_mean(cap):
+    made = engine(cap)
+    law = ResponseLaw(made, made.demand.classes[0].prefills, made.demand.outputs)
+    assert law.cdf(0.999 * (made.residual + made.first_token)) == 0.0
+    times = np.linspace(0.0, 40.0 * made.response, 801)
+    mean = float(np.trapezoid([1.0 - law.cdf(t) for t in times], times))
+    assert mean == pytest.approx(made.response, rel=0.01)
