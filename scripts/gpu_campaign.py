@@ -7,6 +7,10 @@
 Runs from the source tree; needs torch and numpy, whatever else is there. Begin with the smoke test (without
 `--device`: on the GPU), for a minute; then the stages, several in one call as long as their seconds (`list`) fit in
 the budget. What came back from one call is given to the next with `--from`, and a stage that was cut goes on there.
+With half an hour of a GPU in calls of at most ten minutes, each leaving at most six files:
+
+    decode-8b decode-1b;  live diffusion;  prefill-8b exit-precision;  prefill-1b
+
 At last `summarise --from DIR`, where qmodel is installed, makes `measurements/<device>/`. See `scripts/campaign/`.
 """
 

@@ -18,9 +18,11 @@ from campaign.bench import Trial
 from campaign.decoder import Decoder
 from campaign.plan import Cell, Level
 from campaign.shapes import DecoderShape
+from qmodel.errors import InputError
 from qmodel.measure.targets.base import OutOfMemory
 from qmodel.measure.targets.torch_engine import TorchEngine
 
+OLDEST_TORCH = (2, 5)
 GRAPH, EAGER = "graph", "eager"
 
 
@@ -36,6 +38,7 @@ class DecoderBench:
     ) -> None:
         self.name, self.shape, self.engine = shape.name, shape, engine
         self._default = precisions[0]
+        check_version(torch.__version__)
         if engine.on_cuda:  # one kind of attention kernel throughout, and none that is compiled for each new shape
             torch.backends.cuda.enable_cudnn_sdp(False)
         with engine.guarded():
@@ -105,6 +108,17 @@ class DecoderBench:
         """Drop the models."""
         self._models.clear()
         self.engine.release()
+
+
+def check_version(version: str) -> None:
+    """Raise InputError for a torch whose attention knows no grouped heads.
+
+    >>> check_version("2.13.0+cu128")
+    """
+    found = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
+    if found < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        raise InputError("torch", f"{version} has no attention with grouped heads", f"use {oldest} or later")
 
 
 def number(level: Level) -> int:

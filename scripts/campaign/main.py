@@ -69,7 +69,18 @@ def run(arguments: argparse.Namespace, started: float) -> int:
     settings = Settings(
         _needed(arguments.out, "--out"), arguments.source, arguments.resume, arguments.device, arguments.threads
     )
+    if arguments.scale == "full":
+        _needs_a_gpu(arguments.device)
     return max(one_stage(stage, settings, clock) for stage in wanted)
+
+
+def _needs_a_gpu(device: str) -> None:
+    """Raise InputError where "auto" finds no GPU for the campaign in full: on a CPU it would take days."""
+    from qmodel.measure.targets.torch_engine import choose_device
+
+    if device == "auto" and choose_device(device).type == "cpu":
+        remedy = "look at the driver; --scale smoke tries the program out, --device cpu insists"
+        raise InputError("--device", "torch sees no GPU here", remedy)
 
 
 def one_stage(stage: AnyStage, settings: Settings, clock: Clock) -> int:

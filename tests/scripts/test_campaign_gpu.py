@@ -211,3 +211,27 @@ def test_the_smoke_test_on_a_real_gpu(tmp_path):
     for stage in stages.smoke_stages():
         outcome = measure(stage, Settings(tmp_path, device="cuda"), Clock(100.0))
         assert (outcome.visits_left, outcome.failed) == (0, 0)
+
+
+def test_a_capture_that_runs_out_of_memory_is_told_apart_from_a_fault():
+    """Leaving the capture raises an error of its own; the one beneath it says what it was."""
+    from qmodel.measure.targets.base import OutOfMemory
+    from qmodel.measure.targets.memory import out_of_memory
+
+    with pytest.raises(OutOfMemory, match=r"Tried to allocate 20\.00 GiB"), out_of_memory():
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    with pytest.raises(RuntimeError, match="illegal"), out_of_memory():
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+
+@pytest.mark.parametrize("version", ["2.4.1", "1.13.0+cu117"])
+def test_a_torch_without_grouped_heads_is_refused(version):
+    from campaign.decoding import check_version
+
+    from qmodel.errors import InputError
+
+    with pytest.raises(InputError, match=r"use 2\.5 or later"):
+        check_version(version)

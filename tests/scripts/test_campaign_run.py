@@ -340,6 +340,15 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path):
     assert done.stderr.splitlines()[-1] == "device: there is no 'cuda' here; use auto or cpu"
 
 
+def test_without_a_gpu_the_whole_campaign_is_not_begun(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    done = campaign("decode-8b", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith("--device: torch sees no GPU here; look at the driver")
+    assert not (tmp_path / "out").exists()
+
+
 def test_lists_what_there_is_with_expected_seconds():
     done = campaign("list")
     assert done.returncode == 0, done.stderr

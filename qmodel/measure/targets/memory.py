@@ -13,7 +13,9 @@ PHRASES = ("allocate memory", "out of memory", "bad_alloc", "bad allocation")
 
 @contextmanager
 def out_of_memory() -> Iterator[None]:
-    """Raise OutOfMemory in place of a MemoryError or of a RuntimeError that tells of one.
+    """Raise OutOfMemory in place of a MemoryError or of a RuntimeError that tells of one, or came of one.
+
+    (A CUDA graph whose capture ran out of memory ends with an error of its own on top.)
 
     >>> with out_of_memory():
     ...     raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
@@ -25,6 +27,15 @@ def out_of_memory() -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemory(str(error)) from error
     except RuntimeError as error:
-        if any(phrase in str(error).lower() for phrase in PHRASES):
-            raise OutOfMemory(str(error)) from error
-        raise
+        told = next((text for text in _told(error) if any(phrase in text.lower() for phrase in PHRASES)), None)
+        if told is None:
+            raise
+        raise OutOfMemory(told) from error
+
+
+def _told(error: BaseException) -> Iterator[str]:
+    """What an error says, and those that it came of."""
+    found: BaseException | None = error
+    while found is not None:
+        yield str(found)
+        found = found.__cause__ or found.__context__
