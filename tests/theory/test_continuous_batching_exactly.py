@@ -14,7 +14,7 @@ from qmodel.theory.batch.engine_answer import batching_engine
 from qmodel.theory.batch.engine_fluctuations import _arrivals, _kernels
 from qmodel.theory.batch.multi_bin import Bin, batch_wait
 from qmodel.theory.batch.token_demand import Points, together
-from qmodel.theory.batch.token_times import Decoding, ResponseLaw
+from qmodel.theory.batch.token_times import Decoding, ResponseLaw, _states
 from qmodel.workload import Deterministic, Exponential, Poisson, RequestClass
 
 PROMPT, OUTPUT, RATE = 100, 50, 0.4
@@ -120,9 +120,27 @@ def test_the_number_running_is_forgotten_as_requests_leave_less_those_they_bring
 
 @pytest.mark.parametrize("cap", [3, 64])
 def test_the_law_of_the_response_begins_with_the_first_token_and_has_the_mean(cap):
-    made = engine(cap)
+    demand = together([10.0 * RATE], [(*[Points.of(Deterministic(PROMPT))] * 2, Points.of(Deterministic(OUTPUT)))])
+    made = BatchingEngine(IterationTime(base=0.002, per_sequence=1e-4, per_prefill_token=1e-5), demand, cap)
     law = ResponseLaw(made, made.demand.classes[0].prefills, made.demand.outputs)
     assert law.cdf(0.999 * (made.residual + made.first_token)) == 0.0
     times = np.linspace(0.0, 40.0 * made.response, 801)
     mean = float(np.trapezoid([1.0 - law.cdf(t) for t in times], times))
     assert mean == pytest.approx(made.response, rel=0.01)
+
+
+def test_who_waits_decodes_slower_and_others_faster_the_mean_is_kept():
+    made, tokens = engine(2), np.array([1.0, 10.0, 100.0])
+    decoding = Decoding(made)
+    free, waited = (decoding.mean(tokens, each) for each in (False, True))
+    assert made.at_cap > 0.05
+    assert (waited > free).all()
+    np.testing.assert_allclose(
+        (1.0 - made.at_cap) * free + made.at_cap * waited, tokens * made.per_token, rtol=1e-12
+    )
+
+
+def test_numbers_running_are_taken_one_by_one_while_they_are_few():
+    found = _states(engine(8))
+    assert [number for number, _ in found] == list(range(9))
+    assert sum(weight for _, weight in found) == pytest.approx(1.0, rel=1e-9)
