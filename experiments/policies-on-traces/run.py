@@ -41,7 +41,7 @@ GROUPS = ("short", "middle", "long")
 MEMORY, BATCH, LAYERS = 2588 * 16, 256, 32
 LATE = 4.0
 """Deadline of a request for `edf`: so many times the mean service of its group, alone."""
-LIMIT_S = 20.0
+LIMIT_S = 120.0
 POLICIES = (
     "fcfs", "lcfs", "lcfs-pr", "random", "round-robin", "np-priority", "pr-priority", "edf", "las", "mlfq",
     "gittins", "sjf", "psjf", "srpt", "spjf", "pspjf", "sprpt", "trail",
