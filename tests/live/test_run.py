@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -470,3 +471,14 @@ def wait_until(condition, seconds=15.0):
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)
+
+
+def test_wall_clocks_that_jump_do_not_matter(server, in_steps, tmp_path, monkeypatch):
+    """A day forth and back at every reading; what a run counts is monotonic."""
+    day, now = itertools.cycle((86_400.0, -86_400.0)), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + next(day))
+    scenario = in_steps()
+    log = server.run(scenario, draw_schedule(scenario, 0.3, seed=1), log_path=tmp_path / "run.csv").log
+    assert (log.status == "ok").all()
+    assert (log.sent_s >= log.scheduled_s).all() and (log.done_s >= log.started_s).all()
+    assert (log.done_s - log.scheduled_s < 60).all()
