@@ -9,6 +9,7 @@ made tokens) is no part of them.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,21 @@ from qmodel.measure.targets.levels import check_factors, whole
 
 if TYPE_CHECKING:
     import aiohttp
+    from numpy.typing import NDArray
 
     from qmodel.openai_client.sending import Outcome
     from qmodel.openai_client.server import Server
 
+    Floats = NDArray[np.float64]
+
 GROWTH = 32
 """Tokens that each stream of a burst makes: contexts are centred on their level."""
 CLASS = "profile"
+BURSTS = 3
+"""So many bursts may pass without an iteration in which all streams decode."""
+PIECE = 0.1
+"""Tokens closer than this share of the median gap, or than `PIECE_S` seconds, came in one piece."""
+PIECE_S = 5e-5
 SHARE_OF_GAP = 0.5
 """A prompt's token belongs to the iteration whose end is no further from it than this share of the iteration."""
 
@@ -86,9 +95,11 @@ class OpenAIServer:
         gaps: list[float] = []
 
         def trial() -> float:
-            if not gaps:
+            for _ in range(BURSTS):
+                if gaps:
+                    return gaps.pop()
                 gaps.extend(asyncio.run(self._burst(batch_size, context, prefill if phase == "mixed" else 0)))
-            return gaps.pop()
+            raise TrialFailed("no iteration was seen in which all streams decoded")
 
         return trial
 
@@ -104,7 +115,7 @@ class OpenAIServer:
         """Nothing is held: every burst has connections of its own."""
 
     async def _burst(self, batch_size: int, context: int, prefill: int) -> list[float]:
-        """Seconds of iterations in which all streams were decoding. Raises TrialFailed where there is none."""
+        """Seconds of iterations in which all streams were decoding. Raises TrialFailed for a failed request."""
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None)
@@ -120,10 +131,10 @@ class OpenAIServer:
             if outcome.failure:
                 raise TrialFailed(outcome.failure)
         ends = together([outcome.token_times for outcome in outcomes])
-        times = gaps_with([outcome.token_times[0] for outcome in prompts], ends) if prefill else np.diff(ends)
-        if not len(times):
-            raise TrialFailed("no iteration was seen in which all streams decoded")
-        return [float(each) for each in times[::-1]]
+        gaps = whole_gaps(ends)
+        if prefill:
+            gaps = gaps[with_prompts([outcome.token_times[0] for outcome in prompts], ends)]
+        return [float(each) for each in gaps[np.isfinite(gaps)][::-1]]
 
     async def _found(self, session: aiohttp.ClientSession) -> Server:
         """The server, asked once."""
@@ -155,7 +166,7 @@ class OpenAIServer:
         return found
 
 
-def together(streams: Sequence[Sequence[float]]) -> np.ndarray[Any, Any]:
+def together(streams: Sequence[Sequence[float]]) -> Floats:
     """Ends of the iterations between the last stream's first token and the first stream's last one.
 
     `streams` holds the token times of each (s). They are told by the stream that began last; one that was
@@ -172,17 +183,28 @@ def together(streams: Sequence[Sequence[float]]) -> np.ndarray[Any, Any]:
     return max([within[last], *within], key=len)
 
 
-def gaps_with(prompt_times: Sequence[float], ends: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Lengths of the iterations that ended with a prompt's token, of all that ended at `ends` (s).
+def whole_gaps(ends: Floats) -> Floats:
+    """Lengths of iterations (s); NaN where tokens of several came in one piece, and for the long gap before it.
 
-    >>> gaps_with([3.05], np.array([1.0, 2.0, 3.0, 3.5]))
-    array([1.])
+    >>> whole_gaps(np.array([1.0, 2.0, 4.0, 4.0, 5.0, 6.0]))
+    array([ 1., nan, nan,  1.,  1.])
     """
-    if len(ends) < 2:
-        return np.array([])
+    gaps = np.diff(ends)
+    if gaps.size:
+        piece = gaps <= max(PIECE * np.median(gaps), PIECE_S)
+        gaps[piece | np.append(piece[1:], False)] = math.nan
+    return gaps
+
+
+def with_prompts(prompt_times: Sequence[float], ends: Floats) -> list[int]:
+    """Which iterations ended with a prompt's token, of all that ended at `ends` (s); the first has index 0.
+
+    >>> with_prompts([3.05], np.array([1.0, 2.0, 3.0, 3.5]))
+    [1]
+    """
     gaps, chosen = np.diff(ends), set()
-    for at in prompt_times:
+    for at in prompt_times if gaps.size else ():
         nearest = int(np.argmin(np.abs(ends[1:] - at)))
         if abs(ends[1:][nearest] - at) <= SHARE_OF_GAP * gaps[nearest]:
             chosen.add(nearest)
-    return np.asarray(gaps[sorted(chosen)])
+    return sorted(chosen)
