@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import textwrap
 from collections.abc import Iterator
-from typing import Any
 
 from qmodel.fit.arrivals import ArrivalProfile, Candidate
 from qmodel.fit.arrivals_shape import Shape
+from qmodel.fit.pasting import inline
 
 INDENT = 18
-DIGITS = 12
-"""Significant digits of a process that is pasted: enough to give the same figures back."""
 
 
 def profile_lines(found: ArrivalProfile, width: int = 80) -> Iterator[str]:
@@ -120,11 +117,4 @@ def spelling(one: Candidate) -> str:
     """
     if one.table is None:
         return ""
-    pairs = ", ".join(f"{name} = {json.dumps(_rounded(value))}" for name, value in one.table.items())
-    return f"arrivals = {{ {pairs} }}"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(entry) for entry in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+    return f"arrivals = {inline(one.table)}"

@@ -17,6 +17,15 @@ HUBER = 1.345
 SINGULAR = 1e-9
 """A design whose smallest singular value is below this share of the largest (unit columns) is not identifiable."""
 
+SINGULAR_PRODUCTS = 1e-12
+"""Smallest eigenvalue, an unknown, of a cross-product matrix with unit diagonal that determines coefficients."""
+
+WELL = 1e-5
+"""The same, for coefficients to ten digits: cross products have the square of the condition number."""
+
+CLEAR = 1e-9
+"""A coefficient (unit columns) that is positive by less than this share of the largest may be 0."""
+
 NEAR = 0.3
 """Root mean square relative error up to which weights 1/f^2 are used."""
 
@@ -54,17 +63,41 @@ def fit_coefficients(x: Array, y: Array, weights: Array | None = None, how: Fitt
         if how.loss == "huber":
             extra = _huber(y / f - 1.0)
         last, b = b, solve(x, y, np.sqrt(w * extra) / f, how.nonnegative)
-        if np.allclose(b, last, rtol=1e-9, atol=0.0):
+        if np.all(np.abs(b - last) <= 1e-9 * np.abs(last)):
             break
     return b
 
 
 def solve(x: Array, y: Array, root_weights: Array, nonnegative: bool = True) -> Array:
-    """Weighted least squares by QR with unit columns, non-negative unless told otherwise."""
-    a = x * root_weights[:, None]
+    """Weighted least squares, non-negative unless told otherwise.
+
+    From cross products where these determine the coefficients to ten digits, else by QR with unit columns.
+    """
+    a, target = x * root_weights[:, None], y * root_weights
+    quick = solve_products(a.T @ a, target @ a, WELL, nonnegative)
+    return _by_qr(a, target, nonnegative) if quick is None else quick
+
+
+def solve_products(
+    gram: Array, moment: Array, smallest: float = SINGULAR_PRODUCTS, nonnegative: bool = True
+) -> Array | None:
+    """Least squares from cross products, or None where an eigenvalue (unit diagonal) is too small."""
+    norms = np.sqrt(np.maximum(gram.diagonal(), 1e-300))
+    values, vectors = np.linalg.eigh(gram / (norms[:, None] * norms))
+    if not values[0] >= smallest * len(norms):
+        return None
+    target = moment / norms
+    free = vectors @ ((target @ vectors) / values)
+    if not nonnegative or (free > CLEAR * abs(free).max()).all():  # the least of all is the least of those
+        return np.asarray(free / norms)
+    root = np.sqrt(values)
+    return np.asarray(nnls(root[:, None] * vectors.T, (target @ vectors) / root)[0] / norms)
+
+
+def _by_qr(a: Array, target: Array, nonnegative: bool) -> Array:
     norms = np.linalg.norm(a, axis=0)
     norms[norms == 0] = 1.0
-    r = np.asarray(np.linalg.qr(np.column_stack([a / norms, y * root_weights]), mode="r"))
+    r = np.asarray(np.linalg.qr(np.column_stack([a / norms, target]), mode="r"))
     left, right = r[:, :-1], r[:, -1]
     b = nnls(left, right)[0] if nonnegative else np.linalg.lstsq(left, right, rcond=None)[0]
     return np.asarray(b / norms)

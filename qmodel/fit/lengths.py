@@ -8,7 +8,6 @@ correlation and as the correlation of a Gaussian copula, 2 sin(pi rho / 6) of Sp
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.fit.pasting import inline
 from qmodel.workload.continuous import Gamma
 from qmodel.workload.discrete import Deterministic, Geometric
 from qmodel.workload.distribution import Distribution, Mixture
@@ -75,7 +75,7 @@ class Marginal:
         """The line of a scenario file."""
         if self.chosen is None:
             return f'{self.name} = "empirical:{file}:{self.name}"'
-        return f"{self.name} = {_inline(law_to_table(self.chosen.law))}"
+        return f"{self.name} = {inline(law_to_table(self.chosen.law))}"
 
 
 @dataclass(frozen=True)
@@ -189,15 +189,6 @@ def heaps(lengths: Floats) -> list[tuple[float, float, int]]:
             found.append((float(level), float(level), int(count)))
     large = [heap for heap in found if heap[2] >= ATOM * lengths.size]
     return sorted(large, key=lambda heap: -heap[2])[:3]
-
-
-def _inline(table: object) -> str:
-    """A value as TOML spells it on one line; numbers to ten digits."""
-    if isinstance(table, dict):
-        return "{ " + ", ".join(f"{key} = {_inline(value)}" for key, value in table.items()) + " }"
-    if isinstance(table, list | tuple):
-        return "[" + ", ".join(_inline(value) for value in table) + "]"
-    return json.dumps(float(f"{table:.12g}") if isinstance(table, float) else table)
 
 
 def length_lines(found: Lengths, file: str = "FILE.csv") -> Iterator[str]:

@@ -12,18 +12,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from qmodel.fit.candidates import AffineCandidate, degree
-from qmodel.fit.cells import Array, Cells
-from qmodel.fit.least_squares import DEFAULT, Fitting
-from qmodel.fit.screening import SINGULAR, solve_products
+from qmodel.fit.cells import Array, Cells, Index
+from qmodel.fit.least_squares import DEFAULT, SINGULAR_PRODUCTS, Fitting, solve_products
 from qmodel.service.forms import Affine, design
 from qmodel.service.terms import Atom, Term
 
 TILES = (8, 16, 32, 64, 128, 256, 512)
 MOST_BREAKS_TRIED = 32
+ROUNDED = 1e-9
+"""A pivot of a matrix with unit diagonal below this has lost too many digits."""
+
 ROUNDS = 2
 """How often breaks and tiles are chosen anew, the others held."""
 
@@ -150,60 +153,89 @@ class Products:
 
     def best_breaks(self, count: int, tiles: tuple[float, ...]) -> _Shape:
         """The breaks with least loss, all combinations considered."""
-        return self._best([(breaks, tiles) for breaks in itertools.combinations(self.breaks, count)])
+        picks = combinations(len(self.breaks), count)
+        at = self._best(np.hstack([1 + picks, self._tile_places(tiles, len(picks))]), count)
+        return tuple(self.breaks[k] for k in picks[at]), tiles
 
     def best_tiles(self, count: int, breaks: tuple[float, ...]) -> _Shape:
         """The tile sizes with least loss, all combinations considered."""
-        return self._best([(breaks, tiles) for tiles in itertools.combinations(self.tiles, count)])
+        picks = combinations(len(self.tiles), count)
+        own = np.array([[1 + self.breaks.index(t) for t in breaks]] * len(picks), np.intp).reshape(len(picks), -1)
+        at = self._best(np.hstack([own, 1 + len(self.breaks) + picks]), len(breaks))
+        return breaks, tuple(self.tiles[k] for k in picks[at])
 
-    def _best(self, shapes: list[_Shape]) -> _Shape:
-        """Exact search: without the signs a loss can only be smaller, so it bounds what is worth solving."""
-        if len(shapes) == 1:
-            return shapes[0]
-        grams, moments = self._reduced(shapes)
+    def _tile_places(self, tiles: tuple[float, ...], rows: int) -> Index:
+        first = 1 + len(self.breaks)
+        return np.array([[first + self.tiles.index(t) for t in tiles]] * rows, np.intp).reshape(rows, -1)
+
+    def _best(self, own: Index, breaks: int) -> int:
+        """Number of the best of shapes, each a row of places of its breaks and tiles among a cofactor's columns.
+
+        Exact search: without the signs a loss can only be smaller, so it bounds what is worth solving.
+        """
+        if len(own) == 1:
+            return 0
+        grams, moments = self._reduced(own, breaks)
         bounds = _unconstrained(grams, moments)
-        best, least = shapes[0], np.inf
+        best, least = 0, np.inf
         for k in np.argsort(bounds, kind="stable"):
             if bounds[k] >= least:
                 break
             b = solve_products(grams[k], moments[k])
             loss = np.inf if b is None else float(b @ grams[k] @ b - 2.0 * b @ moments[k])
             if loss < least:
-                best, least = shapes[k], loss
+                best, least = int(k), loss
         return best
 
-    def _reduced(self, shapes: list[_Shape]) -> tuple[Array, Array]:
+    def _reduced(self, own: Index, breaks: int) -> tuple[Array, Array]:
         """Cross products and moments of each shape's split terms, scaled to a unit diagonal."""
-        bases = np.stack([self._basis(*shape) for shape in shapes])
-        grams = np.swapaxes(bases, 1, 2) @ (self.gram @ bases)
-        moments = np.swapaxes(bases, 1, 2) @ self.moment
+        places = self._places(own)
+        split = self._split(breaks, own.shape[1] - breaks)
+        grams = split.T @ self.gram[places[:, :, None], places[:, None, :]] @ split
+        moments = self.moment[places] @ split
         norms = np.sqrt(np.maximum(np.einsum("kii->ki", grams), 1e-300))
         return grams / (norms[:, :, None] * norms[:, None, :]), moments / norms
 
-    def _basis(self, breaks: tuple[float, ...], tiles: tuple[float, ...]) -> Array:
-        """Split columns as combinations of the table's columns."""
+    def _places(self, own: Index) -> Index:
+        """Columns of the table that each shape takes: plain ones, then x, over(x, t) and tiles by cofactor."""
         width = 1 + len(self.breaks) + len(self.tiles)
-        over = [0, *(1 + self.breaks.index(t) for t in breaks)]
-        one = np.zeros((width, len(over) + len(tiles)))
-        for k, position in enumerate(over):
-            one[position, k] = 1.0
-            if k + 1 < len(over):
-                one[over[k + 1], k] = -1.0
-        for k, tile in enumerate(tiles):
-            one[1 + len(self.breaks) + self.tiles.index(tile), len(over) + k] = 1.0
-        size = self.plain + self.cofactors * one.shape[1]
-        basis = np.zeros((len(self.gram), size))
-        basis[: self.plain, : self.plain] = np.eye(self.plain)
+        whole = np.hstack([np.zeros((len(own), 1), np.intp), own])
+        parts = [whole + (self.plain + k * width) for k in range(self.cofactors)]
+        plain = np.broadcast_to(np.arange(self.plain), (len(own), self.plain))
+        return np.hstack([plain, *parts])
+
+    def _split(self, breaks: int, tiles: int) -> Array:
+        """Split columns as combinations of those taken: a segment is over(x, t) less over(x, next t)."""
+        one = np.eye(1 + breaks + tiles)
+        one[np.arange(1, breaks + 1), np.arange(breaks)] = -1.0
+        whole = np.eye(self.plain + self.cofactors * len(one))
         for k in range(self.cofactors):
-            rows = slice(self.plain + k * width, self.plain + (k + 1) * width)
-            basis[rows, self.plain + k * one.shape[1] : self.plain + (k + 1) * one.shape[1]] = one
-        return basis
+            mine = slice(self.plain + k * len(one), self.plain + (k + 1) * len(one))
+            whole[mine, mine] = one
+        return whole
+
+
+@cache
+def combinations(size: int, count: int) -> Index:
+    """Every choice of `count` numbers below `size`, one a row.
+
+    >>> combinations(3, 2).tolist(), combinations(3, 0).shape
+    ([[0, 1], [0, 2], [1, 2]], (1, 0))
+    """
+    found = list(itertools.combinations(range(size), count))
+    return np.array(found, np.intp).reshape(len(found), count)
 
 
 def _unconstrained(grams: Array, moments: Array) -> Array:
     """Least loss of each problem without signs: -m' G^-1 m; infinite where G is singular."""
+    try:
+        lower = np.linalg.cholesky(grams)
+        if np.min(np.einsum("kii->ki", lower)) ** 2 > ROUNDED:
+            return np.asarray(-np.sum(np.linalg.solve(lower, moments[:, :, None])[:, :, 0] ** 2, axis=1))
+    except np.linalg.LinAlgError:
+        pass
     values, vectors = np.linalg.eigh(grams)
-    singular = values[:, 0] < SINGULAR * grams.shape[1]
+    singular = values[:, 0] < SINGULAR_PRODUCTS * grams.shape[1]
     along = np.einsum("kij,ki->kj", vectors, moments)
     loss = -np.sum(along**2 / np.maximum(values, 1e-300), axis=1)
     return np.asarray(np.where(singular, np.inf, loss))

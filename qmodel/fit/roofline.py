@@ -96,13 +96,14 @@ class MaxAffineCandidate:
 
 def _by_turns(x: Array, y: Array, w: Array, part: Index, pieces: int, how: Fitting) -> Array:
     """Coefficients of each piece, shape (pieces, terms)."""
-    root = np.sqrt(w) / y
+    root = np.sqrt(w)
+    a, ones = x * (root / y)[:, None], np.ones(len(y))
     b = np.zeros((pieces, x.shape[1]))
     for _ in range(ITERATIONS):
         for k in range(pieces):
             mine = part == k
             if mine.sum() >= 2:
-                b[k] = solve(x[mine], y[mine], root[mine], how.nonnegative)
+                b[k] = solve(a[mine], root[mine], ones[mine], how.nonnegative)
         again = np.argmax(x @ b.T, axis=1)
         if np.array_equal(again, part):
             break

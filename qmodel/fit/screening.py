@@ -16,6 +16,7 @@ from scipy.optimize import nnls
 from qmodel.fit.candidates import CONSTANT, degree
 from qmodel.fit.cells import Array, Cells, Index, Mask
 from qmodel.fit.folds import Fold
+from qmodel.fit.least_squares import CLEAR, SINGULAR_PRODUCTS
 from qmodel.service.forms import design
 from qmodel.service.terms import Term
 
@@ -24,8 +25,6 @@ EXHAUSTIVE = 8
 
 BEAM = 8
 LARGEST = 7
-SINGULAR = 1e-12
-"""Smallest eigenvalue of a cross-product matrix with unit diagonal that still determines the coefficients."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,25 @@ class Screen:
         scaled = x / np.linalg.norm(x, axis=0)
         fold_products = [self._products(scaled, fold.test) for fold in folds]
         total = self._products(scaled, np.ones(len(cells), bool))
-        self._usable = [self._determined(cells, fold) for fold in folds]
-        self._train = [(total[0] - gram, total[1] - moment) for gram, moment, _ in fold_products]
-        self._test = fold_products
+        self._fold, self._judged = self._pairs(cells, folds)
+        at = self._fold, self._judged
+        self._test = [
+            np.array([products[k] for products in fold_products]).reshape(len(folds), *whole.shape)[at]
+            for k, whole in enumerate(total)
+        ]
+        self._train = [whole[self._judged] - test for whole, test in zip(total, self._test, strict=True)]
+        self._folds = len(folds)
 
     def errors(self, subset: Sequence[int]) -> Screened:
-        """Evaluate the terms at positions `subset` (0 is the constant)."""
+        """Evaluate the terms at positions `subset` (0 is the constant): all folds and groups at once."""
         pick = np.array(subset)
-        errors = np.array([self._fold_error(k, pick) for k in range(len(self._test))])
-        return Screened(tuple(self.terms[k] for k in subset), errors)
+        square = (slice(None), pick[:, None], pick)
+        b = solve_each(self._train[0][square], self._train[1][:, pick])
+        grams, moments, counts = self._test
+        left = np.einsum("ki,kij,kj->k", b, grams[square], b) - 2.0 * np.sum(b * moments[:, pick], axis=1) + counts
+        left = np.where(np.isnan(left), np.inf, np.maximum(left, 0.0))
+        total, rows = (np.bincount(self._fold, weights=w, minlength=self._folds) for w in (left, counts))
+        return Screened(tuple(self.terms[k] for k in subset), np.sqrt(total / np.maximum(rows, 1.0)))
 
     def _products(self, x: Array, mask: Mask) -> tuple[Array, Array, Array]:
         """Cross products, moments with the target (all ones) and counts, by group."""
@@ -70,8 +79,13 @@ class Screen:
         grams, moments = np.stack([p.T @ p for p in parts]), np.stack([p.sum(axis=0) for p in parts])
         return grams, moments, np.array([float(len(p)) for p in parts])
 
+    def _pairs(self, cells: Cells, folds: Sequence[Fold]) -> tuple[Index, Index]:
+        """Fold and group of all that is judged: groups tested, and left with two levels of the fold's factor."""
+        found = [(k, g) for k, fold in enumerate(folds) for g in self._determined(cells, fold)]
+        fold, group = np.array(found, np.intp).reshape(len(found), 2).T
+        return fold, group
+
     def _determined(self, cells: Cells, fold: Fold) -> list[int]:
-        """Groups that can be judged in this fold: tested, and left with two levels of its factor."""
         groups = []
         for g in range(self._count):
             mine = self._group == g
@@ -82,27 +96,20 @@ class Screen:
             groups.append(g)
         return groups
 
-    def _fold_error(self, fold: int, pick: Index) -> float:
-        grams, moments = self._train[fold]
-        test_grams, test_moments, counts = self._test[fold]
-        total = rows = 0.0
-        for g in self._usable[fold]:
-            b = solve_products(grams[g][np.ix_(pick, pick)], moments[g][pick])
-            if b is None:
-                return float("inf")
-            square = b @ test_grams[g][np.ix_(pick, pick)] @ b - 2.0 * b @ test_moments[g][pick] + counts[g]
-            total, rows = total + max(float(square), 0.0), rows + counts[g]
-        return float(np.sqrt(total / rows)) if rows else 0.0
 
-
-def solve_products(gram: Array, moment: Array) -> Array | None:
-    """Non-negative least squares from cross products, or None where they are singular."""
-    norms = np.sqrt(np.maximum(np.diag(gram), 1e-300))
-    values, vectors = np.linalg.eigh(gram / np.outer(norms, norms))
-    if values[0] < SINGULAR * len(norms):
-        return None
-    root = np.sqrt(values)
-    return np.asarray(nnls(root[:, None] * vectors.T, (vectors.T @ (moment / norms)) / root)[0] / norms)
+def solve_each(grams: Array, moments: Array) -> Array:
+    """Non-negative least squares of each problem from its cross products; NaN where they are singular."""
+    norms = np.sqrt(np.maximum(np.einsum("kii->ki", grams), 1e-300))
+    values, vectors = np.linalg.eigh(grams / (norms[:, :, None] * norms[:, None, :]))
+    singular = values[:, 0] < SINGULAR_PRODUCTS * grams.shape[1]
+    along = np.einsum("kij,ki->kj", vectors, moments / norms) / np.maximum(values, 1e-300)
+    b = np.einsum("kij,kj->ki", vectors, along)
+    unclear = np.any(b <= CLEAR * np.max(np.abs(b), axis=1, keepdims=True), axis=1)
+    for k in np.flatnonzero(~singular & unclear):
+        root = np.sqrt(values[k])
+        b[k] = nnls(root[:, None] * vectors[k].T, along[k] * root)[0]
+    b[singular] = np.nan
+    return np.asarray(b / norms)
 
 
 def screen(

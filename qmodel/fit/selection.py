@@ -17,6 +17,9 @@ from qmodel.service.table_form import Table
 MUCH_WORSE = 0.25
 """A mean error larger than the best by this share of it is worse, however much the folds differ."""
 
+ROUNDING = 1.0 + 1e-9
+"""Where a single fold differs, the mean difference is its standard error, but for rounding: that is near enough."""
+
 
 @dataclass(frozen=True)
 class Validated:
@@ -112,7 +115,8 @@ def within_one_standard_error(fold_errors: Sequence[Array]) -> list[bool]:
             continue
         difference = errors - best
         error = np.std(difference, ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        near.append(bool(np.mean(difference) <= min(error, MUCH_WORSE * np.mean(best))))
+        most = min(error * ROUNDING, MUCH_WORSE * np.mean(best))
+        near.append(bool(np.mean(difference) <= most))
     return near
 
 

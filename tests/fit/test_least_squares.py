@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import minimize, nnls
 
 from qmodel.fit.least_squares import (
     Fitting,
@@ -92,3 +92,21 @@ def test_summary():
         {"median": 0.2, "p95": 0.29, "max": 0.3}, rel=1e-12
     )
     assert np.isnan(residual_summary([])["median"])
+
+
+@pytest.mark.parametrize("closeness", [1e-1, 1e-3, 1e-5, 1e-7])
+def test_columns_that_are_nearly_alike_go_by_qr(closeness):
+    """Cross products would lose twice the digits: solutions agree with QR's whatever the condition."""
+    rng = np.random.default_rng(2)
+    x = np.column_stack([np.ones(60), 1.0 + closeness * rng.standard_normal(60)])
+    b = np.array([2.0, 3.0])
+    np.testing.assert_allclose(solve(x, x @ b, np.ones(60)), b, rtol=1e-9 / closeness)
+
+
+def test_signs_bind_in_both_ways_of_solving():
+    rng = np.random.default_rng(5)
+    x = rng.random((50, 4))
+    y = x @ np.array([1.0, -0.5, 0.3, 0.0]) + 0.01 * rng.standard_normal(50)
+    np.testing.assert_allclose(solve(x, y, np.ones(50)), nnls(x, y)[0], rtol=1e-9, atol=1e-12)
+    free = solve(x, y, np.ones(50), nonnegative=False)
+    np.testing.assert_allclose(free, np.linalg.lstsq(x, y, rcond=None)[0], rtol=1e-9, atol=1e-12)

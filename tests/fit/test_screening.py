@@ -3,12 +3,13 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import nnls
 
 from qmodel.fit.candidates import AffineCandidate, basis, by_group, degree
 from qmodel.fit.cells import Cells
 from qmodel.fit.folds import level_folds
 from qmodel.fit.least_squares import solve
-from qmodel.fit.screening import EXHAUSTIVE, screen
+from qmodel.fit.screening import EXHAUSTIVE, screen, solve_each
 from qmodel.service.forms import design
 from qmodel.service.terms import Atom, Term
 
@@ -99,3 +100,20 @@ def test_candidate_without_information(cells):
     candidate = AffineCandidate((Term(), Term.parse("steps"), Term.parse("steps^2")))
     assert candidate.fit(cells.take(cells.levels["steps"] == 5)) is None
     assert candidate.label == "1 + steps + steps^2" and candidate.searched == 0 and candidate.degree == 3
+
+
+def test_many_problems_at_once_are_solved_as_one_by_one():
+    """Signs that bind, signs that do not, and a problem that is singular."""
+    rng = np.random.default_rng(4)
+    x = rng.random((30, 40, 3)) ** 3
+    x[7, :, 2] = 2.0 * x[7, :, 0]
+    y = x @ np.array([0.5, 1.0, 0.2]) - rng.random((30, 40))
+    grams, moments = np.einsum("kri,krj->kij", x, x), np.einsum("kri,kr->ki", x, y)
+    found = solve_each(grams, moments)
+    assert np.isnan(found[7]).all()
+    bound = 0
+    for k in (k for k in range(30) if k != 7):
+        expected = nnls(x[k], y[k])[0]
+        bound += np.any(expected == 0.0)
+        np.testing.assert_allclose(found[k], expected, rtol=1e-8, atol=1e-12)
+    assert 0 < bound < 29
