@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.theory.numerics.exponentials import exponential, powers
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -24,6 +26,17 @@ AVERAGED = 12
 def contour(t: float, terms: int) -> NDArray[np.complex128]:
     """The points of the integral for one t > 0."""
     return np.asarray((DAMPING / 2.0 + 1j * np.pi * np.arange(terms + AVERAGED)) / t)
+
+
+def decays(x: NDArray[np.float64], t: float, terms: int) -> NDArray[np.complex128]:
+    """exp(-s x) at the points s of `contour`, one row an x.
+
+    >>> bool(np.allclose(decays(np.array([0.7]), 2.0, 8), np.exp(-0.7 * contour(2.0, 8))))
+    True
+    """
+    turns = powers(exponential(-1j * np.pi / t * x), terms + AVERAGED)
+    turns *= np.exp(-DAMPING / 2.0 / t * x)[:, None]
+    return turns
 
 
 @lru_cache

@@ -30,6 +30,8 @@ class Panels:
         found = np.array(sorted(end for end in ends if 0 < end < math.inf))
         found = found[np.append(True, np.diff(found) > 1e-13 * found[1:])]
         pieces = np.maximum(np.ceil(np.log(found[1:] / found[:-1]) / math.log(widest)), 1).astype(int)
+        if pieces.max(initial=1) == 1:
+            return cls(found, order)
         split = [np.geomspace(a, b, n + 1)[:-1] for a, b, n in zip(found[:-1], found[1:], pieces, strict=True)]
         return cls(np.concatenate((*split, found[-1:])), order)
 
@@ -53,11 +55,14 @@ class Panels:
 
     def columns(self, values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """As `integrals`, for several functions at once, one a column (real or complex)."""
+        if np.iscomplexobj(values):
+            at_nodes, ends = self.columns(np.ascontiguousarray(values).view(float))
+            return at_nodes.view(complex), ends.view(complex)
         rows = values.reshape(-1, self.order, values.shape[-1]) * self._grid[1][:, :, None]
         at_edges = np.cumsum(rows.sum(axis=1), axis=0)
-        before = np.concatenate((np.zeros_like(at_edges[:1]), at_edges[:-1]))
         inside = self.inner @ rows
-        return (before[:, None] + inside).reshape(values.shape), at_edges
+        inside[1:] += at_edges[:-1, None]
+        return inside.reshape(values.shape), at_edges
 
     @property
     def inner(self) -> Floats:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-11
 """Relative width at which the bracket of a percentile is closed."""
+A_SIDE = 3
+"""Known points on each side of a root that an interpolation goes through."""
+SMALL = 1e-4
+"""Relative length of a last step whose own error, of second order, can be left."""
 LONGEST_SEARCH = 12
 """Steps after which places of jumps are no longer tried."""
 
@@ -87,8 +91,9 @@ def interpolated(
 ) -> float:
     """As `first_reaching` where a cdf takes milliseconds: inverse interpolation of log P(T > t), nearly straight.
 
-    `seen` holds the values known so far, and those found here. Ends where cdf(t) is within `still` of the level, or
-    the bracket closed (at a jump; `jumps`, in order, are places where to expect one).
+    `seen` holds the values known so far, and those found here. Ends where log P(T > t) is within `still` of its
+    goal, with one more step of interpolation, or where the bracket closed (at a jump; `jumps`, in order, are places
+    where to expect one).
 
     >>> import math
     >>> round(interpolated(lambda t: 1 - math.exp(-t), 0.5, {}, 1.0), 8) == round(math.log(2), 8)
@@ -106,8 +111,10 @@ def interpolated(
         look(max(2.0 * max(points), start) if len(points) < 3 else _onward(points, goal))
     low = max(t for t, tail in points.items() if tail > goal)
     high = min(t for t, tail in points.items() if tail <= goal)
-    steps, width = 0, high - low
-    while abs(points[high] - goal) > still and high - low > tolerance * high:
+    steps, width, middle = 0, high - low, high
+    while high - low > tolerance * high:
+        if abs(points[middle] - goal) <= still and _away(points, goal, middle) <= SMALL * middle:
+            return _between(points, goal, low, high, tolerance)
         steps += 1
         place = bisect.bisect_right(jumps, low * (1 + tolerance))
         jump = jumps[place] if place < len(jumps) and steps > 3 else math.inf
@@ -119,15 +126,20 @@ def interpolated(
             middle = _between(points, goal, low, high, tolerance)
         if steps % 3 == 0:
             width = high - low
-        tail = look(middle)
-        if abs(tail - goal) <= still:
-            return middle
-        low, high = (middle, high) if tail > goal else (low, middle)
+        low, high = (middle, high) if look(middle) > goal else (low, middle)
     return high
 
 
 def _log_tail(p: float) -> float:
     return math.log(max(1.0 - p, 1e-300))
+
+
+def _away(points: dict[float, float], goal: float, t: float) -> float:
+    """How far from t the goal may be, by the gentler of the slopes to the points beside it."""
+    beside = [max((p for p in points if p < t), default=t), min((p for p in points if p > t), default=t)]
+    slopes = [abs((points[p] - points[t]) / (p - t)) for p in beside if p != t]
+    gentle = min(slopes, default=0.0)
+    return abs(points[t] - goal) / gentle if gentle else math.inf
 
 
 def _onward(points: dict[float, float], goal: float) -> float:
@@ -140,8 +152,8 @@ def _onward(points: dict[float, float], goal: float) -> float:
 
 def _between(points: dict[float, float], goal: float, low: float, high: float, tolerance: float) -> float:
     """Lagrange's inverse interpolation through the nearest points on both sides, kept inside the bracket."""
-    below = sorted((t for t in points if t <= low), reverse=True)[:2]
-    above = sorted(t for t in points if t >= high)[:2]
+    below = sorted((t for t in points if t <= low), reverse=True)[:A_SIDE]
+    above = sorted(t for t in points if t >= high)[:A_SIDE]
     near = [*below, *above]
     tails = [points[t] for t in near]
     margin = 0.1 * tolerance * high

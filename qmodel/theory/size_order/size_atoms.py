@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.policy import LAS, MLFQ, PSJF, SRPT, Policy
+from qmodel.theory.numerics.exponentials import exponential
 from qmodel.theory.one_server.atoms import MOST, NEGLIGIBLE, Atoms, prolonged_atoms
 from qmodel.workload import Distribution
 
@@ -50,10 +51,12 @@ class PointMasses:
 
     def turned(self, s: Complex, t: float) -> Complex:
         """sum of mass exp(s (t - time)), s one row a size."""
+        if self.times.shape[1] == 1:
+            return self.masses * exponential(s * (t - self.times))
         out = np.zeros_like(s)
         for row, at, times, masses in zip(out, s, self.times, self.masses, strict=True):
             held = masses > 0
-            row += masses[held] @ np.exp(np.multiply.outer(t - times[held], at))
+            row += masses[held] @ exponential(np.multiply.outer(t - times[held], at))
         return out
 
     def upto(self, t: float) -> Floats:
@@ -66,10 +69,11 @@ class Multiples(PointMasses):
 
     def turned(self, s: Complex, t: float) -> Complex:
         x = self.times[:, :1]
-        z, out = np.exp(-s * x), np.zeros_like(s)
+        z, out = exponential(-s * x), np.zeros_like(s)
         for mass in self.masses.T[::-1]:
-            out = out * z + mass[:, None]
-        return np.asarray(out * np.exp(s * (t - x)))
+            out *= z
+            out += mass[:, None]
+        return out * exponential(s * (t - x))
 
 
 def multiples(larger: Floats, rate: float, x: Floats, idle: Floats, most: int) -> Multiples:

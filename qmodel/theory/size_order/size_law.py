@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FIRST_TERMS, MOST_TERMS_POINT = 32, 1024
-STILL = 2e-5
-"""Change of a probability on doubling the number of terms below which it stands."""
+STILL, STILL_TAIL = 2e-5, 0.01
+"""Change of a probability on doubling the number of terms below which it stands; at most this share of P(T > t)."""
+NEAR = 1e-4
+"""Distance of log P(T > t) from its goal that one more step of interpolation is to remove."""
 
 
 class _Doubling(ABC):
@@ -46,6 +48,10 @@ class _Doubling(ABC):
         """Largest estimated error of the probabilities computed so far."""
         return self._error
 
+    def _known_times(self) -> list[float]:
+        """Times at which what other laws of the queue asked for is this law's too."""
+        return []
+
     def together(self, shares: Sequence[float], laws: Sequence[Law]) -> Law | None:
         """The law of a request of any of these classes, if all are of one queue."""
         known = [law for law in laws if isinstance(law, _Doubling) and law.queue is self.queue]
@@ -58,28 +64,40 @@ class _Doubling(ABC):
         """P(T <= t)."""
         if t <= 0:
             return 0.0
-        while True:
-            coarse, fine = self._value(t, self._terms), self._value(t, 2 * self._terms)
-            change = abs(fine - coarse)
-            if change < STILL or 2 * self._terms >= self._most_terms:
-                break
+        fine, stands = self._checked(t, self._value(t, self._terms))
+        while not stands:
             self._terms *= 2
-        self._error = max(self._error, change)
+            fine, stands = self._checked(t, fine)
         return fine
+
+    def _checked(self, t: float, coarse: float) -> tuple[float, bool]:
+        """P(T <= t) with twice the terms, and whether it stands or the terms end here."""
+        fine = self._value(t, 2 * self._terms)
+        change = abs(fine - coarse)
+        enough = min(STILL, STILL_TAIL * (1.0 - fine)) if fine < 1.0 else STILL
+        stands = change < enough or 2 * self._terms >= self._most_terms
+        if stands:
+            self._error = max(self._error, change)
+        return fine, stands
 
     def percentile(self, percent: float) -> float:
         """Smallest t with P(T <= t) >= percent/100."""
+        level = percent / 100.0
         while True:
-            terms = self._terms
-            mean = math.fsum(share * law.mean for share, law in self.own)
-            start = mean / (1.0 - self.queue.rate * self.queue.law.mean) ** 0.5
-            t = interpolated(
-                lambda t: self._value(t, self._terms), percent / 100.0, self._seen, start, self._jumps()
-            )
-            self.cdf(t)
-            if self._terms == terms:
-                return t
+            self._seen |= {t: self._value(t, self._terms) for t in self._known_times() if t not in self._seen}
+            t = self._reaching(level)
+            near = min(self._seen, key=lambda known: abs(known - t))
+            fine, stands = self._checked(near, self._seen[near])
+            if stands:
+                return self._reaching(level - (fine - self._seen[near]))
+            self._terms *= 2
             self._seen.clear()
+
+    def _reaching(self, level: float) -> float:
+        """Smallest t with P(T <= t) >= level, with the present number of terms."""
+        mean = math.fsum(share * law.mean for share, law in self.own)
+        start = mean / (1.0 - self.queue.rate * self.queue.law.mean) ** 0.5
+        return interpolated(lambda t: self._value(t, self._terms), level, self._seen, start, self._jumps(), NEAR)
 
 
 class SizeLaw(_Doubling):
@@ -94,6 +112,9 @@ class SizeLaw(_Doubling):
 
     def __init__(self, own: Sequence[tuple[float, Distribution]], queue: SizedQueue) -> None:
         super().__init__(own, queue, queue.most_terms)
+
+    def _known_times(self) -> list[float]:
+        return self.queue.times(self._terms)
 
     def _value(self, t: float, terms: int) -> float:
         sizes, given = self.queue.responses(t, terms)

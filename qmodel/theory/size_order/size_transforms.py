@@ -68,6 +68,8 @@ class Work:
     sizes: SizesUpto
     rate: float
     theta: Complex
+    kept: Complex
+    """exp(-theta x)."""
 
     @property
     def reach(self) -> float:
@@ -79,29 +81,26 @@ class Work:
         """Sizes, in a column."""
         return self.sizes.x[:, None]
 
-    @property
-    def gone(self) -> Complex:
-        """1 - exp(-theta x)."""
-        return np.asarray(1.0 - np.exp(-self.x * self.theta), dtype=complex)
-
     def cut(self) -> tuple[Column, Column, Column, Column, Column, Column]:
         """M, its derivative and the load of S; S < x, then of S; S <= x."""
         n = len(self.theta)
-        gone = self.gone
-        below, upto = self.sizes.cumulative(
-            np.hstack((gone, self.x * (1.0 - gone), self.x.astype(complex))) * self.rate
-        )
+        values = np.empty((len(self.x), 2 * n + 1), dtype=complex)
+        np.subtract(1.0, self.kept, out=values[:, :n])
+        np.multiply(self.x, self.kept, out=values[:, n:-1])
+        values[:, -1:] = self.x
+        values *= self.rate
+        below, upto = self.sizes.cumulative(values)
         return (
-            below[:, :n], below[:, n : 2 * n], below[:, -1:].real,
-            upto[:, :n], upto[:, n : 2 * n], upto[:, -1:].real,
+            below[:, :n], below[:, n:-1], below[:, -1:].real,
+            upto[:, :n], upto[:, n:-1], upto[:, -1:].real,
         )  # fmt: skip
 
     def limited(self) -> tuple[Complex, Complex, Column]:
         """M, its derivative and the load of min(S, x)."""
         *_, total, slope, load = self.cut()
         larger = self.rate * self.sizes.larger[:, None]
-        gone = self.gone
-        return total + larger * gone, slope + larger * self.x * (1.0 - gone), load + larger * self.x
+        kept = larger * self.kept
+        return total + (larger - kept), slope + self.x * kept, load + larger * self.x
 
 
 def shortest_job(work: Work) -> Streams:
@@ -149,10 +148,12 @@ class Levels:
         """MLFQ."""
         ends = np.array([0.0, *self.thresholds, math.inf])
         level = np.searchsorted(ends[1:], work.sizes.x * (1 - 1e-13), side="left")
-        kept = np.exp(-np.outer(work.theta, work.sizes.x))
-        rows = {int(k): _limited_at(work, kept, float(ends[k])) for k in np.unique([*level, *(level + 1)])}
-        new, slope = (np.array([rows[k][i] for k in level]) for i in (0, 1))
-        old, load = (np.array([rows[k + 1][i] for k in level]) for i in (0, 2))
+        kept = np.ascontiguousarray(work.kept.T)
+        met = np.unique([*level, *(level + 1)])
+        found = [_limited_at(work, kept, float(ends[k])) for k in met]
+        places = np.searchsorted(met, level)
+        new, slope = (np.array([row[i] for row in found])[places] for i in (0, 1))
+        old, load = (np.array([row[i] for row in found])[places + 1] for i in (0, 2))
         rate = work.rate * (level > 0)[:, None].astype(float)
         return Streams(new, slope, old, 0.0, rate, 1.0 - load[:, None])
 

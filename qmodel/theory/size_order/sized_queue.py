@@ -17,6 +17,7 @@ import numpy as np
 
 from qmodel.policy import LAS, MLFQ, PSJF, SJF, SRPT, Policy
 from qmodel.theory.numerics import euler
+from qmodel.theory.numerics.exponentials import exponential
 from qmodel.theory.one_server.atoms import Atoms
 from qmodel.theory.size_order.remaining_time import RemainingTime
 from qmodel.theory.size_order.size_atoms import PointMasses, multiples, point_masses
@@ -47,8 +48,12 @@ MULTIPLES = 7
 """Point masses at 2x ... (MULTIPLES + 1) x under LAS are kept apart."""
 MOST_MARKS, MOST_MARKS_SRPT = 400, 120
 """Most ends of panels; the time grows with their number, under SRPT with its square."""
+AT_ONCE, FEWEST_TERMS = 2e-6, 16
+"""Up to x (1 + AT_ONCE) there are but the point masses, found with FEWEST_TERMS."""
 FELT = 16.0
 """A point mass farther beyond t than FELT t / terms is not felt at t."""
+BLOCK, NARROWEST = 8000, 12
+"""Numbers that an array holds, about, and values of theta, so that what is made of them stays in the cache."""
 REACH = 3.0
 """exp(-theta x) is below exp(-30) for x beyond REACH t."""
 
@@ -76,9 +81,16 @@ class SizedQueue:
         key = (t, terms)
         if key not in self._known:
             sizes = self._sizes(t, t, terms, self._atoms)
-            given = self._given(sizes, t, t, terms, self._masses) if len(sizes.x) else np.empty(0)
+            given = np.empty(0)
+            if len(sizes.x):
+                values, known = self._integrals(sizes, t, t, terms, self._masses, ALL)
+                given = values / t + known.upto(t)
             self._known[key] = sizes, np.where(sizes.x <= t * (1 + SAME), given, 0.0)
         return self._known[key]
+
+    def times(self, terms: int) -> list[float]:
+        """Times at which the law is known with so many terms."""
+        return [t for t, known in self._known if known == terms]
 
     @property
     def is_quick(self) -> bool:
@@ -106,10 +118,13 @@ class SizedQueue:
         place = int(np.searchsorted(values, x * (1 - SAME)))
         if place == len(values) or values[place] > x * (1 + SAME):
             values, masses = np.insert(values, place, x), np.insert(masses, place, 0.0)
-        span = max(t - x, 1e-6 * x)
+        at_once = t - x <= AT_ONCE * x
+        span = x if at_once else t - x
+        terms = min(terms, FEWEST_TERMS) if at_once else terms
         sizes = self._sizes(x * (1 + SAME), span, terms, (values, masses))
         row = len(sizes.nodes) + place
-        return float(self._given(sizes, t, span, terms, self._masses_of_one, slice(row, row + 1))[0])
+        values, known = self._integrals(sizes, t, span, terms, self._masses_of_one, slice(row, row + 1))
+        return float(known.upto(t)[0] + (0.0 if at_once else values[0] / span))
 
     def _sizes(self, largest: float, span: float, terms: int, atoms: tuple[Floats, Floats]) -> SizesUpto:
         marks, reach = self._marks, largest
@@ -121,36 +136,46 @@ class SizedQueue:
         order = NODES_SRPT if isinstance(self.policy, SRPT) else NODES
         return SizesUpto.of(self.law, marks, atoms, reach, (TERMS_A_PANEL * span / terms, REACH * span), order)
 
-    def _given(
-        self, sizes: SizesUpto, t: float, span: float, terms: int, masses: Masses, rows: slice = ALL
-    ) -> Floats:
-        """P(T <= t | x) at the sizes in these rows; `span` is the time to which the contour is scaled."""
-        find = self._by_s if isinstance(self.policy, SRPT) else self._by_theta
-        values, known = find(sizes, t, span, terms, masses, rows)
-        return np.asarray(values.real @ euler.weights(terms) / span + known.upto(t))
+    @property
+    def _integrals(self) -> Callable[..., tuple[Floats, PointMasses]]:
+        """P(T <= t | x) at the sizes in some rows: `span` times all but the point masses, and these.
+
+        `span` is the time to which the contour is scaled.
+        """
+        return self._by_s if isinstance(self.policy, SRPT) else self._by_theta
 
     def _by_theta(
         self, sizes: SizesUpto, t: float, span: float, terms: int, masses: Masses, rows: slice
-    ) -> tuple[Complex, PointMasses]:
-        """The integrand along a contour of theta, without the point masses, and these."""
-        theta = euler.contour(span, terms)
-        work = Work(sizes, self.rate, theta)
-        streams, x = self._streams(work).at(rows), work.x[rows]
-        s = theta - streams.new
-        delay = (streams.idle * theta + streams.again) / (theta - streams.old)
-        stay = np.exp(s * t - (theta if self.policy.preemptive else s) * x)
-        known = masses(sizes, streams.idle[:, 0], rows).before(t + min(FELT * span / terms, 1.0 / self.rate))
-        return (delay * stay - known.turned(s, t)) * (1.0 - streams.slope) / s, known
+    ) -> tuple[Floats, PointMasses]:
+        """The integral along a contour of theta, without the point masses, and these."""
+        contour, weights = euler.contour(span, terms), euler.weights(terms)
+        decays = euler.decays(sizes.x, span, terms)
+        x, width = sizes.x[rows, None], max(NARROWEST, BLOCK // len(sizes.x))
+        values, known = np.zeros(len(x)), None
+        for start in range(0, len(contour), width):
+            here = slice(start, start + width)
+            theta = contour[here]
+            streams = self._streams(Work(sizes, self.rate, theta, np.ascontiguousarray(decays[:, here]))).at(rows)
+            s = theta - streams.new
+            delay = (streams.idle * theta + streams.again) / (theta - streams.old)
+            stay = exponential(s * t - (theta if self.policy.preemptive else s) * x)
+            if known is None:
+                limit = t + min(FELT * span / terms, 1.0 / self.rate)
+                known = masses(sizes, streams.idle[:, 0], rows).before(limit)
+            integrand = (delay * stay - known.turned(s, t)) * (1.0 - streams.slope) / s
+            values += integrand.real @ weights[here]
+        assert known is not None
+        return values, known
 
     def _by_s(
         self, sizes: SizesUpto, t: float, span: float, terms: int, masses: Masses, rows: slice
-    ) -> tuple[Complex, PointMasses]:
+    ) -> tuple[Floats, PointMasses]:
         """The same along a contour of s."""
         s = euler.contour(span, terms)
         found = RemainingTime(sizes, self.rate, s)
         known = masses(sizes, found.idle[rows], rows)
         turned = known.turned(np.broadcast_to(s, (len(sizes.x[rows]), len(s))), t)
-        return (found.transform(t, rows) - turned) / s, known
+        return ((found.transform(t, rows) - turned) / s).real @ euler.weights(terms), known
 
     def _masses(self, sizes: SizesUpto, idle: Floats, rows: slice) -> PointMasses:
         """Of each size, those that the sum over sizes does not smooth out."""

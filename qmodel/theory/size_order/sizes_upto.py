@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Columns = NDArray[Any]
 
-LOWEST, HIGHEST = 6, 12
-"""Panels end at quantiles 10^-1 ... 10^-LOWEST from below and 10^-1 ... 10^-HIGHEST from above."""
+LOWER, UPPER = (1e-5, 1e-3, 0.03, 0.2, 0.5), (0.2, 0.05, 5e-3, 1e-4, 1e-6, 1e-9, 1e-12)
+"""Panels end where smaller, and larger, sizes of a component have these probabilities."""
 WIDEST = 1e300
 APART = 1e-9
 """Ends of panels nearer to the last one than this, relatively, are left out."""
@@ -35,14 +35,13 @@ MOST_ATOMS = 256
 
 
 def marks_of(laws: Iterable[Distribution]) -> frozenset[float]:
-    """Where panels end for these laws: quartiles, decades of probability and ends of support of each component."""
+    """Where panels end for these laws: quantiles, and ends of support, of each component."""
     found: set[float] = set()
     for law in laws:
         for part in components(law):
             if not part.atoms():
-                lower = np.append(10.0 ** -np.arange(LOWEST, 0.0, -1.0), [0.25, 0.5, 0.75])
-                found |= {*part.quantile(lower).tolist(), *part.support()}
-                found |= {*part.upper_quantile(10.0 ** -np.arange(1.0, HIGHEST + 1)).tolist()}
+                found |= {*part.quantile(np.array(LOWER)).tolist(), *part.support()}
+                found |= {*part.upper_quantile(np.array(UPPER)).tolist()}
     return frozenset(mark for mark in found if 0 < mark < math.inf)
 
 
@@ -77,10 +76,9 @@ class SizesUpto:
         values = cells[0]
         if discrete:
             return cls(law, None, *cells)
-        inner = [mark for mark in (*marks, *values.tolist()) if mark < reach * (1 - APART)]
-        step, last = even[0], min(reach, even[1])
-        ends = np.linspace(0.0, last, math.ceil(last / step - 1e-9) + 1)[1:]
-        return cls(law, Panels.through({*inner, *ends.tolist(), reach}, WIDEST, order), *cells)
+        inner = {mark for mark in (*marks, *values.tolist()) if mark < reach * (1 - APART)}
+        ends = _split(np.array(sorted({0.0, *inner, min(reach, even[1]), reach})), *even)
+        return cls(law, Panels.through(set(ends.tolist()), WIDEST, order), *cells)
 
     @cached_property
     def nodes(self) -> Floats:
@@ -107,6 +105,8 @@ class SizesUpto:
     def cumulative(self, values: Columns) -> tuple[Columns, Columns]:
         """E[g(S); S < x] and E[g(S); S <= x] at each x, from g(x), one function a column."""
         smooth, at_atoms = self.integral(values[: len(self.nodes)] * self.density[:, None])
+        if not len(self.atoms):
+            return smooth, smooth
         steps = np.cumsum(self.masses[:, None] * values[len(self.nodes) :], axis=0)
         steps = np.concatenate((np.zeros_like(values[:1]), steps))
         here = smooth + steps[np.searchsorted(self.atoms, self.nodes)]
@@ -140,6 +140,15 @@ class SizesUpto:
             middle = 0.5 * (values + np.where(spread, before, values))
             return np.cumsum(np.diff(self.atoms, prepend=0.0)[:, None] * middle, axis=0)
         return np.concatenate(self.integral(values[: len(self.nodes)]))
+
+
+def _split(ends: Floats, longest: float, upto: float) -> Floats:
+    """These ends, `upto` among them, and more where panels below it would be longer than `longest`."""
+    width = np.diff(ends)
+    pieces = np.where(ends[:-1] < upto, np.maximum(np.ceil(width / longest - 1e-9), 1.0), 1.0).astype(int)
+    first = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    part = (np.arange(len(first)) - first + 1) / np.repeat(pieces, pieces)
+    return np.asarray(np.repeat(ends[:-1], pieces) + part * np.repeat(width, pieces))
 
 
 def _in_cells(
