@@ -148,7 +148,8 @@ class Weibull(Continuous):
         return stats.weibull_min(self.shape, scale=self.scale)
 
     def _hazard(self, x: ArrayLike) -> NDArray[np.float64]:
-        return (np.maximum(np.asarray(x, dtype=float), 0.0) / self.scale) ** self.shape
+        with np.errstate(over="ignore"):  # infinite where nothing is left
+            return (np.maximum(np.asarray(x, dtype=float), 0.0) / self.scale) ** self.shape
 
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
         return -np.expm1(-self._hazard(x))

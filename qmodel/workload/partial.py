@@ -78,7 +78,8 @@ def _(law: Lognormal, k: int, x: ArrayLike) -> NDArray[np.float64]:
 def _(law: Weibull, k: int, x: ArrayLike) -> NDArray[np.float64]:
     from scipy.special import gammainc
 
-    u = (np.maximum(np.asarray(x, dtype=float), 0.0) / law.scale) ** law.shape
+    with np.errstate(over="ignore"):  # infinite where nothing is left
+        u = (np.maximum(np.asarray(x, dtype=float), 0.0) / law.scale) ** law.shape
     return np.asarray(law.moment(k) * gammainc(1.0 + k / law.shape, u))
 
 

@@ -129,7 +129,8 @@ class Capacity:
 
     def _phases_when_done(self, a: Matrix, start: Matrix, stream: int, own: Distribution) -> Matrix:
         values, vectors = np.linalg.eig(-a)
-        values = np.where(np.abs(values) <= 1e-12 * np.abs(values).max(), 0.0, values).astype(complex)
+        pace = np.abs(self.work.d0).max() / self.work.speeds.max()
+        values = np.where(np.abs(values) <= 1e-12 * pace, 0.0, values).astype(complex)
         moving = values != 0
         rows = np.empty((len(values), len(self.work.speeds)), dtype=complex)
         rows[~moving] = self.work.seen(self.work.phases, self.marked[stream])

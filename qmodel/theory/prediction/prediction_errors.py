@@ -2,8 +2,8 @@
 
 M is independent of S: exponential of mean 1, or lognormal of mean 1.
 
-Either S or M is summed over nodes and the other is integrated in closed form; the narrower one is summed, so
-that neither integrand has a step between nodes.
+Either S or M is summed over nodes and the other is integrated in closed form; the narrower one is summed, and S
+where its density has a step, so that neither integrand has a step between nodes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ NEGLIGIBLE = 1e-13
 ORDER = 8
 WIDEST_SIZES, WIDEST_ERRORS = 1.5, 2.5
 """Ratio of the ends of a panel of sizes, at which TRAIL's kernels bend, and of errors."""
+NARROWEST = 0.05
+"""Logarithm of the ratio of the ends of a panel of sizes, at least, however small the errors."""
 AROUND_ONE = tuple(1.0 + sign * 4.0**-k for k in range(1, 15) for sign in (-1.0, 1.0))
 """Panels shrink towards an error factor of 1, where over- and underestimates part."""
 
@@ -64,7 +66,8 @@ class Predicted(ABC):
 
 def predicted(size: Distribution, error: Distribution, ends: frozenset[float] = frozenset()) -> Predicted:
     """The component with this law of size and of the error factor M; panels of predictions end at `ends`."""
-    narrow = size.atoms() or min(part.scv for part in components(size)) <= error.scv
+    low, high = size.support()
+    narrow = low > 0 or high < math.inf or min(part.scv for part in components(size)) <= error.scv
     return SummedSizes(size, error, ends) if narrow else SummedErrors(size, error, ends)
 
 
@@ -81,7 +84,8 @@ class SummedSizes(Predicted):
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
-        return _nodes_of(self.size)
+        spread = math.sqrt(math.log1p(self.error.scv))
+        return _nodes_of(self.size, min(WIDEST_SIZES, math.exp(max(2.0 * spread, NARROWEST))))
 
     def _sum(self, power: int, values: Floats) -> Floats:
         """sum_x w x^power values(y, x)."""
@@ -134,7 +138,7 @@ class SummedErrors(Predicted):
 
     @cached_property
     def _nodes(self) -> tuple[Floats, Floats]:
-        return _nodes_of(self.error, AROUND_ONE)
+        return _nodes_of(self.error, WIDEST_ERRORS, AROUND_ONE)
 
     def _sum(self, values: Floats) -> Floats:
         return values @ self._nodes[1]
@@ -173,9 +177,9 @@ class SummedErrors(Predicted):
         return SummedSizes(self.size, self.error).beyond(limit)
 
 
-def _nodes_of(law: Distribution, turns: tuple[float, ...] = ()) -> tuple[Floats, Floats]:
+def _nodes_of(law: Distribution, widest: float, turns: tuple[float, ...] = ()) -> tuple[Floats, Floats]:
     """Values and weights that matter for the first two moments, close enough for the other law's kernels."""
-    grid = SizeGrid(1.0, law, widest=WIDEST_ERRORS if turns else WIDEST_SIZES, turns=turns, order=ORDER)
+    grid = SizeGrid(1.0, law, widest=widest, turns=turns, order=ORDER)
     weights = grid.weights(law)
     held = weights * (1.0 + (grid.sizes / law.mean) ** 2) > NEGLIGIBLE
     return grid.sizes[held], weights[held]

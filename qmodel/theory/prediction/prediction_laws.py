@@ -30,19 +30,19 @@ REMEMBERED = 128
 """Laws whose ends of panels are kept."""
 
 
-def predictors(served: ServedClass) -> Iterator[tuple[float, Predicted]]:
-    """Parts of the class: probability, and joint law of size and prediction."""
+def predictors(served: ServedClass, limit: float = math.inf) -> Iterator[tuple[float, Predicted]]:
+    """Parts of the class: probability, and joint law of size and prediction; `limit` is TRAIL's C."""
     guess = served.predicted_size
     if guess.error == "correlated" and guess.correlation < 1.0:
         r = guess.normal_correlation
-        yield 1.0, tabled(served.size, lambda size: Correlated(size, r, _ends_of(size)))
+        yield 1.0, tabled(served.size, lambda size: Correlated(size, r, _ends_of(size, limit)))
         return
     for share, size in weighted_components(served.size):
         if guess.error in FACTORS:
             error = error_law(guess)
             yield share, tabled(size, partial(_with_factor, error))
         else:
-            yield share, Exact(size)
+            yield share, Exact(size, _ends_of(size, limit))
 
 
 def _with_factor(error: Distribution, size: Distribution) -> Predicted:
@@ -65,9 +65,10 @@ class Exact(Predicted):
     """Y = S, of a law without point masses, for company with other predictions and for TRAIL."""
 
     size: Distribution
+    marks: frozenset[float] = frozenset()
 
     def ends(self) -> frozenset[float]:
-        return _ends_of(self.size)
+        return self.marks
 
     def upto(self, k: int, y: Floats) -> Floats:
         return partial_moment(self.size, k, y)
@@ -91,9 +92,13 @@ class Exact(Predicted):
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _ends_of(size: Distribution) -> frozenset[float]:
-    parts = (part for _, part in weighted_components(size))
-    return frozenset(mark for part in parts for mark in landmarks(part, SMALLEST) if 0 < mark < math.inf)
+def _ends_of(size: Distribution, limit: float = math.inf) -> frozenset[float]:
+    """Quantiles; and predictions y with an end of the support at y / (1 - limit), where TRAIL's sums bend."""
+    found: set[float] = set()
+    for _, part in weighted_components(size):
+        found |= set(landmarks(part, SMALLEST))
+        found |= {end * (1.0 - limit) for end in part.support() if limit < 1.0}
+    return frozenset(float(mark) for mark in found if 0 < mark < math.inf)
 
 
 @lru_cache(maxsize=REMEMBERED)

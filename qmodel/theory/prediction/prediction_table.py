@@ -82,7 +82,10 @@ class Tabled(Predicted):
 
     def _at(self, y: Floats, name: str, argument: float) -> Floats:
         panel, shapes = self._place(y)
-        return np.einsum("ij,ij->i", _series(self.unit, name, argument)[panel], shapes)
+        found = np.einsum("ij,ij->i", _series(self.unit, name, argument)[panel], shapes)
+        if name == "upto":
+            return np.asarray(found)
+        return np.where(y > self.mean * _panels(self.unit).edges[-1], 0.0, found)
 
     def _place(self, y: Floats) -> tuple[NDArray[np.int_], Floats]:
         """The panel of each prediction, and the polynomials of Legendre there."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-WIDEST, ORDER = 8.0, 8
+WIDEST, ORDER = 8.0, 12
 """Ratio of the ends of a panel of predictions, at most, and its nodes."""
 UNFELT = 1e-12
 """Share of all arrivals below which a component delays no one: requests of one size that are only asked about."""
@@ -186,16 +186,35 @@ def predicted_means(
     if stepped:
         reason = f"predictions of class '{stepped[0]}' take single values, those of others or of other sizes do not"
         return NotAnalysable(reason, "predictions of one kind, sizes of one kind")
-    queue = _queue(classes, before, stretched)
+    if any(math.isinf(served.size.moment(2)) for served in classes):
+        endless = _without_second_moment(policy, classes)
+        if endless is not None:
+            return endless
+    queue = _queue(classes, before, stretched, limit_of(policy))
     return {served.name: queue.mean_response(policy, served.name, served.size.mean) for served in classes}
 
 
-def _queue(classes: Sequence[ServedClass], background: Background, stretched: bool) -> PredictedQueue:
+def _without_second_moment(policy: Policy, classes: Sequence[ServedClass]) -> dict[str, float] | NotAnalysable | None:
+    """Everyone's mean is infinite if what stays before others has no second moment; None where it has one."""
+    heavy = [served for served in classes if math.isinf(served.size.moment(2))]
+    mistaken = [served for served in heavy if served.predicted_size.error != "exact"]
+    if not policy.preemptive or (mistaken and not isinstance(policy, PSPJF)) or limit_of(policy) < 1.0:
+        return {served.name: math.inf for served in classes}
+    blurred = [served.name for served in mistaken if served.predicted_size.error == "correlated"]
+    if blurred:
+        reason = f"sizes of class '{blurred[0]}' have no second moment and are correlated with predictions"
+        return NotAnalysable(reason, "exact predictions, or errors that are factors")
+    return None
+
+
+def _queue(
+    classes: Sequence[ServedClass], background: Background, stretched: bool, limit: float = math.inf
+) -> PredictedQueue:
     portions: dict[str, list[Portion]] = {}
     ends: set[float] = set()
     for served in classes:
         portions[served.name] = []
-        for share, guess in predictors(served):
+        for share, guess in predictors(served, limit):
             portions[served.name].append(Portion(served.rate * share, share, guess))
             ends |= guess.ends()
     second = math.fsum(served.rate * served.size.moment(2) for served in classes)

@@ -167,7 +167,7 @@ class Relevance:
         """Relevant intervals of age, those that touch at a relevant age made one: whose, from, to."""
         start, end, first, last = self._start, self._end, self._first, self._last
         below = (lambda rank: rank < level) if strict else (lambda rank: rank <= level)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             crossing = start + (level - first) / (last - first) * (end - start)
         low = np.where(below(first), start, np.where(below(last), crossing, end))
         high = np.where(below(last), end, np.where(below(first), crossing, start))

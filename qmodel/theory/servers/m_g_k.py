@@ -121,7 +121,8 @@ def _between(servers: int, rate: float, size: Distribution) -> Wait:
     memoryless, chance = exponential_wait(servers, rate, size.mean), erlang_c(servers, rate * size.mean)
     mean = scv * memoryless + (1.0 - scv) * constant.mean_wait
     delayed = scv * chance + (1.0 - scv) * (1.0 - constant.no_wait)
-    spread = constant.second_moment * (1.0 - constant.no_wait) / constant.mean_wait**2 - 1.0
+    square = constant.mean_wait**2  # 0 where hardly anyone waits: the law of such waits hardly matters
+    spread = constant.second_moment * (1.0 - constant.no_wait) / square - 1.0 if square > 0.0 else 1.0
     return Wait(
         mean,
         delayed,

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+ROUNDING = 1e-14
+
+
 @dataclass(frozen=True)
 class Tail:
     """Mass, mean and second factorial moment of a measure on the numbers above K."""
@@ -76,7 +79,7 @@ def threshold_chain(
         for last in (SHORT, LONG)
         for mode in (SHORT, LONG)
     }
-    counts = {key: count_probabilities(law.lst, rate, above) for key, law in laws.items()}
+    counts = {key: _beyond_rounding(count_probabilities(law.lst, rate, above)) for key, law in laws.items()}
     states = [(last, n) for last in (SHORT, LONG) for n in range(above + 1)]
     modes = [mode_of(max(n, 1), last, condition) for last, n in states]
     watched = np.zeros((len(states), len(states)))
@@ -84,7 +87,7 @@ def threshold_chain(
         base = max(n, 1) - 1
         reached = counts[last, modes[i]][: above + 1 - base]
         watched[i, modes[i] * (above + 1) + base : (modes[i] + 1) * (above + 1)] = reached
-        watched[i, -1] += max(0.0, 1.0 - reached.sum())
+        watched[i, -1] += _rest(1.0, float(reached.sum()))
     law = stationary_law(watched)
     thrown = [Tail(0.0, 0.0, 0.0), Tail(0.0, 0.0, 0.0)]
     for i, (last, n) in enumerate(states):
@@ -99,10 +102,20 @@ def _overflow(rate: float, law: Distribution, counts: NDArray[np.float64], base:
     kept = counts[: above + 1 - base]
     mean, pairs = rate * law.mean, rate**2 * law.moment(2)
     return Tail(
-        1.0 - float(kept.sum()),
-        base + mean - float(kept @ numbers),
-        base * (base - 1) + 2 * base * mean + pairs - float(kept @ (numbers * (numbers - 1))),
+        _rest(1.0, float(kept.sum())),
+        _rest(base + mean, float(kept @ numbers)),
+        _rest(base * (base - 1) + 2 * base * mean + pairs, float(kept @ (numbers * (numbers - 1)))),
     )
+
+
+def _beyond_rounding(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(counts > ROUNDING, counts, 0.0)
+
+
+def _rest(whole: float, part: float) -> float:
+    """What a part leaves of the whole; 0 if that is no more than rounding: at tiny rates it would outweigh all."""
+    rest = whole - part
+    return rest if rest > ROUNDING * whole else 0.0
 
 
 def _add(tail: Tail, part: Tail, weight: float) -> Tail:
