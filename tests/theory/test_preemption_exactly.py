@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 
+from qmodel.policy import LAS, MLFQ
+from qmodel.policy.preemption import Preemption
+from qmodel.scenario import Scenario
+from qmodel.theory.dispatch import result_of
 from qmodel.theory.preemption.grained_path import grained
+from qmodel.theory.preemption.srpt_with_cost import _resumption
 from qmodel.theory.rank.rank_path import Path
+from qmodel.workload import Deterministic, Uniform
+
+from .scenarios import request_class
 
 
 def test_a_step_is_open_for_a_moment_and_then_closed_until_the_next():
@@ -19,3 +28,72 @@ def test_a_step_is_open_for_a_moment_and_then_closed_until_the_next():
     assert found.end.tolist() == pytest.approx([0.25e-12, 0.25, 0.25, 0.5, 0.5, 0.75], rel=1e-9)
     assert (found.end > found.start).all()
     assert found.first.tolist() == pytest.approx([0.0, -math.inf, 0.25, -math.inf, 0.5, -math.inf], rel=1e-9)
+
+
+def in_steps(policy, grain, *classes):
+    made = [request_class(f"c{k}", rate, law) for k, (rate, law) in enumerate(classes)]
+    return [
+        part.mean_response
+        for part in result_of(Scenario(made, policy=policy, preemption=Preemption(grain_s=grain))).classes
+    ]
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5])
+def test_constant_services_by_age_in_steps(steps):
+    """All but the last step of newcomers go before one's own last: W = (l/2) / ((1 - l (1 - g)) (1 - l))."""
+    rate, grain = 0.6, 1.0 / steps
+    before = rate * (1.0 - grain)
+    exact = 0.5 * rate / ((1.0 - before) * (1.0 - rate)) + (1.0 - grain) / (1.0 - before) + grain
+    assert in_steps(LAS(), grain, (rate, Deterministic(1.0))) == pytest.approx([exact], rel=1e-9)
+
+
+@pytest.mark.parametrize(("threshold", "early"), [(0.3, True), (0.5, True), (0.7, False)])
+def test_levels_change_at_the_end_of_a_step(threshold, early):
+    """Half-second steps of one-second services: below after the first step, or first come first served."""
+    rate = 0.6
+    exact = 0.3 / (0.7 * 0.4) + 0.5 / 0.7 + 0.5 if early else 1.0 + 0.3 / 0.4
+    assert in_steps(MLFQ((threshold,)), 0.5, (rate, Deterministic(1.0))) == pytest.approx([exact], rel=1e-9)
+
+
+def test_two_classes_by_age_in_steps():
+    """Quarters of a second: services of 1 s, and of 0.2 s, which end within their first step."""
+    long, short = 0.4, 0.7
+    new, old = 0.75 * long + 0.2 * short, long + 0.2 * short
+    exact = 0.5 * (long + 0.04 * short) / ((1.0 - new) * (1.0 - old)) + 0.75 / (1.0 - new) + 0.25
+    found = in_steps(LAS(), 0.25, (long, Deterministic(1.0)), (short, Deterministic(0.2)))
+    first = 0.5 * (long * 4 * 0.25**2 + short * 0.04) / (1.0 - 0.25 * long - 0.2 * short) + 0.2
+    assert found == pytest.approx([exact, first], rel=1e-9)
+
+
+def test_uniform_services_by_age_in_two_steps():
+    """Sizes up to 1/2 s need one step; moments of min(S, 1/2) and of what exceeds it by hand."""
+    rate = 1.2
+    one_step = 0.5 * rate * (1.0 / 6.0 + 1.0 / 24.0) / (1.0 - 0.375 * rate)
+    two_steps = 0.5 * rate / 3.0 / ((1.0 - 0.375 * rate) * (1.0 - 0.5 * rate)) + 0.5 / (1.0 - 0.375 * rate)
+    exact = 0.5 * one_step + 0.125 + 0.5 * two_steps + 0.125
+    assert in_steps(LAS(), 0.5, (rate, Uniform(0.0, 1.0))) == pytest.approx([exact], rel=1e-9)
+
+
+def test_resumptions_by_their_transform():
+    """Interrupted at rate 0.7 by 0.5 s, 0.4/s others of 0.9 s beside: E[exp(-sH)] has a closed form."""
+    mu, by, others, beside, cost = 0.7, 0.5, 0.4, 0.9, 0.8
+
+    def transform(s):
+        phi = s + others * (1 - mpmath.exp(-s * beside))
+        once = mpmath.exp(-(phi + mu) * cost)
+        return once / (1 - mu / (mu + phi) * (1 - once) * mpmath.exp(-s * by))
+
+    up = np.array([mu, mu + others])
+    means, squares = (np.array([mu * by**k, mu * by**k + others * beside**k]) for k in (1, 2))
+    first, second = (found[0] for found in _resumption(up, means, squares, 1, cost))
+    assert first == pytest.approx(float(-mpmath.diff(transform, 0)), rel=1e-9)
+    assert second == pytest.approx(float(mpmath.diff(transform, 0, 2)), rel=1e-7)
+
+
+def test_a_resumption_that_nothing_interrupts():
+    """It takes c, and the others that come in it: c (1 + r), squared, and c times their rate of squares."""
+    others, beside, cost = 0.4, 0.9, 0.8
+    upto, squares = np.array([0.0, others * beside]), np.array([0.0, others * beside**2])
+    first, second = (found[0] for found in _resumption(np.array([0.0, others]), upto, squares, 1, cost))
+    assert first == pytest.approx(cost * (1.0 + others * beside), rel=1e-12)
+    assert second == pytest.approx(first**2 + cost * others * beside**2, rel=1e-12)
