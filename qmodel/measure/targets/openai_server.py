@@ -127,13 +127,13 @@ class OpenAIServer:
             streams = [asyncio.create_task(self._sent(session, server, each, GROWTH)) for each in body]
             prompts = await self._beside(session, server, streams, prefill) if prefill else []
             outcomes = await asyncio.gather(*streams)
-        for outcome in [*outcomes, *prompts]:
+        for outcome in outcomes:
             if outcome.failure:
                 raise TrialFailed(outcome.failure)
         ends = together([outcome.token_times for outcome in outcomes])
         gaps = whole_gaps(ends)
         if prefill:
-            gaps = gaps[with_prompts([outcome.token_times[0] for outcome in prompts], ends)]
+            gaps = gaps[with_prompts([each.token_times[0] for each in prompts if not each.failure], ends)]
         return [float(each) for each in gaps[np.isfinite(gaps)][::-1]]
 
     async def _found(self, session: aiohttp.ClientSession) -> Server:
@@ -158,7 +158,10 @@ class OpenAIServer:
     async def _beside(
         self, session: aiohttp.ClientSession, server: Server, streams: Sequence[asyncio.Task[Any]], prefill: int
     ) -> list[Outcome]:
-        """Prompts of one output token, one after another for as long as the streams go on."""
+        """Prompts of one output token, one after another for as long as the streams go on.
+
+        That token may be no text (a special one), which a stream does not show: such a prompt fails, and is left out.
+        """
         found = []
         while not any(stream.done() for stream in streams):
             found.append(await self._sent(session, server, self._body(server, prefill, 1), 1))
