@@ -13,6 +13,7 @@ from typing import Any
 from qmodel.answer import NotAnalysable, PolicyAnswer
 from qmodel.catalogue.own_system import on_model, on_trace
 from qmodel.catalogue.row import FOLDER, Row, Setting
+from qmodel.catalogue.time_scale import in_time
 from qmodel.catalogue.tuned import resolved
 from qmodel.errors import InputError
 from qmodel.predict import Asking, answer_one
@@ -27,8 +28,8 @@ NO_CHANGES: Mapping[str, Any] = {}
 class Case:
     """A row with the user's own settings, fitted model and trace put on it.
 
-    `settings` are `--set` texts. `model` replaces the row's services at the row's load; `trace` its arrivals and,
-    where the row counts tokens, its lengths.
+    `settings` are `--set` texts. `model` replaces the row's services at the row's load, and its other times follow;
+    `trace` replaces its arrivals and, where the row counts tokens, its lengths.
     """
 
     row: Row
@@ -54,11 +55,27 @@ class Case:
     def scenario(self, changes: Mapping[str, Any] = NO_CHANGES, half: int = 1) -> Scenario:
         """The scenario with these fields changed; where the row tunes, with half of a trace. Raises InputError."""
         own = self.changed(changes)
-        made = self.made(own)
-        if self.model is not None:
-            on_model(moved := copy.deepcopy(own), self.model)
-            made = _at_load_of(self.made(moved), made)
-        return self.with_trace(made, half)
+        return self.with_trace(self.made(own if self.model is None else self._on_model(own, changes)), half)
+
+    @cached_property
+    def time_factor(self) -> float:
+        """Seconds for one of the row on the user's model: mean service by the model, over the row's own."""
+        if self.model is None:
+            return 1.0
+        own = self.changed({"transform": []})
+        moved = copy.deepcopy(own)
+        on_model(moved, self.model)
+        return self.made(moved).size.mean / self.made(own).size.mean
+
+    def _on_model(self, own: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The user's model in the row's time; what the user set is in seconds already."""
+        assert self.model is not None
+        made = in_time(own, self.time_factor)
+        for path, text in self.settings.items():
+            if not any(path.startswith(changed) for changed in changes):
+                set_field(made, path, parse_value(text))
+        on_model(made, self.model)
+        return made
 
     def with_trace(self, made: Scenario, half: int = 1) -> Scenario:
         """The scenario under the user's trace, if there is one. Raises InputError."""
@@ -111,8 +128,9 @@ class Case:
     def _horizon(self, scenario: Scenario, setting: Setting) -> PolicyAnswer:
         from qmodel.simulation import simulate
 
+        horizon_s = (setting.horizon_s or 0.0) * self.time_factor
         return simulate(
-            scenario, seed=self.seed, horizon_s=setting.horizon_s, replications=setting.replications
+            scenario, seed=self.seed, horizon_s=horizon_s, replications=setting.replications
         )  # fmt: skip
 
 
@@ -123,8 +141,3 @@ def value(answer: PolicyAnswer, metric: str) -> float:
     if found is None:
         raise InputError(f"catalogue, {metric}", f"is not known under {answer.policy}", "ask another metric")
     return float(found)
-
-
-def _at_load_of(made: Scenario, own: Scenario) -> Scenario:
-    """The scenario at the load that the row has on its own services."""
-    return made.at_rate(made.rate * own.utilisation / made.utilisation)

@@ -54,7 +54,10 @@ def on_trace(scenario: Scenario, path: Path, half: int | None = None) -> Scenari
     `qmodel import` reads as a request log; `half` takes the first (0) or the second (1) half of its requests.
     """
     from qmodel.interop.reading import read_file
+    from qmodel.workload.nonstationary import Closed
 
+    if any(isinstance(each.arrivals, Closed) for each in scenario.classes):
+        raise InputError("--trace", "this row has users who come back, and no arrivals", "leave it out")
     log = read_file(path)
     if log.shape != "requests" or len(log.frame) < 2 * len(scenario.classes):
         raise InputError(str(path), "holds no requests with arrival times", "give a trace that qmodel import reads")

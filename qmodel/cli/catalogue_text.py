@@ -142,7 +142,8 @@ def notes(ran: Ran) -> list[str]:
     """Where the numbers come from, each once; times are in seconds."""
     lines = ["times in seconds"]
     if ran.case.model is not None:
-        lines.append("your model at the row's load; its limits and costs stay in seconds: move them with --set")
+        factor = significant(ran.case.time_factor, 3)
+        lines.append(f"your model: 1 s of the row is {factor} s here, for limits and costs too; --set takes yours")
     if ran.case.trace is not None:
         lines.append("your trace stretched to the row's rate: move it with --set")
     for setting, answer in zip(ran.settings, ran.answers, strict=True):

@@ -12,8 +12,9 @@ import pytest
 from qmodel.catalogue import all_rows, find, live
 from qmodel.catalogue.case import Case
 from qmodel.catalogue.live import calibrating, on_engine, running
-from qmodel.catalogue.live.on_engine import Steps, Tokens, arrivals_in_time, in_time, whole
+from qmodel.catalogue.live.on_engine import Steps, Tokens, on_its_clock, whole
 from qmodel.catalogue.live.readers import add_qoe
+from qmodel.catalogue.time_scale import arrivals_in_time, in_time
 from qmodel.cli import catalogue_live
 from qmodel.errors import InputError
 from qmodel.live import LiveRun
@@ -112,10 +113,13 @@ def test_time_of_arrivals_and_policies() -> None:
         "class": [{"arrivals": {"process": "poisson", "rate": 1.0}, "slo": {"response_p95_s": 4.0}}],
         "transform": [{"kind": "steps", "fraction": 0.5, "swap_time_s": 0.1}, {"kind": "cache", "lookup_s": 0.4}],
     }
-    made = in_time(own, 0.25)
+    made = on_its_clock(own, 0.25)
     assert made["policy"] == {"preset": "round-robin", "options": {"quantum": 0.5}}
     assert made["class"][0]["slo"] == {"response_p95_s": 1.0} and "swap_time_s" not in made["transform"][0]
     assert made["transform"][1]["lookup_s"] == 0.1 and own["policy"]["options"]["quantum"] == 2.0
+    kept = in_time(own, 0.25)
+    assert kept["policy"]["preemption_cost_s"] == kept["policy"]["grain_s"] == 0.025
+    assert kept["transform"][0]["swap_time_s"] == 0.025
 
 
 def test_sizes_in_whole_units_keep_their_moments() -> None:

@@ -46,6 +46,41 @@ def test_a_fitted_model_takes_the_place_of_the_services_at_the_same_load() -> No
     assert case.mean(plain, metric="wait") > 0
 
 
+def test_with_a_model_all_times_of_a_row_follow_and_what_the_user_set_does_not() -> None:
+    own, case = Case(find("seallm")), Case(find("seallm"), model=MODEL)
+    factor = case.time_factor
+    assert factor == pytest.approx(case.scenario().size.mean / own.scenario().size.mean)
+    assert case.scenario().utilisation == pytest.approx(own.scenario().utilisation)
+    thresholds = own.scenario().policy.thresholds
+    assert case.scenario().policy.thresholds == pytest.approx([factor * each for each in thresholds])
+    yours = Case(find("cdmpp"), {"class.jobs.arrivals.rate": "3.0"}, model=MODEL)
+    assert yours.scenario().rate == 3.0
+    assert yours.scenario({"class.jobs.arrivals": {"process": "poisson", "rate": 1.0}}).rate != 3.0
+
+
+def test_times_that_are_laws_follow_too() -> None:
+    channel = Case(find("wireless"), model=MODEL)
+    own = Case(find("wireless")).scenario().system.environment
+    made = channel.scenario().system.environment
+    assert made.generator[0][1] * channel.time_factor == pytest.approx(own.generator[0][1])
+    patient = Case(find("jitserve"), model=MODEL)
+    wait = patient.scenario().classes[0].patience.mean
+    assert wait == pytest.approx(2.5 * patient.time_factor)
+    moved = Case(find("llumnix"), model=MODEL)
+    assert moved.scenario().system.migration_s == pytest.approx(0.05 * moved.time_factor)
+
+
+def test_a_horizon_follows() -> None:
+    case = Case(find("drift"), model=MODEL)
+    answer = case.ask(Setting("", horizon_s=100.0, replications=3))
+    assert answer.run["horizon_s"] == pytest.approx(100.0 * case.time_factor)
+
+
+def test_users_who_come_back_have_no_trace(trace: Path) -> None:
+    with pytest.raises(InputError, match="users who come back"):
+        Case(find("scalellm"), trace=trace).scenario()
+
+
 def test_a_model_has_no_place_in_an_engine_of_iterations() -> None:
     with pytest.raises(InputError, match="has an iteration time"):
         Case(find("vllm"), model=MODEL).scenario()

@@ -45,7 +45,7 @@ def test_running_on_the_users_system(qmodel) -> None:
 def test_running_on_the_users_model(qmodel) -> None:
     model = Path(__file__).parents[2] / "measurements" / "amd-epyc-2-cores" / "digits-diffusion.model.json"
     done = qmodel("catalogue", "cdmpp", "--run", "--model", model)
-    assert done.code == 0 and "your model at the row's load" in done.out
+    assert done.code == 0 and "your model: 1 s of the row is" in done.out
 
 
 def test_json(qmodel) -> None:

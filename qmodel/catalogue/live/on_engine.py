@@ -6,7 +6,6 @@ tokens fewer tokens; rates, promises, quanta and levels follow. Loads stay as th
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmodel.catalogue.live.calibrating import ENGINE, MAX_BATCH, STEPS, TOKENS_AT_ONCE
+from qmodel.catalogue.time_scale import Tables, in_time
 from qmodel.errors import InputError
 from qmodel.service.from_model import levels
 
@@ -31,10 +31,6 @@ BLOCK = 4
 """Tokens of a KV block where memory is short: blocks of 16 would be coarse for such lengths."""
 CELLS = 24
 """Values that a law of sizes is cut into, three moments kept."""
-TIMES = ("quantum", "thresholds", "step")
-"""Options of policies that are seconds of service."""
-
-Tables = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class Steps(Machine):
         return {"kind": "digits-diffusion"}
 
     def tables(self, own: Tables, scenario: Scenario) -> Tables:
-        made = in_time(own, self.factor)
+        made = on_its_clock(own, self.factor)
         made["system"] = {**made.get("system", {}), "service": str(self.model.resolve())}
         for table, one in zip(made["class"], scenario.classes, strict=True):
             if one.service is None:
@@ -96,7 +92,7 @@ class Tokens(Machine):
         return {"kind": "transformers", **ENGINE}
 
     def tables(self, own: Tables, scenario: Scenario) -> Tables:
-        made = in_time(own, self.factor)
+        made = on_its_clock(own, self.factor)
         system = made["system"]
         batch, memory = system.get("max_batch") or MAX_BATCH, system.pop("kv_capacity_tokens", None)
         system["max_batch"] = min(batch, MAX_BATCH)
@@ -135,41 +131,14 @@ def whole(law: Distribution, unit: float, most: int) -> dict[str, Any]:
     }
 
 
-def in_time(own: Tables, factor: float) -> Tables:
-    """The tables with every time `factor` times as long; a preemption is between steps, and costs nothing."""
-    made = copy.deepcopy(own)
-    policy = made.get("policy", {})
+def on_its_clock(own: Tables, factor: float) -> Tables:
+    """The tables in the engine's time; a preemption is between steps and costs nothing, and so does a swap."""
+    made = in_time(own, factor)
     for name in ("preemption_cost_s", "grain_s"):
-        policy.pop(name, None)
-    options = policy.get("options", {})
-    for name in TIMES:
-        if name in options:
-            options[name] = _longer(options[name], factor)
-    for table in made["class"]:
-        table["arrivals"] = arrivals_in_time(table["arrivals"], factor)
-        table["slo"] = {name: limit * factor for name, limit in table.get("slo", {}).items()}
+        made.get("policy", {}).pop(name, None)
     for table in made.get("transform", []):
         table.pop("swap_time_s", None)
-        if "lookup_s" in table:
-            table["lookup_s"] *= factor
     return made
-
-
-def arrivals_in_time(arrivals: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    """An arrival process with time stretched.
-
-    >>> arrivals_in_time({"process": "poisson", "rate": 2.0}, 0.5)
-    {'process': 'poisson', 'rate': 4.0}
-    """
-    longer = dict.fromkeys(("times_s", "period_s", "think_s"), factor)
-    scales = longer | dict.fromkeys(("rate", "rates", "generator", "d0", "d1"), 1.0 / factor)
-    return {name: _longer(value, scales[name]) if name in scales else value for name, value in arrivals.items()}
-
-
-def _longer(value: Any, factor: float) -> Any:
-    if isinstance(value, list | tuple):
-        return [_longer(each, factor) for each in value]
-    return value * factor
 
 
 def _overhead(table: Mapping[str, Any]) -> bool:

@@ -51,8 +51,8 @@ ROW = Row(
     what the scenario compares.""",
     formula="G = n / t, n in time and t the sum of latencies; n alone: Moore & Hodgson's order is the best",
     reference="Huang, Yu, Xiong, Huang, Li, Zeng & Chen 2025, arXiv 2504.14966; Moore & Hodgson 1968",
-    unchecked="""jobs are done one after the other; the paper also chooses the sizes of batches, and latencies
-    depend on them""",
+    unchecked="""SLO-annealing-like: jobs are done one after the other; the paper also chooses the sizes of
+    batches, and latencies depend on them""",
     missing="the order annealed anew over a rolling horizon, inside the simulator",
     settings=(
         Setting("deadline and work", method="simulation"),

@@ -44,7 +44,8 @@ ROW = Row(
     the large model everyone is still served in time, at the quality of the mix.""",
     formula="embedded chain at departures (as model-swap); quality = 1 - f_small (1 - q)",
     reference="Jha, Hooper, Liu, Kim & Keutzer 2024, arXiv 2401.07886",
-    unchecked="two models share one server here; the paper's three models run side by side on four GPUs",
+    unchecked="""Best-effort-like: two models share one server here; the paper's three models run side by side on
+    four GPUs""",
     missing="the optimum by value iteration, and the router that is learned (controllers)",
     settings=(
         Setting("threshold 5"),

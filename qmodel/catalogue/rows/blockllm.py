@@ -56,7 +56,7 @@ ROW = Row(
     the gain of pooling.""",
     formula="network of queues: product form for exponential blocks, two moments (QNA) otherwise",
     reference="Hu et al. 2024, arXiv 2404.18322; Jackson 1957; Whitt 1983",
-    unchecked="no batching inside a block, and blocks as fast shared as dedicated",
+    unchecked="BlockLLM-like: no batching inside a block, and blocks as fast shared as dedicated",
     missing="speculation with surrogate blocks; batches of their own size in each block",
     settings=(
         Setting("common block shared"),

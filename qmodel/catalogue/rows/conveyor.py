@@ -47,7 +47,8 @@ ROW = Row(
     formula="""k equal parts: T = W + max(D + To/k, D/k + To) against W + D + To; gain <= min(D, To) / (D + To)
     <= 1/2""",
     reference="Xu, Kong, Chen & Zhuo 2024, arXiv 2406.00059",
-    unchecked="k equal parts are assumed (max-plus algebra); the tool has as many servers as it needs",
+    unchecked="""Conveyor-like: k equal parts are assumed (max-plus algebra); the tool has as many servers as it
+    needs""",
     settings=(
         Setting("overlapped in 10 parts"),
         Setting("overlapped in 2 parts", tool(3.0)),

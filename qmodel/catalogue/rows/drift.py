@@ -45,8 +45,8 @@ ROW = Row(
     static choice loses more, the large model in the step, the small one all the rest of the time.""",
     formula="piecewise stationary: each stretch by the threshold's embedded chain; the transient is simulated",
     reference="a family of papers: AdaMLS, arXiv 2308.09960; HarmonE, arXiv 2601.11926; POLARIS, arXiv 2512.04702",
-    unchecked="""the title that the row stands for was not found; a threshold with hysteresis stands for the
-    controller""",
+    unchecked="""Drift-like: the title that the row stands for was not found; a threshold with hysteresis stands
+    for the controller""",
     missing="controllers that learn (MAPE-K with clusters), the delay of detecting drift, and an oracle",
     settings=(
         Setting("switching", {}, horizon_s=900.0, replications=20),

@@ -36,7 +36,7 @@ ROW = Row(
     Nothing is claimed about inference.""",
     formula="S -> (1 + kappa) S; d ln W / d ln S = 2 + rho / (1 - rho) = (2 - rho) / (1 - rho)",
     reference="Wang, Chen, Jiang, Xue, Kong & Wu, Findings of ACL 2024, arXiv 2403.00812",
-    unchecked="kappa (1/3 here) and the gain in quality are assumed, not the paper's",
+    unchecked="HiddenKey-like: kappa (1/3 here) and the gain in quality are assumed, not the paper's",
     missing="a LoRA trainer as a measured target, to fit kappa by a designed experiment",
     settings=(
         Setting("KL term, kappa 1/3"),

@@ -54,7 +54,7 @@ ROW = Row(
     formula="""none: the loss is the simulated 95th percentile; Bayesian optimisation takes the point of largest
     expected improvement of a Gaussian process, annealing a random step that Metropolis' rule accepts""",
     reference="Zhang & Huang, Operating Systems Review 53(1), 2019",
-    unchecked="""tuning-like: the paper gives no algorithm and no numbers; the knob, the cost of a change and the
+    unchecked="""Tuning-like: the paper gives no algorithm and no numbers; the knob, the cost of a change and the
     tuners are chosen here""",
     missing="""learned policies and mechanisms, and the cost of training; controllers that move while the
     system runs are in qmodel plan --tune""",

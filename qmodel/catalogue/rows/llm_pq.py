@@ -65,7 +65,8 @@ ROW = Row(
     formula="""makespan = sum of t_s + (m - 1) max t_s; online E[T] = sum of t_s + M/D/1 wait of the slowest
     (Friedman)""",
     reference="Zhao, Wan, Peng, Lin & Wu, PPoPP 2024, arXiv 2403.01136; Friedman 1965",
-    unchecked="losses of quality add up over layers; phases of prefill and decode are one time here",
+    unchecked="""LLM-PQ-like: losses of quality add up over layers; phases of prefill and decode are one time
+    here""",
     missing="more than two devices, and the 6 % model of times on real ones",
     settings=(
         Setting("balanced, 0.75 + 0.75 s"),

@@ -47,8 +47,9 @@ ROW = Row(
     by Che""",
     reference="""Agarwal, Mitra, Chakraborty, Karanam, Mukherjee & Saini, NSDI 2024, arXiv 2312.04429; Che et al.
     2002""",
-    unchecked="""the set of K (5 to 25 of 50) and the hit profile are assumed, chosen to save the published 21 %
-    of compute; eviction is LRU or LFU, not LCBFU (least frequency times compute saved)""",
+    unchecked="""NIRVANA-like: the set of K (5 to 25 of 50) and the hit profile are assumed, chosen to save the
+    published 21 % of compute; eviction is LRU or LFU, not LCBFU (least frequency times compute
+    saved)""",
     missing="LCBFU eviction",
     settings=(
         Setting("hit profile of K"),

@@ -53,8 +53,9 @@ ROW = Row(
     formula="""W_k = [W0 / (1 - rho) - sum_(i>k) rho_i W_i (1 - b_i / b_k)] / (1 - sum_(i<k) rho_i (1 - b_k /
     b_i)), i > k the classes that gain credit more slowly (Kleinrock)""",
     reference="Papaioannou & Doudali 2026, arXiv 2603.26498; Kleinrock 1964; Stanford, Taylor & Ziedins 2014",
-    unchecked="""the aging rule of the paper is taken as linear in the wait; TTFT is stood for by the response of
-    a server that does the whole request; preprocessing and encoding are inside the service""",
+    unchecked="""RPS-Serve-like: the aging rule of the paper is taken as linear in the wait; TTFT is stood for by
+    the response of a server that does the whole request; preprocessing and encoding are inside the
+    service""",
     settings=(
         Setting("aging, slopes 40:4:1"),
         Setting("static priority", STATIC),

@@ -52,7 +52,7 @@ ROW = Row(
     further gain comes from there.""",
     formula="mean value analysis; X <= min(N / (D + Z), 1 / D_max)",
     reference="Yao et al., EMNLP Industry 2024, arXiv 2408.00008; Reiser & Lavenberg 1980",
-    unchecked="the engine is four exponential servers; the paper's engine batches (see vllm)",
+    unchecked="ScaleLLM-like: the engine is four exponential servers; the paper's engine batches (see vllm)",
     settings=(
         Setting("gateway 10 ms", gateway(0.01)),
         Setting("gateway 40 ms", gateway(0.04)),

@@ -44,8 +44,8 @@ ROW = Row(
     formula="""ceil(L / S) slices; work S_total = L + (ceil(L / S) - 1) c; S to infinity: FCFS, S and c to 0:
     sharing""",
     reference="Cheng, Hu, Wang, Peng, Li & Zhang 2024, arXiv 2406.13511; Graham 1969 for the balancer",
-    unchecked="""the cost of a slice is the same for all, not growing with the context; one request is served at
-    a time""",
+    unchecked="""SCLS-like: the cost of a slice is the same for all, not growing with the context; one request is
+    served at a time""",
     missing="the batcher by dynamic programming: slices of several requests are not served together here",
     settings=(
         Setting("slices of 2 s", requests=100_000),

@@ -65,8 +65,8 @@ ROW = Row(
     formula="""sum over requests of max(0, tokens - c x idle time of the reader) / span; deadline of token i:
     d_1 + (i - 1) / V""",
     reference="Wang et al. 2024, arXiv 2410.14257",
-    unchecked="""the penalty is taken as linear, the reading speed times the idle time; the paper leaves its form
-    open""",
+    unchecked="""Smooth-goodput-like: the penalty is taken as linear, the reading speed times the idle time; the
+    paper leaves its form open""",
     settings=(
         Setting("1.6 requests/s", {"class.readers.arrivals.rate": 1.6}, "simulation", 20_000),
         Setting("1.9 requests/s", {}, "simulation", 20_000),

@@ -51,8 +51,8 @@ ROW = Row(
     more hits, less delay and worse answers: the best lies in between.""",
     formula="E[T] = h T_e + (1 - h) (T_e + hop + T_c), the cloud with arrival rate lambda (1 - h) (Jackson)",
     reference="Yao, Tang, Lou, Shen & Jia, ICWS 2024, arXiv 2406.13399; Jackson 1957",
-    unchecked="""hits independent of each other; a quality of 1 - h^2 / 2 and its price are assumed, to show an
-    optimum inside""",
+    unchecked="""VELO-like: hits independent of each other; a quality of 1 - h^2 / 2 and its price are assumed,
+    to show an optimum inside""",
     missing="the learned decision for each request (controllers)",
     settings=(
         Setting("40 % of hits"),
