@@ -1,0 +1,73 @@
+"""Ranks by age, piece by piece, against plain numbers; ranks of one's own that are presets in disguise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qmodel.policy import SJF, Rank
+from qmodel.policy.gittins_index import RankTable
+from qmodel.theory import analyse
+from qmodel.theory.rank.blind_order import turning_ages
+from qmodel.theory.rank.gittins import FAR, path_of_table
+from qmodel.theory.rank.rank_order import facts_read
+from qmodel.theory.rank.rank_path import Path
+from qmodel.workload import Exponential
+
+from .scenarios import one
+
+RISES_FALLS_RISES = ([0.0, 1.0, 3.0], [1.0, 3.0, 4.0], [0.0, 2.0, 1.0], [2.0, 1.0, 5.0])
+
+
+def columns(rows):
+    return (np.array(row) for row in rows)
+
+
+def test_ages_at_which_the_worst_rank_turns():
+    """It grows up to age 1, and from 3 on (where the rank has come back to 1 < 2); it passes 3 at 3.5."""
+    path = Path(*columns(RISES_FALLS_RISES))
+    assert turning_ages([path], np.array([3.0])) == pytest.approx((1.0, 3.0, 3.5), rel=1e-12)
+    assert turning_ages([path], np.array([0.5])) == pytest.approx((0.25, 1.0, 3.0), rel=1e-12)
+
+
+def test_a_table_that_ends_rising_goes_on_as_it_did():
+    path = path_of_table(RankTable(*columns(RISES_FALLS_RISES)))
+    assert path.end[-1] == 4.0 * FAR
+    assert path.last[-1] == pytest.approx(1.0 + 4.0 * (4.0 * FAR - 3.0), rel=1e-12)
+    assert path.at(np.array([5.0]))[0] == pytest.approx(9.0, rel=1e-9)
+
+
+def test_a_table_that_ends_falling_stays():
+    rows = [list(row) for row in RISES_FALLS_RISES]
+    rows[3][2] = 0.5
+    path = path_of_table(RankTable(*columns(rows)))
+    assert path.at(np.array([3.5, 4.5, 400.0])).tolist() == pytest.approx([0.75, 0.5, 0.5], rel=1e-12)
+
+
+class ByKindOfEnd(Rank):
+    """Knows the size in the last tenth of a service only."""
+
+    preemptive = True
+
+    def rank(self, request, attained):
+        return float(0.9 * request.size < attained < request.size)
+
+
+def test_facts_that_count_late_are_found():
+    assert facts_read(ByKindOfEnd(), one(0.5, Exponential(2.0), ByKindOfEnd()).served) == {"size"}
+
+
+class SmallestAtTheStart(Rank):
+    """Shortest first, by the rank at the start; what it would be later does not count without preemption."""
+
+    preemptive = False
+
+    def rank(self, request, attained):
+        return request.size if attained == 0 else -request.size
+
+
+def test_without_preemption_the_rank_at_the_start_counts():
+    own, preset = (
+        analyse(one(0.7, Exponential(1.0), policy), percentiles=())["a"] for policy in (SmallestAtTheStart(), SJF())
+    )
+    assert own.mean_response_s == pytest.approx(preset.mean_response_s, rel=1e-3)
