@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.simulation.iterations.pools import rules_of_pool
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -80,14 +82,19 @@ def order_of_tokens(outcome: TokenOutcome, token_request: ArrayLike, token_s: Ar
 
 
 def caps(rules: Rules, totals: Totals) -> list[str]:
-    """Never more sequences, tokens in an iteration, or KV blocks than allowed; in the end no block is held."""
-    blocks = rules.kv_capacity_tokens
+    """Never more sequences, tokens in an iteration, or KV blocks than allowed; in the end no block is held.
+
+    Of several pools, what the largest bounds allow.
+    """
+    pools = [rules_of_pool(rules, pool) for pool in rules.engine.pipeline if not pool.encodes_only]
     limits = [
-        ("sequences", totals.peak_running, rules.batch_limit),
-        ("tokens", totals.peak_tokens, rules.engine.max_batched_tokens),
+        ("sequences", totals.peak_running, max(each.batch_limit for each in pools)),
+        ("tokens", totals.peak_tokens, max(each.engine.max_batched_tokens for each in pools)),
     ]
-    if blocks is not None:
-        limits.append(("KV blocks", totals.peak_blocks, blocks // rules.engine.kv_block_tokens))
+    memories = [each.kv_capacity_tokens for each in pools]
+    if all(memory is not None for memory in memories):
+        most = max(memory or 0 for memory in memories)
+        limits.append(("KV blocks", totals.peak_blocks, most // rules.engine.kv_block_tokens))
     faults = [f"{found} {what} at once, {most} allowed" for what, found, most in limits if found > most]
     return [*faults, *([f"{totals.used} KV blocks are held after the end"] if totals.used else [])]
 

@@ -16,6 +16,7 @@ import numpy as np
 from qmodel.errors import InputError
 from qmodel.policy.routing import Routing
 from qmodel.service.composed import ComposedTime, Curve
+from qmodel.simulation.iterations.columns import REJECTED
 from qmodel.simulation.iterations.outcome import TokenOutcome
 from qmodel.simulation.iterations.routed import routed
 from qmodel.simulation.iterations.serving import Totals, serve
@@ -53,7 +54,7 @@ def collected(
     if separate:
         return _Passage(requests, policy, rules).through(seed, jumps)
     if rules.engine.pools:
-        rules = _of_pool(rules, rules.engine.pools[0])
+        rules = rules_of_pool(rules, rules.engine.pools[0])
     return _engines(requests, policy, rules, seed, jumps, sample_s)
 
 
@@ -79,7 +80,7 @@ def _on_one_engine(
     return TokenOutcome.joined(parts), totals
 
 
-def _of_pool(rules: Rules, pool: Pool) -> Rules:
+def rules_of_pool(rules: Rules, pool: Pool) -> Rules:
     """The rules of each engine of a pool: the system's, but for the bounds that the pool has of its own."""
     engine = rules.engine.alone
     more: dict[str, Any] = {}
@@ -115,16 +116,30 @@ class _Passage:
 
     def through(self, seed: int, jumps: bool) -> tuple[TokenOutcome, Totals]:
         """From the first pool to the last."""
+        self._reject()
         for pool in self.pools:
             chosen = np.flatnonzero(self.under_way & self._calls_at(pool))
             if chosen.size:
                 chosen = chosen[np.argsort(self.ready_s[chosen], kind="stable")]
-                rules = _of_pool(self.rules, pool)
+                rules = rules_of_pool(self.rules, pool)
                 done, spent = _engines(self._as_seen_by(pool, chosen), self.policy, rules, seed, jumps)
                 self._note(pool, chosen, done)
                 self.totals.add(replace(spent, tokens=0, computed=0) if pool.encodes_only else spent)
         self.totals.left = len(self.requests)
         return self.fates, self.totals
+
+    def _reject(self) -> None:
+        """Turn away on arrival what does not fit in the memory of a pool that it would come to."""
+        for pool in self.pools:
+            rules = rules_of_pool(self.rules, pool)
+            if rules.kv_capacity_tokens is not None:
+                block = rules.engine.kv_block_tokens
+                most = self.requests.prompt + rules.engine.speculative_tokens
+                if "decode" in pool.stages:
+                    most = most + self.requests.output - 1
+                self.under_way &= (-(-most // block) <= rules.kv_capacity_tokens // block) | ~self._calls_at(pool)
+        refused = ~self.under_way
+        self.fates.ended[refused], self.fates.done_s[refused] = REJECTED, self.fates.arrival_s[refused]
 
     def _calls_at(self, pool: Pool) -> NDArray[np.bool_]:
         """Which requests have anything to do there."""

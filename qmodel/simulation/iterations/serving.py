@@ -110,7 +110,7 @@ def serve(
         raise InputError(
             f"policy '{policy.name}'", "does not say who is admitted first", "use fcfs or another order"
         )
-    if len(rules.engine.pipeline) > 1:
+    if rules.engine.pools or len(rules.engine.pipeline) > 1:
         raise InputError("system.engine, pools", "are not simulated token by token", "take one pool")
     chunks = iter([requests] if isinstance(requests, TokenRequests) else requests)
     first = next(chunks, None)

@@ -159,7 +159,7 @@ def test_each_pool_keeps_its_own_bounds() -> None:
     assert totals.peak_running == 1
     small = (Pool(("prefill",)), Pool(("decode",), kv_capacity_tokens=48))
     refused, _ = collected(asked([0.0], [47], [20], [0.0]), FCFS(), Rules(TIME, Engine(pools=small)))
-    assert refused.ended.tolist() == [1]
+    assert refused.ended.tolist() == [1] and np.isnan(refused.first_s[0])  # before its prompt is computed
     several = (Pool(("prefill",)), Pool(("decode",), servers=2, routing="jsq"))
     found, _ = done(burst, Engine(pools=several, max_batched_tokens=4096), max_batch=1)
     assert found.served.all()
