@@ -27,6 +27,7 @@ from qmodel.batch_means import (
     too_short,
 )
 from qmodel.errors import InputError
+from qmodel.order_statistics import InOrder
 from qmodel.warm_up import mser5
 
 if TYPE_CHECKING:
@@ -112,13 +113,13 @@ def batch_quantile(
     p: float,
     batches: int = BATCHES,
     confidence: float = CONFIDENCE,
-    ordered: Floats | None = None,
+    ordered: Floats | InOrder | None = None,
 ) -> Interval:
     """p-quantile (0 < p < 1) of a stationary, correlated series, with its interval.
 
     The share of values up to the quantile has a batch-means half width h; the interval is from the
     (p-h)-quantile to the (p+h)-quantile, so it needs no density. An end that leaves (0, 1) is infinite.
-    `ordered`: the same values sorted, to save sorting them for each of several percentiles.
+    `ordered`: the same values in order, to save sorting them for each of several percentiles; finite.
 
     >>> batch_quantile(range(1, 1001), 0.5).value
     500.5
@@ -128,9 +129,7 @@ def batch_quantile(
     series = np.asarray(values, dtype=float).reshape(-1)
     if series.size < 2:
         return _unbounded(checked_series(series))
-    ordered = np.sort(checked_series(series)) if ordered is None else ordered
-    if not (math.isfinite(ordered[0]) and math.isfinite(ordered[-1])):  # NaN is sorted to the end
-        checked_series(series)
+    ordered = InOrder(checked_series(series).copy()) if ordered is None else ordered
     value = _quantile(ordered, p)
     batches = min(batches, max(2, series.size // 2))
     _, averages, correlation, correlated = in_batches(series <= value, batches, counted)
@@ -250,7 +249,7 @@ def _skewed(critical: float, averages: Floats) -> tuple[float, float]:
     return moved(critical), -moved(-critical)
 
 
-def _quantile(ordered: Floats, p: float) -> float:
+def _quantile(ordered: Floats | InOrder, p: float) -> float:
     """The p-quantile of sorted values, linear between two of them (numpy's default)."""
     place = p * (ordered.size - 1)
     below = min(int(place), ordered.size - 2)

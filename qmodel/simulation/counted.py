@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.order_statistics import InOrder
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -52,14 +54,7 @@ class Counted:
             return column
         return np.take(column, self._chosen, out=self._gathered, mode="clip")  # the default mode makes a copy
 
-    def ordered(self, values: Floats) -> Floats:
-        """Sorted values, as long as nothing else is sorted."""
+    def ordered(self, values: Floats) -> InOrder:
+        """The values by their places in order, until others are ordered."""
         self._sorted[:] = values
-        self._sorted.sort()
-        return self._sorted
-
-    def largest(self, values: Floats, count: int) -> Floats:
-        """So many of the largest values, the least of them first, as long as nothing else is sorted."""
-        self._sorted[:] = values
-        self._sorted.partition(values.size - count)
-        return self._sorted[values.size - count :]
+        return InOrder(self._sorted)

@@ -76,7 +76,7 @@ def serve(policy: Policy, requests: Requests, rules: Rules) -> tuple[Log, list[s
     if policy.timed:
         fault = "has a rank that changes while a request waits"
         raise InputError(f"policy '{policy.name}'", f"{fault}, which is not simulated here", "leave out the steps")
-    log = blank_log(len(requests))
+    log = blank_log(len(requests), at_end=not requests.mark.size and rules.steps is None)
     rank_function = type(policy).rank
     if rules.steps is not None:
         return log, _step(policy, requests, rules, log)

@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 
 from qmodel.answer import ClassAnswer, percentile_name
 from qmodel.intervals import CONFIDENCE, Interval, batch_deviation, batch_means, batch_quantile, batch_share
+from qmodel.order_statistics import InOrder
 from qmodel.simulation.counted import Counted
 from qmodel.warm_up import settles
 from qmodel.workload.slo import limit_of
@@ -153,32 +154,29 @@ def _times(part: Series, of: Counted, percentiles: Sequence[float]) -> Metrics:
     metrics: Metrics = {name: batch_means(of.times(name[5:])) for name in ("mean_service_s", "mean_wait_s")}
     response = of.times("response_s")
     metrics["mean_response_s"] = batch_means(response)
-    ordered = of.ordered(response) if percentiles else None
-    metrics["std_response_s"] = None if _varies_without_end(response, ordered, of) else batch_deviation(response)
+    ordered = of.ordered(response)
+    metrics["std_response_s"] = None if _varies_without_end(ordered) else batch_deviation(response)
     for percent in percentiles:
         metrics[percentile_name(percent)] = batch_quantile(response, percent / 100, ordered=ordered)
     metrics["mean_slowdown"] = None
     if part.slowdown is not None:
         slowdown = of.times("slowdown")
-        if _hill(_tail(slowdown, of)) >= INFINITE_MEAN:
+        if _hill(_tail(of.ordered(slowdown))) >= INFINITE_MEAN:
             metrics["mean_slowdown"] = batch_means(slowdown)
     if part.reduced is not None:
         metrics["share_reduced"] = batch_share(of.flags("reduced"))
     return metrics
 
 
-def _varies_without_end(values: Floats, ordered: Floats | None, of: Counted) -> bool:
+def _varies_without_end(values: InOrder) -> bool:
     """Whether values look as if their variance were infinite; shorter series are not judged."""
-    if values.size * TAIL_SHARE < LEAST_TAIL:
-        return False
-    tail = _tail(values, of) if ordered is None else ordered[-_tail_size(values.size) - 1 :]
-    return _hill(tail) < INFINITE_VARIANCE
+    return values.size * TAIL_SHARE >= LEAST_TAIL and _hill(_tail(values)) < INFINITE_VARIANCE
 
 
-def _tail(values: Floats, of: Counted) -> Floats:
+def _tail(values: InOrder) -> Floats:
     """The values that tell of a tail, the next below them first; no entries if they are too few."""
-    k = _tail_size(values.size)
-    return of.largest(values, k + 1) if k else values[:0]
+    k = max(LEAST_TAIL, int(TAIL_SHARE * values.size))
+    return values.largest(k + 1 if values.size >= 10 * k else 0)
 
 
 def is_settled(part: Series) -> bool:
@@ -191,14 +189,7 @@ def tail_index(values: Floats) -> float:
 
     Below 1 the mean is infinite, and no run is long enough for it (Hill, *Ann. Stat.* 3 (1975) 1163-1174).
     """
-    k = _tail_size(values.size)
-    return _hill(np.partition(values, values.size - k - 1)[-k - 1 :]) if k else math.inf
-
-
-def _tail_size(count: int) -> int:
-    """How many of so many values are the tail; 0 if they are too few to tell."""
-    k = max(LEAST_TAIL, int(TAIL_SHARE * count))
-    return k if count >= 10 * k else 0
+    return _hill(_tail(InOrder(values.copy())))
 
 
 def _hill(top: Floats) -> float:

@@ -54,8 +54,9 @@ class Log(NamedTuple):
     batch: NDArray[np.int64]
 
 
-def blank_log(n: int, batched: bool = False) -> Log:
-    """A log of n requests of which nothing is known yet."""
-    start, done, delivered = (np.full(n, np.nan) for _ in range(3))
+def blank_log(n: int, batched: bool = False, at_end: bool = False) -> Log:
+    """A log of n requests of which nothing is known yet. `at_end`: results are out as services end."""
+    start, done = (np.full(n, np.nan) for _ in range(2))
+    delivered = done if at_end else np.full(n, np.nan)
     batch = np.zeros(n if batched else 0, dtype=np.int64)
     return Log(start, done, delivered, np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.int64), batch)
