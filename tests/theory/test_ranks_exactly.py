@@ -11,8 +11,9 @@ from qmodel.theory import analyse
 from qmodel.theory.rank.blind_order import turning_ages
 from qmodel.theory.rank.gittins import FAR, path_of_table
 from qmodel.theory.rank.rank_order import facts_read
-from qmodel.theory.rank.rank_path import Path
-from qmodel.workload import Exponential
+from qmodel.theory.rank.rank_path import Path, path_of
+from qmodel.theory.rank.soap import Kind, Newcomers, Relevance
+from qmodel.workload import Deterministic, Exponential
 
 from .scenarios import one
 
@@ -28,6 +29,50 @@ def test_ages_at_which_the_worst_rank_turns():
     path = Path(*columns(RISES_FALLS_RISES))
     assert turning_ages([path], np.array([3.0])) == pytest.approx((1.0, 3.0, 3.5), rel=1e-12)
     assert turning_ages([path], np.array([0.5])) == pytest.approx((0.25, 1.0, 3.0), rel=1e-12)
+
+
+def test_ranks_at_the_end_of_pieces_or_of_a_service():
+    path = Path(*columns(RISES_FALLS_RISES))
+    assert path.at_end(3.5).tolist() == pytest.approx([2.0, 1.0, 3.0], rel=1e-12)
+    assert path.at_end(2.0).tolist() == pytest.approx([2.0, 1.5, 1.0], rel=1e-12)
+
+
+def test_a_slight_bend_of_a_long_path_is_kept():
+    path = path_of(lambda age: age + 1e-5 * max(0.0, age - 500.0), np.linspace(0.0, 1000.0, 3))
+    assert path.start.tolist() == [0.0, 500.0]
+    assert path.at(np.array([750.0]))[0] == pytest.approx(750.0025, rel=1e-12)
+
+
+def three_kinds(with_laws):
+    """Sizes 2 (rank 0, then 5 from age 1), 1 (rank 3) and 3 (rank 5, then 1 from age 1)."""
+    found = []
+    for rate, size, ranks in ((0.3, 2.0, (0.0, 5.0)), (0.2, 1.0, (3.0,)), (0.1, 3.0, (5.0, 1.0))):
+        end = np.inf if with_laws else size
+        bounds = [0.0, 1.0, end] if len(ranks) == 2 else [0.0, end]
+        path = Path(np.array(bounds[:-1]), np.array(bounds[1:]), np.array(ranks), np.array(ranks))
+        found.append(Kind(rate, path, Deterministic(size) if with_laws else None))
+    return found
+
+
+@pytest.mark.parametrize("with_laws", [True, False])
+@pytest.mark.parametrize("prepared", [True, False])
+def test_relevant_work_at_a_rank(with_laws, prepared):
+    """At rank 3: one second of each of the first two, the last two of the third; newcomers must be below 3."""
+    relevance = Relevance(three_kinds(with_laws))
+    if prepared:
+        relevance.prepare(np.array([1.0, 3.0]))
+    found = relevance.at(3.0)
+    assert (found.residual, found.old, found.new) == pytest.approx(
+        (0.5 * (0.3 + 0.2 + 0.1 * 4.0), 0.5, 0.3), rel=1e-12
+    )
+    found = relevance.at(1.0)
+    assert (found.residual, found.old, found.new) == pytest.approx((0.5 * (0.3 + 0.1 * 4.0), 0.3, 0.3), rel=1e-12)
+
+
+def test_newcomers_between_known_ranks():
+    newcomers = Newcomers(np.array([1.0, 2.0]), np.array([0.1, 0.3]), always=0.05)
+    found = newcomers.below(np.array([-np.inf, 0.0, 1.5, 3.0, np.inf]))
+    assert found.tolist() == pytest.approx([0.05, 0.1, 0.2, 0.3, 0.3], rel=1e-12)
 
 
 def test_a_table_that_ends_rising_goes_on_as_it_did():
