@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from scipy.special import stdtrit
 METRICS = ("mean_response_s", "p95_response_s", "p95_ttft_s")
 GROUPS = ("all", "short", "middle", "long")
 COLOURS = {"all": "black", "short": "#0072B2", "middle": "#E69F00", "long": "#CC3311"}
+MOST = 60.0
+"""Times FCFS's up to which the figure reaches."""
 MARKS = {"all": "o", "short": "v", "middle": "s", "long": "^"}
 
 
@@ -109,37 +112,56 @@ def _blind_row(head: str, own: pd.DataFrame) -> str:
 
 
 def draw(found: pd.DataFrame, file: Path) -> None:
-    """A panel a trace and load: each policy's mean response over FCFS's, for all and for each group."""
+    """A panel a trace and load: each policy's mean response over FCFS's, for all and for each group.
+
+    Policies are in order of their mean over all panels. What lies beyond `MOST` is written at the edge.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    means = found[found.metric == "mean_response_s"]
+    means = found[(found.metric == "mean_response_s") & (found.policy != "fcfs")]
     traces, loads = list(dict.fromkeys(means.trace)), sorted(set(means.load))
-    policies = list(dict.fromkeys(means.policy))[::-1]
+    overall = np.log(means[means.group == "all"].set_index("policy").ratio_to_fcfs).groupby(level=0).mean()
+    policies = list(overall.sort_values(ascending=False).index)
     figure, panels = pyplot.subplots(
         len(traces), len(loads), figsize=(13, 10), sharex="row", sharey=True, layout="constrained"
     )
     for row, trace in zip(panels, traces, strict=True):
         for panel, load in zip(row, loads, strict=True):
-            for shift, group in zip((0.24, 0.08, -0.08, -0.24), GROUPS, strict=True):
-                part = means[(means.trace == trace) & (means.load == load) & (means.group == group)]
-                at = np.array([policies.index(policy) for policy in part.policy]) + shift
-                ends = np.abs(part[["low", "high"]].to_numpy().T - part.ratio_to_fcfs.to_numpy())
-                panel.errorbar(
-                    part.ratio_to_fcfs, at, xerr=ends, fmt=MARKS[group], ms=4, lw=1, color=COLOURS[group],
-                    label=group, ls="none",
-                )  # fmt: skip
-            panel.axvline(1.0, color="grey", lw=0.8)
-            panel.set_xscale("log")
+            _panel(panel, means[(means.trace == trace) & (means.load == load)], policies)
             panel.set_title(f"{trace}, load {load:g}", fontsize=10)
-            panel.set_yticks(range(len(policies)), policies)
-            panel.grid(axis="x", alpha=0.3)
-            for y in range(len(policies)):
-                panel.axhline(y + 0.5, color="0.92", lw=0.6)
         row[0].set_ylim(-0.6, len(policies) - 0.4)
+        part = means[means.trace == trace]
+        row[0].set_xlim(0.8 * part.low.min(), 1.3 * min(part.high.max(), MOST))
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, title="requests")
-    figure.supxlabel("mean response time over that under FCFS (95 % paired intervals); left is better")
+    figure.supxlabel(
+        "mean response time over that under FCFS (95 % paired intervals, logarithmic); left is better", fontsize=11
+    )
     figure.savefig(file, dpi=110)
+
+
+def _panel(panel: Any, part: pd.DataFrame, policies: list[str]) -> None:
+    beyond = set(part[(part.group == "all") & (part.ratio_to_fcfs > MOST)].policy)
+    for shift, group in zip((0.24, 0.08, -0.08, -0.24), GROUPS, strict=True):
+        own = part[(part.group == group) & ~part.policy.isin(beyond)]
+        at = np.array([policies.index(policy) for policy in own.policy]) + shift
+        ends = np.abs(own[["low", "high"]].to_numpy().T - own.ratio_to_fcfs.to_numpy())
+        panel.errorbar(
+            own.ratio_to_fcfs, at, xerr=ends, fmt=MARKS[group], ms=4, lw=1, color=COLOURS[group], label=group,
+            ls="none",
+        )  # fmt: skip
+    for one in part[(part.group == "all") & part.policy.isin(beyond)].itertuples():
+        text = f"x{float(f'{one.ratio_to_fcfs:.2g}'):,.0f} \u2192"
+        panel.text(
+            MOST, policies.index(one.policy), text, ha="right", va="center", fontsize=9, color=COLOURS["all"]
+        )
+    panel.axvline(1.0, color="grey", lw=0.8)
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.set_yticks(range(len(policies)), policies)
+    panel.grid(axis="x", alpha=0.3)
+    for y in range(len(policies)):
+        panel.axhline(y + 0.5, color="0.92", lw=0.6)
