@@ -16,7 +16,7 @@ import numpy as np
 from qmodel.scenario import ServedClass
 from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.theory.rank.rank_path import Path
-from qmodel.theory.rank.soap import Background, Kind, Newcomers, Relevance, mean_response
+from qmodel.theory.rank.soap import Background, Kind, Newcomers, Relevance, mean_responses
 from qmodel.theory.supply import merged
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def blind_means(
     for served in classes:
         weights = grid.weights(served.size)
         held = weights * np.maximum(grid.sizes / served.size.mean, 1.0) > UNSEEN
-        relevance.prepare(np.array([kinds[served.name].path.worst_upto(float(x)) for x in grid.sizes[held]]))
-        times = [mean_response(kinds[served.name], float(x), relevance, newcomers) for x in grid.sizes[held]]
-        means[served.name] = float(weights[held] @ np.array(times))
+        relevance.prepare(kinds[served.name].path.worst_before(grid.sizes[held]))
+        times = mean_responses(kinds[served.name], grid.sizes[held], relevance, newcomers)
+        means[served.name] = float(weights[held] @ times)
     return means
 
 

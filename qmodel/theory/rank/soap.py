@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+TOGETHER = 200_000
+"""Pieces of paths, once a level of rank, that are looked at in one go."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """Requests of one rank path: their rate, and the law of their size; without one, the path ends at their size.
@@ -127,11 +131,9 @@ class Relevance:
         wanted = [(float(level), strict) for level in np.unique(levels) for strict in (False, True)]
         met = {*self._first.tolist(), *self._last.tolist()}
         keys = [(level, strict) for level, strict in wanted if not strict or level in met]
-        found = [self._intervals(*key) for key in keys]
-        owner, low, high = (np.concatenate([each[i] for each in found]) for i in range(3))
-        asked = np.repeat(np.arange(len(keys)), [len(each[0]) for each in found])
-        level = np.array([key[0] for key in keys])[asked]
-        strict = np.array([key[1] for key in keys])[asked]
+        levels, stricts = np.array([key[0] for key in keys]), np.array([key[1] for key in keys])
+        asked, owner, low, high = self._all_intervals(levels, stricts)
+        level, strict = levels[asked], stricts[asked]
         birth = self._at_birth[owner]
         from_birth = (low == 0) & np.where(strict, birth < level, birth <= level)
         one, two = np.empty(len(owner)), np.empty(len(owner))
@@ -165,20 +167,38 @@ class Relevance:
 
     def _intervals(self, level: float, strict: bool) -> tuple[NDArray[np.int_], Floats, Floats]:
         """Relevant intervals of age, those that touch at a relevant age made one: whose, from, to."""
+        return self._some_intervals(np.array([level]), np.array([strict]))[1:]
+
+    def _all_intervals(
+        self, levels: Floats, stricts: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int_], NDArray[np.int_], Floats, Floats]:
+        """As `_intervals` for many levels: at which, whose, from, to."""
+        rows = max(1, TOGETHER // len(self._start))
+        begins = range(0, len(levels), rows)
+        found = [self._some_intervals(levels[i : i + rows], stricts[i : i + rows]) for i in begins]
+        asked = np.concatenate([each[0] + i for i, each in zip(begins, found, strict=True)])
+        owner, low, high = (np.concatenate([each[k] for each in found]) for k in (1, 2, 3))
+        return asked, owner, low, high
+
+    def _some_intervals(
+        self, levels: Floats, stricts: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int_], NDArray[np.int_], Floats, Floats]:
         start, end, first, last = self._start, self._end, self._first, self._last
-        below = (lambda rank: rank < level) if strict else (lambda rank: rank <= level)
+        level, strict = levels[:, None], stricts[:, None]
+        in_first, in_last = (np.where(strict, rank < level, rank <= level) for rank in (first, last))
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             crossing = start + (level - first) / (last - first) * (end - start)
-        low = np.where(below(first), start, np.where(below(last), crossing, end))
-        high = np.where(below(last), end, np.where(below(first), crossing, start))
+        low = np.where(in_first, start, np.where(in_last, crossing, end))
+        high = np.where(in_last, end, np.where(in_first, crossing, start))
         kept = high > low
-        owner, low, high, starts_in = self._owner[kept], low[kept], high[kept], below(first)[kept]
+        asked, piece = np.nonzero(kept)
+        owner, low, high, starts_in = self._owner[piece], low[kept], high[kept], in_first[kept]
         if not len(owner):
-            return owner, low, high
-        apart = (owner[1:] != owner[:-1]) | (low[1:] != high[:-1]) | ~starts_in[1:]
-        opens = np.append(True, apart)
+            return asked, owner, low, high
+        same = (owner[1:] == owner[:-1]) & (asked[1:] == asked[:-1])
+        opens = np.append(True, ~same | (low[1:] != high[:-1]) | ~starts_in[1:])
         closes = np.append(opens[1:], True)
-        return owner[opens], low[opens], high[closes]
+        return asked[opens], owner[opens], low[opens], high[closes]
 
 
 @dataclass(frozen=True)
@@ -213,6 +233,36 @@ def mean_response(kind: Kind, size: float, relevance: Relevance, newcomers: Newc
     here = relevance.at(worst, kind.sampled)
     delay = here.residual / ((1.0 - here.old) * (1.0 - here.new))
     return delay + _stay(kind.path, size, newcomers, {worst: here.new})
+
+
+def mean_responses(kind: Kind, sizes: Floats, relevance: Relevance, newcomers: Newcomers) -> Floats:
+    """`mean_response` for many sizes of one kind, of which no size is sampled."""
+    worst = kind.path.worst_before(sizes)
+    levels = [relevance.at(float(level)) for level in worst]
+    residual, old, new = (np.array([getattr(each, name) for each in levels]) for name in ("residual", "old", "new"))
+    return np.asarray(residual / ((1.0 - old) * (1.0 - new)) + _stays(kind.path, sizes, newcomers, worst, new))
+
+
+def _stays(path: Path, sizes: Floats, newcomers: Newcomers, worst: Floats, loads: Floats) -> Floats:
+    """`_stay` for many sizes, one a row; `loads` are those of newcomers at the worst ranks."""
+    start, seen = path.start, path.start < sizes[:, None]
+    end = np.minimum(path.end, sizes[:, None])
+    part = np.clip((sizes[:, None] - start) / (path.end - start), 0.0, 1.0)
+    finite = np.isfinite(path.first)
+    first = np.where(seen, path.first, -math.inf)
+    last = np.where(seen, np.where(finite, path.first, 0.0) + part * path.rises, -math.inf)
+    last[:, ~finite] = first[:, ~finite]
+    ahead = np.maximum.accumulate(np.maximum(first, last)[:, ::-1], axis=1)[:, ::-1]
+    later = np.hstack((ahead[:, 1:], np.full((len(sizes), 1), -math.inf)))
+    rank = np.maximum(last, later)
+    known = np.where(rank == worst[:, None], loads[:, None], newcomers.below(rank))
+    stretch = 1.0 / (1.0 - known)
+    row, piece = np.nonzero((last < first) & (first > later) & seen)
+    drop = last[row, piece] - first[row, piece]
+    falling = np.maximum(first[row, piece, None] + _PLACES * drop[:, None], later[row, piece, None])
+    below = np.where(falling == worst[row, None], loads[row, None], newcomers.below(falling))
+    stretch[row, piece] = (1.0 / (1.0 - below)) @ _WEIGHTS
+    return np.asarray(np.where(seen, (end - start) * stretch, 0.0).sum(axis=1))
 
 
 def _stay(path: Path, size: float, newcomers: Newcomers, exactly: dict[float, float]) -> float:
