@@ -39,6 +39,10 @@ def command(
     reads: str | None = typer.Option(None, help="Bytes each repetition reads at least, e.g. 16G, for --device."),
     arrivals: Path | None = typer.Option(None, help="Write the fitted arrival process (JSON, for mmpp:FILE.json)."),
     answer: Path | None = typer.Option(None, help="Write what the requests saw as an answer (JSON)."),
+    as_scenario: Path | None = typer.Option(
+        None, "--as-scenario", help="Write these arrivals and lengths as a scenario (TOML)."
+    ),
+    service: Path | None = typer.Option(None, help="Its fitted model (JSON); an example server without."),
     scenario: Path | None = typer.Option(None, help="Scenario whose policy and rate that answer takes."),
     policy: str = typer.Option("fcfs", help="Policy of that answer, without a scenario."),
     json: bool = typer.Option(False, "--json", help="Print what was found as JSON."),
@@ -46,6 +50,7 @@ def command(
     """Read another tool's file: say what it is, what its names mean here, and what to know before using it."""
     from qmodel.cli.ask import settings
     from qmodel.cli.progress import note
+    from qmodel.errors import InputError
     from qmodel.fit.arrivals import characterise
     from qmodel.fit.lengths import fit_lengths
     from qmodel.interop.reading import Options, read_file
@@ -69,6 +74,10 @@ def command(
         print_found(found, shown, lengths, output)
     if output is not None:
         write_table(found, shown, output)
+    if as_scenario is not None:
+        write_scenario(found, shown, lengths, as_scenario, service, output)
+    elif service is not None:
+        raise InputError("--service", "is for --as-scenario", "name the scenario to write as well")
     if arrivals is not None:
         write_process(found, shown, arrivals)
     if answer is not None:
@@ -214,6 +223,37 @@ def write_table(found: Imported, shown: ArrivalProfile | None, path: Path) -> No
     arrivals = {} if shown is None else {"arrivals": finite(shown.to_dict())}
     write_atomically(meta, to_toml(finite(found.provenance()) | arrivals))
     note(f"wrote {path} and {meta.name}")
+
+
+def write_scenario(
+    found: Imported,
+    shown: ArrivalProfile | None,
+    lengths: Lengths | None,
+    path: Path,
+    service: Path | None,
+    table: Path | None,
+) -> None:
+    """The scenario, and beside it the tidy CSV that it draws from, unless -o has put it there."""
+    from qmodel.cli.progress import note
+    from qmodel.files import write_atomically
+    from qmodel.interop.as_scenario import Supply, scenario_text
+    from qmodel.service.model import ServiceModel
+
+    own = path.with_suffix(".csv")
+    file = own.name if table is None else _seen_from(path, table)
+    supply = Supply() if service is None else Supply(_seen_from(path, service), ServiceModel.load(service))
+    text = scenario_text(found, shown, lengths, file, supply)
+    if table is None and file in text:
+        write_table(found, shown, own)
+    write_atomically(path, text)
+    note(f"wrote {path}: ask with qmodel predict {path}")
+
+
+def _seen_from(scenario: Path, file: Path) -> str:
+    """The path of a file as a scenario beside it or elsewhere spells it."""
+    import os
+
+    return Path(os.path.relpath(file, scenario.parent)).as_posix()
 
 
 def write_process(found: Imported, shown: ArrivalProfile | None, path: Path) -> None:

@@ -33,7 +33,9 @@ ATOM, DISTINCT = 0.02, 20
 FEWEST = 50
 """With fewer lengths nothing is fitted."""
 TOLD = 0.1
-"""From this rank correlation on it is said that a scenario cannot hold it."""
+"""From this rank correlation on, lengths are not taken as independent."""
+CAP = 0.995
+"""A heap from this share of the largest length on is a cap, and reaches to the largest."""
 GOOD, MEAN_OFF = 0.05, 0.05
 """A law is good enough to paste when its distance and the error of its mean are at most these."""
 
@@ -85,6 +87,18 @@ class Lengths:
     marginals: tuple[Marginal, ...]
     spearman: float | None
     copula: float | None
+
+    @property
+    def dependent(self) -> bool:
+        """Whether a scenario should draw the two together."""
+        return self.spearman is not None and abs(self.spearman) > TOLD
+
+    def spellings(self, file: str = "FILE.csv") -> list[str]:
+        """The lines of a scenario file: laws, and the copula; or pairs of the file, where a law is missing."""
+        if self.dependent and any(one.chosen is None for one in self.marginals):
+            return [f'lengths = "empirical:{file}"']
+        together = [f"lengths = {{ correlation = {self.spearman:.3g} }}"] if self.dependent else []
+        return [*(one.spelling(file) for one in self.marginals), *together]
 
 
 def fit_lengths(frame: pd.DataFrame) -> Lengths | None:
@@ -146,8 +160,11 @@ def _laws(
     if atoms and body.size >= FEWEST and np.ptp(body) > 0:
         heap = [(values[(values >= low) & (values <= high)]) for low, high, _ in atoms]
         shares = [one.size / values.size for one in heap]
-        laws = (*(Deterministic(float(one.mean())) for one in heap), _lognormal(body))
-        yield "atoms and lognormal", Mixture((*shares, 1.0 - math.fsum(shares)), laws)
+        atomic = tuple(Deterministic(float(one.mean())) for one in heap)
+        rest = (*shares, 1.0 - math.fsum(shares))
+        yield "atoms and lognormal", Mixture(rest, (*atomic, _lognormal(body)))
+        spread = float(body.var() / body.mean() ** 2)
+        yield "atoms and gamma", Mixture(rest, (*atomic, Gamma(mean=float(body.mean()), scv=spread)))
 
 
 def _lognormal(values: Floats) -> Lognormal:
@@ -187,8 +204,15 @@ def heaps(lengths: Floats) -> list[tuple[float, float, int]]:
             found[-1] = (found[-1][0], float(level), found[-1][2] + int(count))
         elif high:
             found.append((float(level), float(level), int(count)))
-    large = [heap for heap in found if heap[2] >= ATOM * lengths.size]
+    large = [_to_the_end(heap, lengths) for heap in found if heap[2] >= ATOM * lengths.size]
     return sorted(large, key=lambda heap: -heap[2])[:3]
+
+
+def _to_the_end(heap: tuple[float, float, int], lengths: Floats) -> tuple[float, float, int]:
+    """A cap with all that lies above it."""
+    low, high, _ = heap
+    top = float(lengths.max()) if high >= CAP * lengths.max() else high
+    return low, top, int(((lengths >= low) & (lengths <= top)).sum())
 
 
 def length_lines(found: Lengths, file: str = "FILE.csv") -> Iterator[str]:
@@ -207,7 +231,5 @@ def length_lines(found: Lengths, file: str = "FILE.csv") -> Iterator[str]:
             yield f"  {'':<16}no law comes within {GOOD:g}: draw from the file"
     if found.spearman is not None and found.copula is not None:
         yield f"  {'together':<16}rank correlation {found.spearman:.2f}, Gaussian copula {found.copula:.2f}"
-        if abs(found.spearman) > TOLD:
-            yield f"  {'':<16}(a scenario draws lengths independently of each other)"
-    for one in found.marginals:
-        yield f"  paste: {one.spelling(file)}"
+    for line in found.spellings(file):
+        yield f"  paste: {line}"

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 TIMES = ("scheduled_s", "sent_s", "first_token_s", "last_token_s", "done_s", "started_s")
 CLOCK = 1e-3
 """Two clocks of one machine may differ so much, in seconds."""
-CAP = 0.995
-"""A heap from this share of the largest length on is a cap."""
 LENGTHS = ("input_tokens", "output_tokens")
 STEPS = ("sent_s", "first_token_s", "done_s", *LENGTHS)
 LATENCY_COLUMNS = (
@@ -195,10 +193,9 @@ def atoms(frame: pd.DataFrame) -> list[Finding]:
     for name in ("input_tokens", "output_tokens"):
         values = frame[name].to_numpy(float)
         for low, high, _ in heaps(values[np.isfinite(values)]):
-            capped = high >= CAP * np.nanmax(values)
-            at = (values >= low) & (values <= (np.inf if capped else high))
+            capped, at = high == np.nanmax(values), (values >= low) & (values <= high)
             place = f"exactly {low:g}" if low == high else f"from {low:g} to {high:g}"
-            kind = f"at the largest of all, {np.nanmax(values):g}: a cap" if capped else "an atom"
+            kind = "the largest of all: a cap" if capped else "an atom"
             share = 100.0 * at.sum() / np.isfinite(values).sum()
             sentence = f"{share:.1f} % of {name} are {place}, {kind}"
             found.append(finding("atom", [int(k) for k in frame.index[at]], sentence))
