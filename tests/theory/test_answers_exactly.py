@@ -7,6 +7,7 @@ import pytest
 from qmodel.answer import ClassAnswer
 from qmodel.theory.premises import MOST_PHASES, driven
 from qmodel.theory.result import _named, completed_share, summed, weighted
+from qmodel.theory.supply import stream
 from qmodel.workload import Poisson
 from qmodel.workload.markov_arrivals import Map
 
@@ -43,3 +44,7 @@ def test_streams_together_are_followed_up_to_128_phases():
     found = driven([ERLANG] * 7 + [Poisson(1.0)])
     assert len(found.d0) == 128
     assert driven([ERLANG] * 8) is None
+
+
+def test_nobody_is_a_stream_without_requests():
+    assert stream([]) == (0.0, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from qmodel.scenario import Scenario
@@ -35,3 +37,18 @@ def test_a_mixture_of_flows_has_no_unit_of_its_own(unit):
 
 def test_a_load_of_one_is_too_much():
     assert isinstance(response(2, (Renewal(4.0, 0.25), Exponential(0.5))), Unstable)
+
+
+def test_regular_streams_together_by_hand():
+    """Two servers at 0.8: v = 2, w = 1 / 1.16, c_a^2 = 1 - 0.75 w; M/M/2 waits 0.64 / 0.36 services of 0.8 s."""
+    scv, own = 1.0 - 0.75 / 1.16, 0.5
+    wait = (scv + own) / 2.0 * 0.8 * 0.64 / 0.36
+    wait *= math.exp(-2.0 * 0.2 * (1.0 - scv) ** 2 / (3.0 * 0.8 * (scv + own)))
+    stream = (Renewal(1.0, 0.25), Gamma(0.8, own))
+    assert response(2, stream, stream) == pytest.approx([0.8 + wait] * 2, rel=1e-12)
+
+
+def test_more_than_the_servers_can_do_is_told_by_its_load():
+    found = response(2, (Renewal(4.0, 0.25), Gamma(0.8, 0.5)))
+    assert isinstance(found, Unstable)
+    assert found.utilisation == pytest.approx(1.6)

@@ -29,7 +29,7 @@ def test_scores_that_are_kept_have_no_unit(unit):
 
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
 def test_sizes_that_are_kept_have_no_unit(unit):
-    plain, scaled = (_nodes_of(Lognormal(mean, 4.0)) for mean in (1.0, unit))
+    plain, scaled = (_nodes_of(Lognormal(mean, 4.0), 3.0) for mean in (1.0, unit))
     np.testing.assert_allclose(scaled[0], unit * plain[0], rtol=1e-9)
     np.testing.assert_allclose(scaled[1], plain[1], rtol=1e-9)
 

@@ -12,10 +12,11 @@ from qmodel.policy import LAS, MLFQ
 from qmodel.policy.preemption import Preemption
 from qmodel.scenario import Scenario
 from qmodel.theory.dispatch import result_of
+from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.theory.preemption.grained_path import grained
-from qmodel.theory.preemption.srpt_with_cost import _resumption
+from qmodel.theory.preemption.srpt_with_cost import _resumption, _squares
 from qmodel.theory.rank.rank_path import Path
-from qmodel.workload import Deterministic, Uniform
+from qmodel.workload import Deterministic, Gamma, Uniform
 
 from .scenarios import request_class
 
@@ -24,8 +25,9 @@ def test_a_step_is_open_for_a_moment_and_then_closed_until_the_next():
     """Steps of a quarter second, three of them; the rank is the age."""
     line = Path(*(np.array([x]) for x in (0.0, 9.0, 0.0, 9.0)))
     found = grained(line, 0.25, 3)
-    assert found.start.tolist() == pytest.approx([0.0, 0.25e-12, 0.25, 0.25, 0.5, 0.5], rel=1e-9)
-    assert found.end.tolist() == pytest.approx([0.25e-12, 0.25, 0.25, 0.5, 0.5, 0.75], rel=1e-9)
+    assert found.start[1] == pytest.approx(0.25e-12, rel=1e-9, abs=0.0)
+    assert found.start.tolist() == pytest.approx([0.0, 0.0, 0.25, 0.25, 0.5, 0.5], rel=1e-9)
+    assert found.end.tolist() == pytest.approx([0.0, 0.25, 0.25, 0.5, 0.5, 0.75], rel=1e-9)
     assert (found.end > found.start).all()
     assert found.first.tolist() == pytest.approx([0.0, -math.inf, 0.25, -math.inf, 0.5, -math.inf], rel=1e-9)
 
@@ -72,6 +74,26 @@ def test_uniform_services_by_age_in_two_steps():
     two_steps = 0.5 * rate / 3.0 / ((1.0 - 0.375 * rate) * (1.0 - 0.5 * rate)) + 0.5 / (1.0 - 0.375 * rate)
     exact = 0.5 * one_step + 0.125 + 0.5 * two_steps + 0.125
     assert in_steps(LAS(), 0.5, (rate, Uniform(0.0, 1.0))) == pytest.approx([exact], rel=1e-9)
+
+
+def test_squares_under_srpt_are_those_of_independent_interruptions():
+    """Var[L(y)] grows in y by lambda E[(L(S) + resumption)^2]: a fixed point in E[L^2], by another quadrature."""
+    rate, cost, law = 0.4, 0.5, Gamma(1.0, 0.5)
+    grid = SizeGrid(rate, law)
+    x = grid.nodes
+    arrivals, dense = rate * law.cdf(x), rate * law.pdf(x)
+    own = grid.panels.integrals(np.exp(arrivals * cost))[0]
+    load = grid.panels.integrals(dense * own)[0]
+    rest, here = _squares(grid, arrivals, own, load, dense, cost)
+    i = int(np.searchsorted(x, 2.0))
+    mean = own / (1.0 - load[i])
+    upto, square = grid.panels.integrals(dense * mean)[0], mean**2
+    for _ in range(200):
+        squares = grid.panels.integrals(dense * square)[0]
+        first, second = _resumption(arrivals, upto, squares, i, cost)
+        square = mean**2 + grid.panels.integrals(squares[i] + 2.0 * upto * first + arrivals * second)[0]
+    assert rest[i] == pytest.approx(squares[i], rel=1e-9)
+    assert here[i] == pytest.approx(square[i], rel=1e-9)
 
 
 def test_resumptions_by_their_transform():

@@ -82,6 +82,12 @@ def test_a_table_that_ends_rising_goes_on_as_it_did():
     assert path.at(np.array([5.0]))[0] == pytest.approx(9.0, rel=1e-9)
 
 
+def test_a_table_that_ends_rising_below_its_worst_rank_goes_on_too():
+    rows = [list(row) for row in RISES_FALLS_RISES]
+    rows[3][2] = 1.5
+    assert path_of_table(RankTable(*columns(rows))).at(np.array([5.0]))[0] == pytest.approx(2.0, rel=1e-9)
+
+
 def test_a_table_that_ends_falling_stays():
     rows = [list(row) for row in RISES_FALLS_RISES]
     rows[3][2] = 0.5

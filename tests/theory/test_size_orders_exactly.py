@@ -9,7 +9,7 @@ from qmodel.policy import LAS, MLFQ, PSJF, SJF, SRPT
 from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.theory.size_order.remaining_time import RemainingTime
 from qmodel.theory.size_order.size_atoms import point_masses
-from qmodel.theory.size_order.size_law import SizeLaw, _Doubling
+from qmodel.theory.size_order.size_law import FIRST_TERMS, STILL, SizeLaw, _Doubling
 from qmodel.theory.size_order.size_moments import second_moment
 from qmodel.theory.size_order.sized_queue import SizedQueue
 from qmodel.theory.size_order.sizes_upto import SizesUpto
@@ -24,11 +24,12 @@ def two_cells():
     return SizesUpto(law, None, atoms, masses, atoms, np.array([True, False]))
 
 
-def test_what_interrupts_a_remaining_time_is_smaller():
+@pytest.mark.parametrize("rate", [RATE, 0.15])
+def test_what_interrupts_a_remaining_time_is_smaller(rate):
     s = np.array([0.3 + 0.0j, 0.2 + 4.0j, 1.0 - 20.0j])
-    found = RemainingTime(two_cells(), RATE, s).theta
+    found = RemainingTime(two_cells(), rate, s).theta
     for theta, smaller in zip(found, (0.25, 0.5), strict=True):
-        np.testing.assert_allclose(theta - RATE * smaller * (1.0 - np.exp(-theta)), s, rtol=1e-10)
+        np.testing.assert_allclose(theta - rate * smaller * (1.0 - np.exp(-theta)), s, rtol=1e-10)
 
 
 @pytest.mark.parametrize("policy", [SRPT(), PSJF(), LAS(), MLFQ((0.3,))], ids=str)
@@ -41,26 +42,30 @@ def test_sizes_that_rounding_sets_apart_are_one_size(policy):
 
 
 @pytest.mark.parametrize(
-    ("law", "rounds"), [(Exponential(1.0), 1), (Discrete((1.0, 2.0), (0.5, 0.5)), 4)], ids=["smooth", "jumps"]
+    ("law", "smooth"),
+    [(Exponential(1.0), True), (Discrete((1.0, 2.0), (0.5, 0.5)), False)],
+    ids=["smooth", "jumps"],
 )
-def test_terms_are_doubled_until_the_value_stands(law, rounds):
+def test_terms_are_doubled_until_the_value_stands(law, smooth):
     found = SizeLaw([(1.0, law)], SizedQueue(SJF(), RATE, law))
-    value, last = found.cdf(2.0), 32 * 2**rounds
-    coarse, fine = (found._value(2.0, terms) for terms in (last // 2, last))
+    value, last = found.cdf(2.0), 2 * found._terms
+    coarser, coarse, fine = (found._value(2.0, terms) for terms in (last // 4, last // 2, last))
     assert (value, found.error) == (fine, abs(fine - coarse))
-    assert rounds == 1 or abs(coarse - found._value(2.0, last // 4)) > 2e-5 > found.error
+    assert found.error < STILL
+    assert (found._terms == FIRST_TERMS) == smooth
+    assert smooth or abs(coarse - coarser) > STILL
 
 
 class Unsteady(_Doubling):
     """A law that moves by 0.1 at each doubling."""
 
     def __init__(self):
-        super().__init__([(1.0, Exponential(1.0))], SizedQueue(SJF(), RATE, Exponential(1.0)), 256)
+        super().__init__([(1.0, Exponential(1.0))], SizedQueue(SJF(), RATE, Exponential(1.0)), 8 * FIRST_TERMS)
         self.asked = []
 
     def _value(self, t, terms):
         self.asked.append(terms)
-        return 0.1 * np.log2(terms)
+        return 0.1 * np.log2(terms / FIRST_TERMS)
 
     def _jumps(self):
         return np.empty(0)
@@ -68,9 +73,9 @@ class Unsteady(_Doubling):
 
 def test_terms_end_where_they_must():
     law = Unsteady()
-    assert law.cdf(1.0) == pytest.approx(0.8)
+    assert law.cdf(1.0) == pytest.approx(0.3)
     assert law.error == pytest.approx(0.1)
-    assert law.asked == [32, 64, 128, 256]
+    assert law.asked == [FIRST_TERMS, 2 * FIRST_TERMS, 4 * FIRST_TERMS, 8 * FIRST_TERMS]
 
 
 @pytest.mark.parametrize("policy", [SRPT(), PSJF(), LAS()], ids=str)
