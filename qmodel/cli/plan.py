@@ -20,8 +20,9 @@ def command(
     servers: str | None = typer.Option(None, help="Servers (replicas) to choose from: 1..16 or 1,2,4."),
     max_batch: str | None = typer.Option(None, help="Batch caps to choose from: 8,16,32."),
     vary: list[str] = typer.Option([], help="PATH=V1,V2 any field of the scenario to choose from; repeatable."),
+    kind: list[str] = typer.Option([], help="NAME=FILE a kind of server: fields of [system], price; repeatable."),
     objective: str | None = typer.Option(
-        None, help="servers | rate | quality | energy (servers if several are given, else rate)."
+        None, help="servers | price | rate | quality | energy (servers or price if several are given, else rate)."
     ),
     rate: float | None = typer.Option(None, help="Total arrival rate (requests/s); a trace is stretched to it."),
     trace: Path | None = typer.Option(None, help="Recorded requests in place of the scenario's arrivals."),
@@ -33,17 +34,20 @@ def command(
     budget: int = typer.Option(40, help="Settings that tuning may try."),
     set_: list[str] = typer.Option([], "--set", help="PATH=VALUE sets a scenario field; repeatable."),
     json: bool = typer.Option(False, "--json", help="Print the plan as JSON."),
+    output: Path | None = typer.Option(
+        None, "--output", "--out", "-o", help="Write the plan as JSON to this file."
+    ),
     seed: int = typer.Option(1, help="Seed of simulations and of tuning."),
     requests: int = typer.Option(200_000, help="Requests of the confirming simulation."),
 ) -> int:
     """Find what meets the SLOs, what it costs, and how close the next best is. Exit code 3 if nothing does."""
-    _check(rate, requests, seed)
+    _check(rate, requests, seed, output)
     if tune is not None or knob:
         from qmodel.cli.tune import tuned
 
         return tuned(scenario, slo, tune, knob, (train, judge), (window_s, budget, seed), set_, json)
     from qmodel.cli.plan_table import print_plan
-    from qmodel.planning import plan, read_recorded
+    from qmodel.planning import plan, read_kind, read_recorded
     from qmodel.planning.written import to_json
 
     found = plan(
@@ -54,12 +58,17 @@ def command(
         max_batch=counts(max_batch, "--max-batch"),
         vary=varied(vary),
         settings=ask.settings(set_),
+        kinds=[read_kind(text) for text in kind],
         objective=objective,  # type: ignore[arg-type]
         rate=rate,
         trace=None if trace is None else read_recorded(trace),
         requests=requests,
         seed=seed,
     )
+    if output is not None:
+        from qmodel.files import write_atomically
+
+        write_atomically(output, to_json(found) + "\n")
     if json:
         print(to_json(found))
     else:
@@ -67,9 +76,11 @@ def command(
     return 0 if found.met else NOT_MET
 
 
-def _check(rate: float | None, requests: int, seed: int) -> None:
+def _check(rate: float | None, requests: int, seed: int, output: Path | None) -> None:
     from qmodel.errors import InputError
 
+    if output is not None and not output.parent.is_dir():
+        raise InputError(f"--output {output}", "its folder is not there", "make the folder first")
     if rate is not None and not 0 < rate < float("inf"):
         raise InputError("--rate", f"{rate} is not positive", "give requests/s above 0")
     if not 1_000 <= requests <= 100_000_000:

@@ -18,6 +18,7 @@ from qmodel.planning.written import closeness
 
 GOALS = {
     "servers": "fewest servers",
+    "price": "least price",
     "rate": "largest rate",
     "quality": "best quality",
     "energy": "least energy",
@@ -38,7 +39,8 @@ def plan_lines(plan: Plan, width: int) -> Iterator[str]:
     """What was asked, the best settings, the winner with its simulation, and the runner-up."""
     asked = ", ".join(str(bound) for bound in plan.bounds)
     yield from wrapped(f"{GOALS[plan.objective]} with {asked}", width)
-    answered = f"{plan.candidates:,} candidates, {plan.answered:,} questions answered to find the best"
+    candidates = f"{plan.candidates:,} candidate{'s' * (plan.candidates != 1)}"
+    answered = f"{candidates}, {plan.answered:,} question{'s' * (plan.answered != 1)} answered to find the best"
     yield from wrapped(answered, width)
     yield ""
     shown = plan.found[:SHOWN]
@@ -70,6 +72,7 @@ def figures(found: tuple[Found, ...], with_rates: bool) -> list[Column]:
     one = [each.judged for each in found]
     columns = [
         Column("servers", [str(each.servers) for each in one]),
+        *([Column("price", [significant(each.price) for each in one])] if _priced(one) else []),
         *([Column("rate/s", [rate(each) for each in found])] if with_rates else []),
         Column("used", [used(each) for each in one]),
         Column("quality", ["-" if e.cost is None else significant(e.cost.quality) for e in one]),
@@ -79,6 +82,10 @@ def figures(found: tuple[Found, ...], with_rates: bool) -> list[Column]:
         return [*columns, Column("J/request", [significant(value) for value in joules])]
     relative = [None if e.cost is None else e.cost.relative_energy for e in one]
     return [*columns, Column("energy", [significant(value) for value in relative])]
+
+
+def _priced(judged: list[Judged]) -> bool:
+    return any(each.setting.price != 1.0 for each in judged)
 
 
 def rate(found: Found) -> str:

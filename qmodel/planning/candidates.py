@@ -19,10 +19,11 @@ MOST = 20_000
 
 @dataclass(frozen=True)
 class Setting:
-    """One choice of everything but the number of servers."""
+    """One choice of everything but the number of servers, each of which costs `price`."""
 
     scenario: Scenario
     changed: dict[str, Any] = field(default_factory=dict)
+    price: float = 1.0
 
     @property
     def policy(self) -> str:

@@ -49,6 +49,11 @@ class Judged:
         return max(self.ratios.values(), default=math.inf)
 
     @property
+    def price(self) -> float:
+        """What its servers cost together."""
+        return self.servers * self.setting.price
+
+    @property
     def binding(self) -> Bound | None:
         """The bound that is used up most."""
         return worst_of(self.ratios)[0] if self.ratios else None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from qmodel.errors import InputError
-from qmodel.planning.candidates import Setting, settings_of
+from qmodel.planning.candidates import Setting
 from qmodel.planning.confirming import Confirmed, confirm
 from qmodel.planning.judging import Judge, Judged
+from qmodel.planning.kinds import Kind, settings_of_kinds
 from qmodel.planning.recorded import Recorded, with_recorded
 from qmodel.planning.search import Found, Objective, check_objective, largest_rate, reduced, search
 from qmodel.planning.slo import Bound, bounds_of
@@ -59,6 +60,7 @@ def plan(
     max_batch: Sequence[int] = (),
     vary: Mapping[str, Sequence[Any]] | None = None,
     settings: Mapping[str, str] | None = None,
+    kinds: Sequence[Kind] = (),
     objective: Objective | None = None,
     rate: float | None = None,
     trace: Recorded | None = None,
@@ -69,9 +71,10 @@ def plan(
     """Search for the candidate that meets the SLOs best, and confirm it by simulation.
 
     `slos` are spelled `[CLASS.]METRIC=VALUE` (a limit without a class holds for each; `quality` is a least value);
-    without them the classes' own hold. `objective`: fewest "servers", largest "rate", best "quality" or least
-    "energy"; by default servers where several numbers are given, else the rate. `max_batch` is short for `vary`
-    of `system.max_batch`. With `trace`, its requests come in place of the scenario's arrivals.
+    without them the classes' own hold. `objective`: fewest "servers", least "price", largest "rate", best "quality"
+    or least "energy"; by default servers where several numbers are given, else the rate. `max_batch` is short for
+    `vary` of `system.max_batch`. `kinds` of servers are chosen among, one kind for all servers; where their prices
+    differ, price takes the place of servers. With `trace`, its requests come in place of the scenario's arrivals.
 
     >>> from qmodel.workload import Exponential, Poisson, RequestClass
     >>> chat = RequestClass("chat", arrivals=Poisson(rate=1.6), service=Exponential(mean=1.0))
@@ -79,13 +82,13 @@ def plan(
     >>> found.winner.judged.servers, round(found.winner.judged.values[Bound("mean_response_s", 2.9, "chat")], 4)
     (2, 2.7778)
     """
-    objective = objective or ("servers" if len(set(servers)) > 1 else "rate")
+    objective = objective or _usual_objective(servers, kinds)
     check_objective(objective)
     counts = _counts(servers)
     varied = dict(vary or {}) | ({"system.max_batch": list(max_batch)} if max_batch else {})
     chosen = [make_policy(policy) if isinstance(policy, str) else policy for policy in policies]
     source = question if isinstance(question, Scenario) else Path(question)
-    candidates = settings_of(source, varied, chosen, settings)
+    candidates = settings_of_kinds(source, varied, chosen, settings or {}, kinds)
     given_servers = candidates[0].scenario.system.servers
     candidates = [_asked(each, rate, trace) for each in candidates]
     bounds = bounds_of(candidates[0].scenario, slos)
@@ -94,6 +97,12 @@ def plan(
     _refuse_hopeless(found)
     total = len(candidates) * len(counts or [1])
     return _concluded(found, judge, objective, requests, total)
+
+
+def _usual_objective(servers: Sequence[int], kinds: Sequence[Kind]) -> Objective:
+    if len(set(servers)) <= 1:
+        return "rate"
+    return "price" if len({kind.price for kind in kinds}) > 1 else "servers"
 
 
 def _counts(servers: Sequence[int]) -> list[int]:

@@ -15,7 +15,7 @@ from qmodel.errors import InputError, nearest
 from qmodel.planning.candidates import Setting
 from qmodel.planning.judging import Judge, Judged, theory_load
 
-Objective = Literal["servers", "rate", "quality", "energy"]
+Objective = Literal["servers", "price", "rate", "quality", "energy"]
 PRECISION = 0.01
 """Relative precision of a largest rate."""
 DOUBLINGS = 30
@@ -68,6 +68,7 @@ def merit(one: Judged, objective: Objective) -> tuple[float, ...]:
     alike = round(math.log(energy) / ALIKE) if energy > 0 else 0
     by = {
         "servers": (one.servers, -one.cost.quality, alike),
+        "price": (one.price, one.servers, -one.cost.quality, alike),
         "quality": (-one.cost.quality, one.servers, alike),
         "energy": (energy, one.servers, -one.cost.quality),
         "rate": (-one.rate, -one.cost.quality, alike),

@@ -52,6 +52,7 @@ def entry(one: Judged) -> dict[str, Any]:
         "policy": one.setting.policy,
         "settings": dict(one.setting.changed),
         "servers": one.servers,
+        "price": one.price,
         "rate": finite(one.rate),
         "used": finite(one.worst),
         "bounds": [
@@ -122,6 +123,8 @@ def _by_objective(plan: Plan, best: Judged, second: Judged) -> str:
     if plan.objective == "servers":
         more = second.servers - best.servers
         return "needs as many servers" if more == 0 else f"needs {more} server{'s' * (more > 1)} more"
+    if plan.objective == "price":
+        return f"costs {second.price / best.price - 1.0:.1%} more"
     if plan.objective == "rate":
         return f"carries {1.0 - second.rate / best.rate:.1%} less"
     assert best.cost is not None and second.cost is not None

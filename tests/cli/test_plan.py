@@ -53,6 +53,23 @@ def test_json_on_stdout(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert data["winner"]["confirmed"]["verdict"] in ("holds", "within noise")
 
 
+def test_a_plan_of_kinds_written_whole(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / "big.toml").write_text("price = 2.5\nbuffer = 50\n")
+    (tmp_path / "small.toml").write_text("price = 1.0\nbuffer = 40\n")
+    kinds = [f"--kind={name}={tmp_path / name}.toml" for name in ("big", "small")]
+    asked = ["plan", str(file), "--slo", "response_s=4", "--servers", "1,2", "--requests", "20000", *kinds]
+    out = tmp_path / "plan.json"
+    assert run([*asked, "--out", str(out), "--set", "transform=[]"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and "least price with" in lines[0]
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert written["winner"]["settings"] == {"kind": "small"} and written["winner"]["price"] == 2.0
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("plan")] == ["plan.json"]
+
+
 def test_exit_code_3_with_the_nearest_miss(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", str(file), "--slo", "response_p95_s=0.1", "--servers", "1,2"]) == 3
     out = capsys.readouterr().out
