@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from qmodel.answer import NotAnalysable
-from qmodel.policy import SRPT
+from qmodel.policy import SRPT, NonPreemptivePriority
 from qmodel.scenario import Scenario, System
 from qmodel.service.environment import Environment
 from qmodel.theory.arrivals import gi_g_1, modulated_work, random_environment
@@ -19,6 +21,7 @@ from qmodel.workload import Exponential, Gamma, Poisson
 from .scenarios import request_class
 
 RATE, FAILS, COMES_BACK = 0.3, 0.2, 0.5
+PRIORITIES = ((0.2, Gamma(1.0, 0.5)), (0.3, Exponential(0.8)), (0.1, Gamma(2.0, 2.0)))
 POINTS = np.array([0.1, 0.5 + 2.0j, 3.0, 1.0 - 4.0j, 20.0])
 
 
@@ -76,3 +79,18 @@ def test_many_dealt_queues_far_out_overflow_nothing():
     found = DealtQueue(40, 32.0, Exponential(1.0)).positive_wait(np.array([32e9, 32e12]))
     assert np.isfinite(found).all()
     assert (np.abs(found) < 1e-9).all()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_laws_of_priorities_with_vacations_have_the_mean(place):
+    """The tail of each class's law, summed, is its mean response."""
+    classes = [request_class(f"c{k}", rate, law, k) for k, (rate, law) in enumerate(PRIORITIES)]
+    system = System(vacation_s=Exponential(0.5))
+    part = result_of(Scenario(classes, policy=NonPreemptivePriority(), system=system)).classes[place]
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    edges = np.concatenate(([0.0], np.geomspace(0.05, 40.0, 14) * part.mean_response))
+    tail = 0.0
+    for low, high in pairwise(edges.tolist()):
+        times = low + 0.5 * (high - low) * (nodes + 1.0)
+        tail += 0.5 * (high - low) * float(weights @ [1.0 - part.law.cdf(t) for t in times])
+    assert tail == pytest.approx(part.mean_response, rel=1e-4)

@@ -144,3 +144,15 @@ def test_numbers_running_are_taken_one_by_one_while_they_are_few():
     found = _states(engine(8))
     assert [number for number, _ in found] == list(range(9))
     assert sum(weight for _, weight in found) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_the_law_of_a_single_place_has_the_mean_too():
+    """A request in three waits, and long prompts make the first token late."""
+    prompts = Points.of(Deterministic(10_000.0))
+    demand = together([2.0], [(prompts, prompts, Points.of(Deterministic(OUTPUT)))])
+    made = BatchingEngine(IterationTime(base=0.002, per_prefill_token=1e-5), demand, cap=1, budget=20_000)
+    law = ResponseLaw(made, prompts, made.demand.outputs)
+    times = np.linspace(0.0, 20.0 * made.response, 1001)
+    mean = float(np.trapezoid([1.0 - law.cdf(t) for t in times], times))
+    assert made.at_cap > 0.3
+    assert mean == pytest.approx(made.response, rel=0.01)
