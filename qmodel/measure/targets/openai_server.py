@@ -160,7 +160,7 @@ class OpenAIServer:
     ) -> list[Outcome]:
         """Prompts of one output token, one after another for as long as the streams go on.
 
-        That token may be no text (a special one), which a stream does not show: such a prompt fails, and is left out.
+        That token may be no text (a special one), which a stream does not show: such prompts are left out.
         """
         found = []
         while not any(stream.done() for stream in streams):
