@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
-from qmodel.live.batch_scheduler import check_policy
+from qmodel.live.waiting_line import check_policy
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.token_worth import TokenWorth, token_worth

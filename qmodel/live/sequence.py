@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qmodel.live.scheduler import Entry, Key
+from qmodel.policy.base import Request
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +22,23 @@ class Sequence:
     output_long: int | None = None
     generated: int = 0
     computed: int = 0
+    farthest: int = 0
     key: Key = field(default=(0.0, 0.0, 0))
+
+    @property
+    def request(self) -> Request:
+        """What the policy sees."""
+        return self.entry.request
+
+    @property
+    def number(self) -> int:
+        """Its index in the run."""
+        return self.entry.index
+
+    @property
+    def reached(self) -> int:
+        """Tokens of the prompt that were computed, if only once: `farthest` of them before the cache was lost."""
+        return self.prompt if self.generated else max(self.computed, self.farthest)
 
     @property
     def pending(self) -> int:
@@ -43,4 +60,4 @@ class Sequence:
 
     def evict(self) -> None:
         """Its KV cache is gone: what it held must be computed anew."""
-        self.computed = 0
+        self.farthest, self.computed = max(self.farthest, self.computed), 0

@@ -13,10 +13,11 @@ import time
 from typing import TYPE_CHECKING
 
 from qmodel.errors import InputError
-from qmodel.live.endpoint.batch import Batch, Sequence, alone_s, bounds_of
+from qmodel.live.batch import Batch, Sequence, bounds_of
 from qmodel.live.endpoint.demand import Demand
 from qmodel.live.endpoint.stream import Order, Refused, Stream
 from qmodel.service.engine import Engine
+from qmodel.service.token_worth import token_worth
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -34,9 +35,9 @@ class Emulator:
         if system.iteration_time is None:
             raise InputError("system, iteration_time", "is missing", "give base, per_sequence, ...")
         bounds = bounds_of(engine, system.max_batch, system.kv_capacity_tokens)
-        self.alone_s = alone_s(system.iteration_time, bounds.max_tokens, *mean_lengths(scenario))
+        self.worth = token_worth(scenario)
         self.batch = Batch(
-            system.iteration_time, scenario.policy, bounds, self.alone_s, prefill_first=engine.prefill == "first",
+            system.iteration_time, scenario.policy, bounds, self.worth, prefill_first=engine.prefill == "first",
             whole_prompt=engine.whole_prompt, resume_s=scenario.preemption.cost_s,
         )  # fmt: skip
         self.versions: dict[str, str] = {}
@@ -69,7 +70,7 @@ class Emulator:
         seen = self._demand.seen(order)
         if not self.batch.fits(seen.prompt_tokens, seen.output_tokens):
             raise Refused(400, f"{seen.prompt_tokens + seen.output_tokens} tokens exceed the KV memory")
-        size_s = seen.prompt_tokens * self.alone_s[0] + seen.output_tokens * self.alone_s[1]
+        size_s = self.worth.size(seen.prompt_tokens, seen.output_tokens)
         stream = Stream(order, seen.output_tokens)
         prefix = min(int(seen.request_class.prefix_hit * seen.prompt_tokens), seen.prompt_tokens - 1)
         stream.backend_state = Sequence(
@@ -110,23 +111,3 @@ class Emulator:
 
     def close(self) -> None:
         """Nothing to release."""
-
-
-def mean_lengths(scenario: Scenario) -> tuple[float, float]:
-    """Mean input and output tokens over all requests. Raises InputError for a class without lengths.
-
-    >>> from qmodel.scenario import Scenario
-    >>> from qmodel.workload import Deterministic, Poisson, RequestClass
-    >>> lengths = {"input_tokens": Deterministic(100), "output_tokens": Deterministic(5)}
-    >>> mean_lengths(Scenario([RequestClass("chat", Poisson(2.0), factors=lengths)]))
-    (100.0, 5.0)
-    """
-    for each in scenario.classes:
-        for name in ("input_tokens", "output_tokens"):
-            if name not in each.factors:
-                raise InputError(f"class '{each.name}', {name}", "is missing", "give its law")
-    prompt, output = (
-        math.fsum(each.rate * each.factors[name].mean for each in scenario.classes) / scenario.rate
-        for name in ("input_tokens", "output_tokens")
-    )
-    return prompt, output

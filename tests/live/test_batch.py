@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from qmodel.errors import InputError
-from qmodel.live.endpoint.batch import Batch, Bounds, Sequence, alone_s, bounds_of
+from qmodel.live.batch import Batch, Bounds, Sequence, bounds_of
 from qmodel.policy import FCFS, PS, Rank, make_policy
 from qmodel.policy.base import Request
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.token_worth import TokenWorth
 from qmodel.simulation.iterations.replaying import replay_run
 from qmodel.workload import Exponential, Poisson, RequestClass
 
@@ -28,14 +29,15 @@ def traffic(n, seed=1):
 
 def by_batch(engine, kv, policy, arrivals, inputs, outputs, priorities, max_batch=8):
     bounds = bounds_of(engine, max_batch, kv)
-    each = alone_s(TIME, bounds.max_tokens, float(np.mean(inputs)), float(np.mean(outputs)))
+    chunk, context = bounds.max_tokens, float(np.mean(inputs)) + 0.5 * float(np.mean(outputs))
+    each = TokenWorth(TIME.seconds(1, 0.0, chunk) / chunk, TIME.seconds(1, context))
     batch = Batch(TIME, policy, bounds, each, prefill_first=engine.prefill == "first")
     first, done = np.full(len(arrivals), np.nan), np.full(len(arrivals), np.nan)
     upcoming, now = 0, 0.0
     while True:
         while upcoming < len(arrivals) and arrivals[upcoming] <= now:
             prompt, output = int(inputs[upcoming]), int(outputs[upcoming])
-            size = prompt * each[0] + output * each[1]
+            size = each.size(prompt, output)
             request = Request(arrivals[upcoming], size, size, priority=int(priorities[upcoming]))
             batch.add(Sequence(upcoming, request, prompt, output))
             upcoming += 1
@@ -76,7 +78,9 @@ def test_every_token_time_is_the_simulations(policy, kv, caching, prefill):
 
 
 def small(policy=None, max_batch=2, blocks=None, **more):
-    return Batch(IterationTime(1.0), policy or FCFS(), Bounds(max_batch, 100, blocks, 16), (0.01, 1.0), **more)
+    return Batch(
+        IterationTime(1.0), policy or FCFS(), Bounds(max_batch, 100, blocks, 16), TokenWorth(0.01, 1.0), **more
+    )
 
 
 def one(number, prompt=10, output=3, **more):
@@ -146,7 +150,7 @@ class NotANumber(Rank):
 def test_what_is_refused():
     with pytest.raises(InputError, match="not a number"):
         small(NotANumber()).add(one(0))
-    with pytest.raises(InputError, match="does not say who is admitted first"):
+    with pytest.raises(InputError, match="shares a server among all"):
         small(PS())
     with pytest.raises(InputError, match="ranks change while requests wait"):
         small(make_policy("accumulating", None, rates=(1.0, 2.0)))

@@ -3,20 +3,24 @@
 The rules are those of vLLM's V1 scheduler, as the iteration-level simulation has them: those that run come first,
 in order of admission, then the queue in the order of the policy, within a budget of tokens, a cap on sequences and
 the blocks of KV memory. A preemptive policy takes the last in its order off the batch for one that goes before;
-where memory binds, what is taken off gives its KV cache up, and computes anew what others have overwritten.
+where memory binds, what is taken off gives its KV cache up, and computes anew what others have overwritten. Who
+goes before whom is the business of `qmodel.live.waiting_line`, as with engines that count their memory themselves
+(`qmodel.live.batch_scheduler`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import Any
 
 from qmodel.errors import InputError
-from qmodel.live.endpoint.kv_blocks import KVBlocks
+from qmodel.live.kv_blocks import KVBlocks
+from qmodel.live.scheduler import Key
+from qmodel.live.waiting_line import WaitingLine
 from qmodel.policy.base import Policy, Request
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.token_worth import TokenWorth
 
 
 @dataclass(slots=True, eq=False)
@@ -43,11 +47,17 @@ class Sequence:
     started: bool = False
     preemptions: int = 0
     gone: bool = False
+    key: Key = field(default=(0.0, 0.0, 0))
 
     @property
     def context(self) -> int:
         """Prompt and what has been made."""
         return self.prompt + self.generated
+
+    @property
+    def reached(self) -> int:
+        """Tokens of the prompt that were computed, if only once."""
+        return self.prompt if self.generated else min(max(self.computed, self.farthest), self.prompt)
 
     @property
     def blocks(self) -> int:
@@ -108,12 +118,12 @@ def bounds_of(engine: Engine, max_batch: int | None, kv_capacity_tokens: int | N
 class Batch:
     """The sequences that run and those that wait.
 
-    `alone_s`: seconds alone of a prompt token and an output token, in which a policy is told of progress;
+    `worth`: seconds alone of a prompt token and an output token, in which a policy is told of progress;
     `resume_s`: what each resumption of a preempted sequence costs. Raises InputError for a policy that says nothing
     of who is admitted first.
 
     >>> from qmodel.policy import FCFS
-    >>> batch = Batch(IterationTime(base=1.0), FCFS(), Bounds(2, 100, None, 16), (0.01, 1.0))
+    >>> batch = Batch(IterationTime(base=1.0), FCFS(), Bounds(2, 100, None, 16), TokenWorth(0.01, 1.0))
     >>> batch.add(Sequence(0, Request(0.0, 3.0, 3.0), prompt=10, output=2))
     >>> iteration = batch.begin(); iteration.seconds, iteration.tokens
     (1.0, 10)
@@ -122,21 +132,20 @@ class Batch:
     """
 
     def __init__(
-        self, time: IterationTime, policy: Policy, bounds: Bounds, alone_s: tuple[float, float], *,
+        self, time: IterationTime, policy: Policy, bounds: Bounds, worth: TokenWorth, *,
         prefill_first: bool = False, whole_prompt: bool = True, resume_s: float = 0.0,
     ) -> None:  # fmt: skip
-        if policy.sharing is not None or policy.timed:
-            fault = "does not say who is admitted first" if policy.sharing else "ranks change while requests wait"
-            raise InputError(f"policy '{policy.name}'", f"{fault}: not run on a batch", "use fcfs or another order")
+        if policy.timed:
+            fault = "ranks change while requests wait: not run on a batch"
+            raise InputError(f"policy '{policy.name}'", fault, "use fcfs or another order")
+        self._line: WaitingLine[Sequence] = WaitingLine(policy, worth)
         self.time, self.policy, self.bounds = time, policy, bounds
         self.running: list[Sequence] = []
         self.memory = KVBlocks(bounds.blocks or 0, bounds.prefix_caching)
         self.preemptions = self.iterations = 0
-        self._prompt_s, self._token_s = alone_s
         self._prefill_first, self._whole_prompt = prefill_first, whole_prompt or prefill_first
         self._resume_s, self._extra_s = resume_s, 0.0
-        self._queue: list[tuple[float, int, Sequence]] = []
-        self._waiting = self._places = 0
+        self._waiting = 0
 
     @property
     def waiting(self) -> int:
@@ -165,8 +174,6 @@ class Batch:
 
     def add(self, sequence: Sequence) -> None:
         """A request joins the queue."""
-        self._places += 1
-        sequence.request.joined = float(self._places)
         self._wait(sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -250,9 +257,9 @@ class Batch:
 
     def _first(self) -> Sequence | None:
         """The first in the queue; those that left it are dropped."""
-        while self._queue and self._queue[0][2].gone:
-            heappop(self._queue)
-        return self._queue[0][2] if self._queue else None
+        while len(self._line) and self._line.first.gone:
+            self._line.pop()
+        return self._line.first if len(self._line) else None
 
     def _cached(self, one: Sequence) -> int:
         """Tokens that need not be computed at admission."""
@@ -275,7 +282,7 @@ class Batch:
         return self.bounds.blocks_for(tokens) - one.blocks <= self.bounds.blocks - self.used
 
     def _admit(self, one: Sequence, chunk: int) -> None:
-        heappop(self._queue)
+        self._line.pop()
         self._waiting -= 1
         if self.bounds.blocks is not None:
             if again := self.memory.take_again(one.number):
@@ -302,18 +309,7 @@ class Batch:
 
     def _wait(self, one: Sequence) -> None:
         self._waiting += 1
-        heappush(self._queue, (self._rank(one), one.number, one))
-
-    def _rank(self, one: Sequence) -> float:
-        rank = self.policy.rank(one.request, self._attained(one) if self.policy.preemptive else 0.0)
-        if rank != rank:
-            raise InputError(f"policy '{self.policy.name}'", "gives a rank that is not a number", "mend its rank")
-        return rank
-
-    def _attained(self, one: Sequence) -> float:
-        """Service received, in seconds alone: progress through prompt and output, work done twice counted once."""
-        prompt = one.prompt if one.generated else min(max(one.computed, one.farthest), one.prompt)
-        return self._prompt_s * prompt + self._token_s * one.generated
+        self._line.join(one)
 
     def _make_way(self) -> None:
         """Preempt those that go after the first in the queue, as far as that lets it in."""
@@ -321,15 +317,15 @@ class Batch:
             fits = self._has_memory(first, self._first_chunk(first, self.bounds.max_tokens))
             if len(self.running) < self.bounds.max_batch and fits:
                 return
-            rank = self._queue[0][0]
-            behind = [one for one in self.running if self._rank(one) > rank]
+            rank = self._line.first_rank
+            behind = [one for one in self.running if self._line.rank(one) > rank]
             if not behind:
                 return
             if self.bounds.blocks is not None:
                 needed = self.bounds.blocks_for(first.context) - first.blocks
                 if needed > self.bounds.blocks - self.used + sum(one.blocks for one in behind):
                     return
-            self._preempt(max(behind, key=self._rank))
+            self._preempt(max(behind, key=self._line.rank))
 
     def _preempt(self, one: Sequence) -> None:
         self.running.remove(one)
@@ -356,18 +352,9 @@ class Batch:
                     self._take(one, more)
                     break
                 short = True
-                self._preempt(max(self.running, key=lambda each: (self._rank(each), each.number)))
+                self._preempt(max(self.running, key=lambda each: (self._line.rank(each), each.number)))
         return short
 
     def _wanted(self, one: Sequence) -> int:
         chunk = 1 if one.decoding else min(one.context - one.computed, self._prefill_budget())
         return self.bounds.blocks_for(one.computed + chunk)
-
-
-def alone_s(time: IterationTime, max_tokens: int, prompt: float, output: float) -> tuple[float, float]:
-    """Seconds that a prompt token and an output token take a request of these mean lengths alone.
-
-    >>> alone_s(IterationTime(base=0.01, per_prefill_token=1e-4), 100, 50, 10)
-    (0.0002, 0.01)
-    """
-    return time.seconds(1, 0.0, max_tokens) / max_tokens, time.seconds(1, prompt + 0.5 * output)
