@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qmodel.simulation.iterations.columns import DECODING, NEVER, PREFILLING, WAITING, Engine, Limits
+from qmodel.simulation.iterations.columns import DECODING, NEVER, WAITING, Engine, Limits
 from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import push
 from qmodel.simulation.iterations.prefix_cache import head, leave
@@ -179,8 +179,6 @@ def last_in_order(engine: Engine, limits: Limits, form: Any) -> int:
 
 @inlined
 def chunk_for(engine: Engine, place: int, budget: int) -> int:
-    """Prompt tokens that a running request computes in this iteration, within the budget."""
+    """Prompt tokens that a running request whose prompt is not computed yet computes, within the budget."""
     request = engine.live[engine.running[place]]
-    if request.state != PREFILLING:
-        return 0
     return min(request.prompt + request.generated - request.computed, budget)

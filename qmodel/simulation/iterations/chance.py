@@ -30,9 +30,7 @@ def uniform(seed: int, request: int, token: int, stream: int) -> float:
 
 @part
 def exit_share(limits: Limits, request: int, token: int) -> float:
-    """Share of an iteration's work after which this token is out."""
-    if limits.exit_at.size == 0:
-        return 1.0
+    """Share of an iteration's work after which this token is out, where tokens exit early."""
     drawn = uniform(limits.seed, request, token, 0)
     chosen = 0
     while chosen < limits.exit_at.size - 1 and limits.exit_until[chosen] <= drawn:

@@ -15,7 +15,7 @@ def copy_rank(form: Form | Own, row: int, arriving: Form | Own, at: int) -> None
     if isinstance(form, Form):
         _copy_form(form, row, arriving, at)  # type: ignore[arg-type]
     else:
-        form.seen[row] = arriving.seen[at]  # type: ignore[union-attr]
+        _copy_own(form, row, arriving, at)  # type: ignore[arg-type]
 
 
 def _copy_form(form: Form, row: int, arriving: Form, at: int) -> None:

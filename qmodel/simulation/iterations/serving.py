@@ -110,6 +110,9 @@ def serve(
         raise InputError(
             f"policy '{policy.name}'", "does not say who is admitted first", "use fcfs or another order"
         )
+    if policy.timed:
+        fault = "has a rank that changes while a request waits, which is not simulated with continuous batching"
+        raise InputError(f"policy '{policy.name}'", fault, "use np-priority or another order")
     if rules.engine.pools or len(rules.engine.pipeline) > 1:
         raise InputError("system.engine, pools", "are not simulated token by token", "take one pool")
     chunks = iter([requests] if isinstance(requests, TokenRequests) else requests)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qmodel.errors import InputError
 from qmodel.policy import LAS, Policy, make_policy
 from qmodel.policy.routing import Routing
 from qmodel.service.composed import AttentionTable, ComposedTime, Curve
@@ -18,12 +19,13 @@ from qmodel.simulation.iterations.outcome import TokenOutcome
 from qmodel.simulation.iterations.pools import collected
 from qmodel.simulation.iterations.rules import Rules
 from qmodel.simulation.iterations.serving import Totals
-from qmodel.simulation.iterations.token_requests import TokenRequests
-from tests.simulation.iterations.cases import case
+from qmodel.simulation.iterations.token_requests import Later, TokenRequests, given
+from tests.simulation.iterations.cases import TIME, case, classes
+from tests.simulation.iterations.wild import wild
 from tests.simulation.rare import Wavy
 from tests.simulation.uncompiled import uncompiled
 
-SEEDS = range(60)
+SEEDS, WILD = range(60), range(100, 160)
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered")  # the random words wrap around on purpose
 
 
@@ -49,6 +51,13 @@ def same(ours: tuple[TokenOutcome, Totals], theirs: tuple[Any, Any]) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_plain_and_compiled_engines_give_the_same_bits(plain: dict[str, ModuleType], seed: int) -> None:
     requests, policy, rules = case(seed, most=25)
+    ours = collected(requests, policy, rules, seed=seed)
+    same(ours, plain["pools"].collected(seen_by(plain, requests), policy, rules, seed=seed))
+
+
+@pytest.mark.parametrize("seed", WILD)
+def test_plain_and_compiled_engines_at_the_edges(plain: dict[str, ModuleType], seed: int) -> None:
+    requests, policy, rules = wild(seed, most=20)
     ours = collected(requests, policy, rules, seed=seed)
     same(ours, plain["pools"].collected(seen_by(plain, requests), policy, rules, seed=seed))
 
@@ -88,6 +97,7 @@ def heard(module: Any, parts: list[Any], policy: Policy, rules: Rules) -> tuple[
     told: list[Any] = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "ROWS", 2)
+        patched.setattr(module, "SPOKEN", 1)
         totals = module.serve(
             iter(parts), policy, rules, lambda _: None, hear=lambda *each: told.append(each), sample_s=0.1
         )
@@ -106,3 +116,49 @@ def test_plain_tokens_one_by_one_in_pieces_and_with_little_room(plain: dict[str,
     np.testing.assert_array_equal(ours[1].samples, theirs[1].samples)
     assert ours[1].preemptions == theirs[1].preemptions > 0
     assert len(ours[1].samples) > 5
+
+
+def falling() -> ComposedTime:
+    """An iteration time that is the same for any history, and falls where contexts are long."""
+    axes = ([0.0, 64.0], [0.0], [0.0, 8.0], [16.0, 32.0, 48.0])
+    grid = np.array([0.01, 0.02, 0.015])[None, None, None, :] * np.ones((2, 1, 2, 1))
+    return ComposedTime(Curve(np.array([8.0]), np.array([0.01])), None, AttentionTable(*map(np.array, axes), grid))
+
+
+def test_plain_tables_of_one_level_and_times_that_fall(plain: dict[str, ModuleType]) -> None:
+    requests, _, _ = case(4, most=25)
+    requests = replace(requests, classes=tuple(replace(each, slo={}) for each in requests.classes))
+    rules = Rules(falling(), Engine(max_batched_tokens=64), 4)
+    ours = collected(requests, make_policy("fcfs"), rules, seed=1)
+    same(ours, plain["pools"].collected(seen_by(plain, requests), make_policy("fcfs"), rules, seed=1))
+
+
+def test_nobody_hangs_where_memory_is_refused_for_good(
+    plain: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A net for what should not be: who can never be admitted is rejected, and what they held is given back."""
+    requests = given(classes(True, "keep"), [0.0, 0.1], [40, 40], [3, 3])
+    once = Later(np.array([0, 1]), np.array([1, 1]), np.array([0.5, 0.5]), np.array([9, 9]), np.array([2, 2]))
+    rules = Rules(TIME, Engine(), 4, 1600)
+    loop = plain["serving"].loop  # type: ignore[attr-defined]
+    fits = loop.has_memory
+
+    def new_ones_only(engine: Any, limits: Any, row: int, chunk: int) -> bool:
+        return engine.live[row].generated == 0 and fits(engine, limits, row, chunk)
+
+    monkeypatch.setattr(loop, "has_memory", new_ones_only)
+    seen = seen_by(plain, replace(requests, later=once))
+    outcome, totals = plain["pools"].collected(seen, make_policy("fcfs"), rules)
+    assert outcome.ended.tolist() == [1, 1] and outcome.output.tolist() == [3, 3]
+    assert totals.used == 0
+
+
+def test_plain_engines_that_thrash_are_stopped(
+    plain: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plain["serving"].limits_of.__globals__, "MOST_ANEW", 500)
+    monkeypatch.setattr(plain["serving"].loop, "THRASH", 1)  # type: ignore[attr-defined]
+    requests = given(classes(False, "keep"), [0.0, 0.0], [60, 60], [20, 20])
+    rules = Rules(TIME, Engine(max_batched_tokens=8, prefix_caching=False, kv_block_tokens=1), 4, 80)
+    with pytest.raises(InputError, match="evicted and computed again"):
+        plain["pools"].collected(seen_by(plain, requests), LAS(), rules)

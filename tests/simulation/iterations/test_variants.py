@@ -151,6 +151,11 @@ def test_policies_that_admit_nobody_in_particular_are_refused() -> None:
         done([0.0], [1], [1], policy=PS())
 
 
+def test_policies_whose_ranks_change_with_the_time_are_refused() -> None:
+    with pytest.raises(InputError, match="changes while a request waits"):
+        done([0.0], [1], [1], policy=make_policy("accumulating", None, rates=(1.0, 2.0)))
+
+
 class NotANumber(Rank):
     def rank(self, request, attained):  # type: ignore[no-untyped-def]
         return float("nan")
