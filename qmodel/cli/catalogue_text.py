@@ -34,7 +34,7 @@ def print_row(row: Row) -> None:
     for line in wrapped(row.idea):
         print(line)
     for head, text in (("formula", row.formula), ("reference", row.reference), ("unchecked", row.unchecked),
-                       ("missing", row.missing)):  # fmt: skip
+                       ("missing", row.missing), ("no live run", row.no_live)):  # fmt: skip
         if text:
             print()
             print(*wrapped(f"{head}: {text}", "  "), sep="\n")

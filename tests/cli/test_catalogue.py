@@ -87,3 +87,10 @@ def test_all_rows_run_one_line_each(qmodel, monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_bad_input(refused, words: list[str], says: str) -> None:
     assert says in refused("catalogue", *words)
+
+
+@pytest.mark.parametrize("name", ["conveyor", "learned-os", "drift", "ml-energy", "vllm"])
+def test_a_row_explained_fits_80_columns(qmodel, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = qmodel("catalogue", name)
+    assert done.code == 0 and max(map(len, done.out.splitlines())) <= 80
