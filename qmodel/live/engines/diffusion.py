@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from qmodel.live.batches import Batches
 from qmodel.live.engine import Work
 from qmodel.measure.targets.base import make_target
@@ -76,14 +74,9 @@ class DiffusionEngine:
         return DenoisingJob(self._target.start_together([work.seed for work in works], steps))
 
     def quality(self, jobs: Sequence[DenoisingJob]) -> dict[str, float]:
-        """Agreement and Fréchet distance of the digits that these jobs drew; nothing where they are no digits."""
-        from qmodel.measure.quality import assess
-
-        if self.name != "digits-diffusion":
-            return {}
-        images, labels = (np.concatenate([getattr(job, each) for job in jobs]) for each in ("images", "labels"))
-        found = assess(images, labels)
-        return {"agreement": found.agreement, "frechet_distance": found.frechet_distance}
+        """What these jobs drew, judged by the target; nothing where it does not judge."""
+        judge: Any = getattr(self._target, "quality", None)
+        return judge(jobs) if judge else {}
 
     def versions(self) -> dict[str, str]:
         """Those of the target."""

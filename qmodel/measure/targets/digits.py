@@ -103,6 +103,13 @@ class DigitsDiffusion:
             job.step()
         return job
 
+    def quality(self, jobs: Sequence[Any]) -> dict[str, float]:
+        """Agreement and Fréchet distance of the digits that these jobs drew (see `qmodel.measure.quality`)."""
+        from qmodel.measure.quality import assess
+
+        found = assess(*(np.concatenate([getattr(job, each) for job in jobs]) for each in ("images", "labels")))
+        return {"agreement": found.agreement, "frechet_distance": found.frechet_distance}
+
     def peak_memory_bytes(self) -> int | None:
         """None: ONNX Runtime does not tell what a run took on the CPU."""
         return None
