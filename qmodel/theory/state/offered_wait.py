@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.workload import Distribution
-from qmodel.workload.partial import limited_moment
+from qmodel.workload.partial import limited_moment, partial_moment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,9 +152,12 @@ def _moments_of_cells(law: Distribution, x: Vector) -> Vector:
     """w[a, b]: int_0^{x_a} phi(u) P(S > x_a - u) du = sum_b w[a, b] phi_b for phi linear between the points."""
     gaps = np.maximum(np.subtract.outer(x, x), 0.0)
     rows, columns = np.tril_indices(len(x))
-    first, second = np.zeros_like(gaps), np.zeros_like(gaps)
-    first[rows, columns] = limited_moment(law, 1, gaps[rows, columns])
-    second[rows, columns] = 0.5 * limited_moment(law, 2, gaps[rows, columns])
+    first, second, beyond = np.zeros_like(gaps), np.zeros_like(gaps), np.zeros_like(gaps)
+    u = gaps[rows, columns]
+    survival = law.sf(u)  # asked for once: it is what takes the time
+    beyond[rows, columns] = survival
+    first[rows, columns] = partial_moment(law, 1, u) + u * survival
+    second[rows, columns] = 0.5 * (partial_moment(law, 2, u) + u**2 * survival)
     width = np.diff(x)
     whole, moment = first[:, :-1] - first[:, 1:], second[:, :-1] - second[:, 1:]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -162,7 +165,7 @@ def _moments_of_cells(law: Distribution, x: Vector) -> Vector:
     right = whole - left
     if not law.atoms():  # far from the diagonal those differences cancel, and the survival is all but linear
         far = width < FAR * gaps[:, 1:]
-        near, remote = law.sf(gaps[:, 1:]), law.sf(gaps[:, :-1])
+        near, remote = beyond[:, 1:], beyond[:, :-1]
         left = np.where(far, width * (2.0 * remote + near) / 6.0, left)
         right = np.where(far, width * (remote + 2.0 * near) / 6.0, right)
     out = np.zeros_like(gaps)
