@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qmodel.errors import InputError
-from qmodel.policy import FCFS, SRPT, NonPreemptivePriority, Policy
+from qmodel.policy import FCFS, LAS, SRPT, NonPreemptivePriority, Policy
 from qmodel.policy.preemption import Preemption
 from qmodel.scenario import Scenario, System
 from qmodel.scenario_file import read_scenario
@@ -216,3 +216,15 @@ def test_the_engine_in_a_scenario_file(tmp_path: Path) -> None:
     (tmp_path / "q.toml").write_text(FILE.replace("transfer_s", "transfers"))
     with pytest.raises(InputError, match="transfer_s"):
         read_scenario(tmp_path / "q.toml")
+
+
+def test_an_order_that_throws_its_work_away_says_so() -> None:
+    lengths = {"input_tokens": Deterministic(640.0), "output_tokens": Deterministic(40.0)}
+    chat = RequestClass("chat", Poisson(0.2), factors=lengths)
+    engine = Engine(max_batched_tokens=64, prefix_caching=False)
+    system = System(batching="continuous", iteration_time=TIME, kv_capacity_tokens=704, engine=engine)
+    calm = simulate(Scenario([chat], FCFS(), system), requests=1000, seed=1, tell=None)
+    thrashing = simulate(Scenario([chat], LAS(), system), requests=1000, seed=1, tell=None)
+    assert not any("thrashing" in note for note in calm.notes)
+    found = next(note for note in thrashing.notes if "thrashing" in note)
+    assert 50 <= float(found.split()[1].rstrip("%")) <= 100
