@@ -168,6 +168,8 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for setting, run in evaluation.each_run():
         scenario = evaluation.asked(setting)
+        if batches(evaluation) and scenario.condition is not None:
+            continue  # the simulated engine, whose rungs these are, reads no queue condition
         own = evaluation.plan.exit_table(setting.exit).target
         given = evaluation.predicted[setting], evaluation.warmup_s(setting, run)
         horizon_s = run.meta["horizon_s"] if evaluation.overloaded(setting) else None

@@ -50,7 +50,7 @@ class SettingTable(TransformTable):
     own: bool = False
     target: dict[str, Any] | None = None
     requests: int | None = Field(default=None, ge=10)
-    kind: Literal["model-swap", "steps", "early-exit", "cache"] | None = None  # type: ignore[assignment]
+    kind: Literal["model-swap", "steps", "early-exit", "cache", "clip-output"] | None = None  # type: ignore[assignment]
 
 
 class RunsTable(Table):

@@ -125,8 +125,17 @@ def predictions(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     settings = [*plan.settings, *plan.overloads]
     for i, setting in enumerate(settings):
         scenario = asked(plan, results, base, setting)
-        answers[setting] = answer_one(scenario, replace(asking, horizon_s=plan.horizon_s(setting, scenario)))
+        answers[setting] = _predicted(scenario, replace(asking, horizon_s=plan.horizon_s(setting, scenario)))
         fingerprints[setting] = scenario.fingerprint
         watcher.update(i + 1, len(settings), setting.label)
     digest = results.save_predictions(answers, fingerprints)
     watcher.say(f"{len(answers)} predictions saved before the first live run, sha256 {digest[:16]}")
+
+
+def _predicted(scenario: Scenario, asking: Asking) -> PolicyAnswer:
+    """Theory or simulation; a queue condition on continuous batching by the live scheduler in virtual time."""
+    if scenario.system.batching != "continuous" or scenario.condition is None or asking.horizon_s is not None:
+        return answer_one(scenario, asking)
+    from qmodel.live.virtual import answer_in_virtual_time
+
+    return answer_in_virtual_time(scenario, percentiles=asking.percentiles)
