@@ -12,9 +12,13 @@ from statsmodels.stats.diagnostic import het_breuschpagan
 from statsmodels.stats.stattools import durbin_watson
 
 from qmodel.fit.cells import Array
+from qmodel.fit.wording import p_equals
 
 LEVEL = 0.01
 """An assumption is called failed below this p: with many rows, slight departures are always found at 5 %."""
+
+WEAK = 0.05
+"""Between the two, a sign is weak: told, and no failure."""
 
 SAMPLE = 5000
 """Largest sample on which Shapiro and Wilk's p is trusted."""
@@ -53,11 +57,12 @@ def normality(residual: Array, scale: str = "measured scale") -> Check:
     )
     statistic, p = (float(x) for x in stats.shapiro(sample))
     if p >= LEVEL:
-        return Check("normality", test, statistic, p, True, f"Residuals look normal on the {scale} (p = {p:.2g}).")
+        verdict = f"{_found(p)} that residuals are not normal on the {scale} ({p_equals(p)})."
+        return Check("normality", test, statistic, p, True, verdict)
     skew, tail = float(stats.skew(residual)), float(stats.kurtosis(residual))
     shape = "a long right tail" if skew > 0.5 else "a long left tail" if skew < -0.5 else "heavy tails"
     shape = shape if tail > 0 or abs(skew) > 0.5 else "light tails"
-    verdict = f"Residuals are not normal on the {scale} (p = {p:.2g}): {shape} (skew {skew:.1f})."
+    verdict = f"Residuals are not normal on the {scale} ({p_equals(p)}): {shape} (skew {skew:.1f})."
     return Check("normality", test, statistic, p, False, verdict)
 
 
@@ -72,12 +77,16 @@ def equal_variance(data: pd.DataFrame, factors: Sequence[str], scale: str = "mea
         return Check("equal variance", "none", None, None, None, "Too few rows to test equal variance.")
     strongest = min(tests, key=lambda name: tests[name][1])
     statistic, p = tests[strongest][0], min(1.0, len(tests) * tests[strongest][1])
+    how = "along the fitted values" if strongest == "Breusch-Pagan" else "between cells"
+    verdict = f"Variance differs {how} on the {scale} ({p_equals(p)})."
     if p >= LEVEL:
-        verdict = f"Variance is alike everywhere on the {scale} (p = {p:.2g})."
-    else:
-        how = "along the fitted values" if strongest == "Breusch-Pagan" else "between cells"
-        verdict = f"Variance differs {how} on the {scale} (p = {p:.2g})."
+        where = f" {how}" if p < WEAK else ""
+        verdict = f"{_found(p)} that variance differs{where} on the {scale} ({p_equals(p)})."
     return Check("equal variance", strongest, statistic, p, p >= LEVEL, verdict)
+
+
+def _found(p: float) -> str:
+    return "No sign" if p >= WEAK else "A weak sign"
 
 
 Outcome = tuple[str, tuple[float, float] | None]
@@ -114,11 +123,11 @@ def independence(residual: Array, run_order: Array | None) -> Check:
     drift, p_drift = (float(x) for x in stats.spearmanr(np.arange(len(ordered)), ordered))
     p = min(1.0, 2.0 * min(p_lag, p_drift))
     if p >= LEVEL:
-        verdict = f"No drift or correlation over run order (p = {p:.2g})."
+        verdict = f"{_found(p)} of drift or correlation over run order ({p_equals(p)})."
     elif p_drift <= p_lag:
-        verdict = f"The response drifts {'up' if drift > 0 else 'down'} over run order (p = {p_drift:.2g})."
+        verdict = f"The response drifts {'up' if drift > 0 else 'down'} over run order ({p_equals(p_drift)})."
     else:
-        verdict = f"Neighbours in run order are correlated (Durbin-Watson {statistic:.2f}, p = {p_lag:.2g})."
+        verdict = f"Neighbours in run order are correlated (Durbin-Watson {statistic:.2f}, {p_equals(p_lag)})."
     return Check("independence", test, statistic, p, p >= LEVEL, verdict)
 
 

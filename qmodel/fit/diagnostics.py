@@ -11,7 +11,7 @@ import numpy as np
 from qmodel.fit.cells import Array
 from qmodel.fit.least_squares import residual_summary
 from qmodel.fit.result import FitResult
-from qmodel.fit.wording import listed, number, p_value, percent
+from qmodel.fit.wording import listed, number, p_equals, percent
 from qmodel.service.forms import Affine, Form, design
 
 POOR = 0.5
@@ -186,7 +186,7 @@ def _ratios(result: FitResult) -> Iterator[str]:
     for scaling in result.search.scalings:
         if scaling.p_constant is not None and scaling.p_constant < 0.01:
             low, high = (percent(x - 1) for x in scaling.span)
-            constant = f"The ratio of {scaling.factor} is not the same everywhere (p {_equals(scaling.p_constant)})"
+            constant = f"The ratio of {scaling.factor} is not the same everywhere ({p_equals(scaling.p_constant)})"
             yield f"{constant}: single cells lie {low} to {high} off it."
 
 
@@ -219,8 +219,3 @@ def relative_errors(result: FitResult) -> Array:
 
 def _level(level: Any) -> str:
     return str(level) if isinstance(level, str) else f"{level:g}"
-
-
-def _equals(p: float) -> str:
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"

@@ -24,8 +24,11 @@ GREY = "#666666"
 DECADES = 500.0
 """A logarithmic axis that spans less is labelled at 1, 2 and 5."""
 
+NARROW, NARROW_TICKS = 4.0, (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""One that spans less still is labelled at all of these."""
+
 WIDE = 8.0
-"""An axis whose largest value is more than this many times its smallest is logarithmic."""
+"""An axis whose largest value is this many times its smallest, or more, is logarithmic."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9.0,
@@ -70,10 +73,16 @@ def response_axis(axes: Axes, result: FitResult, unit: str, values: Array) -> No
     """The response upwards, on a logarithmic axis where it spans much."""
     axes.set_ylabel(response_label(result, unit))
     if values.max() > WIDE * values.min():
-        axes.set_yscale("log")
-        plain_log(axes.yaxis)
-        if values.max() < DECADES * values.min():
-            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        log_upwards(axes, values)
+
+
+def log_upwards(axes: Axes, values: Array) -> None:
+    """A logarithmic axis for these values, with enough numbers to read it by."""
+    axes.set_yscale("log")
+    plain_log(axes.yaxis)
+    span = float(np.max(values)) / float(np.min(values))
+    if span < DECADES:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span > NARROW else NARROW_TICKS))
 
 
 def level_axis(axes: Axes, levels: Any, names: Sequence[Any] | None = None) -> None:
@@ -84,7 +93,7 @@ def level_axis(axes: Axes, levels: Any, names: Sequence[Any] | None = None) -> N
         )
         axes.set_xlim(levels[0] - 0.5, levels[-1] + 0.5)
         return
-    if levels.min() > 0 and levels.max() > WIDE * levels.min():
+    if levels.min() > 0 and levels.max() >= WIDE * levels.min():
         axes.set_xscale("log")
         plain_log(axes.xaxis)
     if len(levels) <= 8:

@@ -24,7 +24,7 @@ from qmodel.fit.figure_axes import (
     factor_label,
     level_axis,
     level_words,
-    plain_log,
+    log_upwards,
     reading_scale,
     response_axis,
     response_label,
@@ -134,6 +134,7 @@ def interaction(result: FitResult, pair: tuple[str, str] | None = None) -> Figur
         axes = figure.subplots()
         levels = _ordered(result, first)
         numeric = first in result.measurements.numeric
+        heights: list[float] = []
         for k, other in enumerate(_thinned(_ordered(result, second), len(COLOURS))):
             points = [
                 (level, (text[first] == level_words(level)) & (text[second] == level_words(other)))
@@ -142,6 +143,7 @@ def interaction(result: FitResult, pair: tuple[str, str] | None = None) -> Figur
             drawn = [
                 (level, np.exp(np.mean(np.log(result.cells.mean[mask])))) for level, mask in points if mask.any()
             ]
+            heights += [y * scale for _, y in drawn]
             x = [level if numeric else levels.index(level) for level, _ in drawn]
             axes.plot(
                 x,
@@ -151,8 +153,7 @@ def interaction(result: FitResult, pair: tuple[str, str] | None = None) -> Figur
                 ms=4,
                 label=level_words(other),
             )
-        axes.set_yscale("log")
-        plain_log(axes.yaxis)
+        log_upwards(axes, np.array(heights))
         axes.set_ylabel(response_label(result, unit))
         axes.set_xlabel(factor_label(first))
         level_axis(

@@ -26,7 +26,8 @@ def _drivers(result: FitResult) -> str:
     ]
     scale = " of its logarithm" if result.anova.transform == "log" else ""
     what = stem(result.measurements.response).replace("_", " ")
-    return f"The {what} is driven by {listed(parts)}, as shares of the variation{scale}."
+    overlap = ", which overlap since the design is not balanced" if float(moving["share"].sum()) > 1.0 else ""
+    return f"The {what} is driven by {listed(parts)}, as shares of the variation{scale}{overlap}."
 
 
 def _typical(result: FitResult) -> str:

@@ -17,16 +17,21 @@ from qmodel.fit.table import Measurements
 from qmodel.fit.uncertainty import Uncertainty
 from qmodel.fit.visits import Visits
 from qmodel.fit.wording import (
+    estimated,
+    formula_line,
     latex_table,
     latex_text,
     markdown_table,
     number,
+    p_equals,
     p_value,
     percent,
     plain_table,
+    sentence,
     wrapped,
 )
 from qmodel.service.model import ServiceModel
+from qmodel.service.units import Unit
 
 if TYPE_CHECKING:
     from qmodel.fit.hardware import HardwareReading
@@ -68,15 +73,15 @@ class FitResult:
 
     def summary(self) -> str:
         """Everything on one page of plain text, 80 columns wide."""
-        parts = [wrapped(self.title()), wrapped(self.origin()), "", *map(_formula_line, self.formula()), ""]
+        parts = [wrapped(self.title()), wrapped(self.origin()), "", *map(formula_line, self.formula()), ""]
         for heading, frame in self.tables().items():
             parts += [heading, "-" * len(heading), plain_table(frame), ""]
         parts += [wrapped(self.quality()), "", "Assumptions", "-----------"]
-        parts += [wrapped(f"- {sentence}", "") for sentence in self.assumptions()]
+        parts += [wrapped(one, "- ") for one in self.assumptions()]
         if self.hardware is not None:
-            parts += ["", "Hardware", "--------", *(wrapped(f"- {text}", "") for text in self.physics())]
+            parts += ["", "Hardware", "--------", *(wrapped(text, "- ") for text in self.physics())]
         if self.warnings:
-            parts += ["", "Warnings", "--------", *(wrapped(f"- {text}", "") for text in self.warnings)]
+            parts += ["", "Warnings", "--------", *(wrapped(sentence(text), "- ") for text in self.warnings)]
         return "\n".join([*parts, "", "In words", "--------", wrapped(self.paragraph())])
 
     def to_markdown(self) -> str:
@@ -88,7 +93,7 @@ class FitResult:
         if self.hardware is not None:
             parts += ["### Hardware", "\n".join(f"- {text}" for text in self.physics())]
         if self.warnings:
-            parts += ["### Warnings", "\n".join(f"- {text}" for text in self.warnings)]
+            parts += ["### Warnings", "\n".join(f"- {sentence(text)}" for text in self.warnings)]
         return "\n\n".join([*parts, "### In words", self.paragraph()]) + "\n"
 
     def to_latex(self) -> str:
@@ -101,7 +106,7 @@ class FitResult:
         if self.hardware is not None:
             parts += [r"\paragraph{Hardware}", _items(self.physics())]
         if self.warnings:
-            parts += [r"\paragraph{Warnings}", _items(self.warnings)]
+            parts += [r"\paragraph{Warnings}", _items(map(sentence, self.warnings))]
         return "\n\n".join([*parts, latex_text(self.paragraph())]) + "\n"
 
     def title(self) -> str:
@@ -149,10 +154,10 @@ class FitResult:
         whole = "of the time" if unit.symbol == "s" else "share"
         rows = []
         for label, (value, error) in self.model.labelled_coefficients().items():
-            write = number if label.startswith(PLAIN) else unit.words
-            low, high = write(value - t * error), write(value + t * error)
+            of = Unit("") if label.startswith(PLAIN) else unit
+            shown, interval = estimated(of, value, value - t * error, value + t * error)
             share = percent(shares[label]) if label in shares else "-"
-            rows.append({"term": label, "value": write(value), "95 % interval": f"{low} to {high}", whole: share})
+            rows.append({"term": label, "value": shown, "95 % interval": interval, whole: share})
         return pd.DataFrame(rows)
 
     def error_table(self) -> pd.DataFrame:
@@ -185,7 +190,7 @@ class FitResult:
         if test is None:
             return text + " Lack of fit cannot be tested without replicates."
         freedom = f"F({test.degrees_of_freedom[0]}, {test.degrees_of_freedom[1]})"
-        text += f" Lack of fit against replicates: {freedom} = {number(test.statistic, 3)}, p {_equals(test.p)}, "
+        text += f" Lack of fit against replicates: {freedom} = {number(test.statistic, 3)}, {p_equals(test.p)}, "
         if test.p >= 0.05:
             return text + "not significant."
         return text + f"significant: cell means lie {percent(test.spread)} off the function beyond noise."
@@ -262,17 +267,6 @@ PLAIN = ("ratio ", "exponent of ")
 """Beginnings of the labels of coefficients that are plain numbers, without the response's unit."""
 
 ERROR_COLUMNS = {"median": "median", "P95": "p95", "max": "max"}
-
-
-def _formula_line(line: str) -> str:
-    import textwrap
-
-    return textwrap.fill(line, 78, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
-
-
-def _equals(p: float) -> str:
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _items(sentences: Any) -> str:

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from qmodel.service.units import Unit
+
 WIDTH = 80
+NO_BREAK = "\u00a0"
 
 
 def percent(share: float | None) -> str:
@@ -114,6 +117,62 @@ def latex_text(text: str) -> str:
     )
 
 
-def wrapped(text: str, indent: str = "") -> str:
-    """A paragraph within 80 columns."""
-    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent="  " if indent else "")
+def wrapped(text: str, mark: str = "") -> str:
+    """A paragraph within 80 columns; with a `mark`, an item of a list. Words, paths and `5 %` are not broken.
+
+    >>> print(wrapped("a rather long sentence about " + 12 * "words ", "- "))
+    - a rather long sentence about words words words words words words words words
+      words words words words
+    """
+    filled = textwrap.fill(
+        re.sub(r" (?=[%=<] ?)|(?<=[=<]) ", NO_BREAK, text),
+        WIDTH,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return filled.replace(NO_BREAK, " ")
+
+
+def formula_line(line: str) -> str:
+    """A formula within 80 columns, broken between its terms alone.
+
+    >>> print(formula_line("latency = " + " + ".join(["0.1234 ms*[device=NVIDIA A10]"] * 3)))
+      latency = 0.1234 ms*[device=NVIDIA A10] + 0.1234 ms*[device=NVIDIA A10] +
+          0.1234 ms*[device=NVIDIA A10]
+    """
+    text = line.replace(" ", NO_BREAK).replace(f"{NO_BREAK}+{NO_BREAK}", f"{NO_BREAK}+ ")
+    filled = textwrap.fill(
+        text, 78, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False, break_long_words=False
+    )
+    return filled.replace(NO_BREAK, " ")
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop, where it has none."""
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def p_equals(p: float) -> str:
+    """A p value in a sentence.
+
+    >>> p_equals(0.0312), p_equals(3e-9)
+    ('p = 0.031', 'p < 0.0001')
+    """
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def estimated(unit: Unit, value: float, low: float, high: float) -> tuple[str, str]:
+    """A value with four digits, and its interval in the same unit with as many decimals.
+
+    >>> estimated(Unit("s"), 9.15e-05, 8.05e-05, 1.025e-4)
+    ('91.50 us', '80.50 to 102.50 us')
+    """
+    shown, symbol = unit.scaled(value)
+    if value == 0 or not 1e-3 <= abs(shown) < 1e6:
+        return unit.words(value), f"{unit.words(low)} to {unit.words(high)}"
+    decimals, factor = max(0, 3 - math.floor(math.log10(abs(shown)))), shown / value
+    middle, first, last = (f"{x * factor:.{decimals}f}" for x in (value, low, high))
+    return f"{middle} {symbol}".strip(), f"{first} to {last} {symbol}".strip()
