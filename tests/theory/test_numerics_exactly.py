@@ -61,3 +61,11 @@ def test_a_level_is_interpolated_in_fewer():
     for level, place in ((0.5, 2.674060314), (0.9, 5.322320338), (0.999, 11.228867)):
         assert interpolated(cdf, level, {}, 1.0) == pytest.approx(place, rel=1e-6)
     assert len(asked) <= 26
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_interpolation_knows_no_unit(unit):
+    plain = interpolated(lambda t: -math.expm1(-t), 0.95, {}, 1.0, still=1e-3)
+    assert interpolated(lambda t: -math.expm1(-t / unit), 0.95, {}, unit, still=1e-3) == pytest.approx(
+        unit * plain, rel=1e-9, abs=0.0
+    )

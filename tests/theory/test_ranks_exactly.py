@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qmodel.policy import SJF, Rank
+from qmodel.policy import SJF, SRPT, Rank
 from qmodel.policy.gittins_index import RankTable
 from qmodel.theory import analyse
 from qmodel.theory.rank.blind_order import turning_ages
@@ -13,7 +13,7 @@ from qmodel.theory.rank.gittins import FAR, path_of_table
 from qmodel.theory.rank.rank_order import facts_read
 from qmodel.theory.rank.rank_path import Path, path_of
 from qmodel.theory.rank.soap import Kind, Newcomers, Relevance
-from qmodel.workload import Deterministic, Exponential
+from qmodel.workload import Deterministic, Discrete, Empirical, Exponential, Mixture
 
 from .scenarios import one
 
@@ -122,3 +122,37 @@ def test_without_preemption_the_rank_at_the_start_counts():
         analyse(one(0.7, Exponential(1.0), policy), percentiles=())["a"] for policy in (SmallestAtTheStart(), SJF())
     )
     assert own.mean_response_s == pytest.approx(preset.mean_response_s, rel=1e-3)
+
+
+class Remaining(Rank):
+    """SRPT as a rank of one's own: it falls all the time."""
+
+    preemptive = True
+
+    def rank(self, request, attained):
+        return request.size - attained
+
+
+def own_and_preset(law, load):
+    made = (one(load / law.mean, law, policy) for policy in (Remaining(), SRPT()))
+    return [analyse(each, percentiles=())["a"].mean_response_s for each in made]
+
+
+def test_newcomers_of_few_sizes_go_before_in_steps():
+    """Sizes 1 and 2 alike, 0.45/s: 1 + 0.225 / 0.775, and 1 + (1 + 0.5625 / 0.325) / 0.775."""
+    own, preset = own_and_preset(Discrete((1.0, 2.0), (0.5, 0.5)), 0.675)
+    exact = 0.5 * (1.0 + 0.225 / 0.775) + 0.5 * (1.0 + (1.0 + 0.5625 / 0.325) / 0.775)
+    assert [own, preset] == pytest.approx([exact, exact], rel=1e-12)
+
+
+@pytest.mark.parametrize(("sizes", "within"), [(3, 1e-12), (40, 1e-12), (170, 5e-4)])
+def test_newcomers_of_several_sizes_go_before_in_steps(sizes, within):
+    values = Exponential(1.0).quantile((np.arange(sizes) + 0.5) / sizes)
+    own, preset = own_and_preset(Empirical(np.asarray(values)), 0.9)
+    assert own == pytest.approx(preset, rel=within)
+
+
+def test_newcomers_of_one_size_among_others():
+    law = Mixture((0.5, 0.5), (Deterministic(1.0), Exponential(1.0)))
+    own, preset = own_and_preset(law, 0.8)
+    assert own == pytest.approx(preset, rel=1e-6)

@@ -9,11 +9,11 @@ from qmodel.policy import LAS, MLFQ, PSJF, SJF, SRPT
 from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.theory.size_order.remaining_time import RemainingTime
 from qmodel.theory.size_order.size_atoms import point_masses
-from qmodel.theory.size_order.size_law import FIRST_TERMS, STILL, SizeLaw, _Doubling
+from qmodel.theory.size_order.size_law import SizeLaw
 from qmodel.theory.size_order.size_moments import second_moment
 from qmodel.theory.size_order.sized_queue import SizedQueue
 from qmodel.theory.size_order.sizes_upto import SizesUpto
-from qmodel.workload import Discrete, Exponential, Mixture, Pareto
+from qmodel.workload import Deterministic, Discrete, Exponential, Mixture, Pareto
 
 RATE = 0.5
 
@@ -48,34 +48,40 @@ def test_sizes_that_rounding_sets_apart_are_one_size(policy):
 )
 def test_terms_are_doubled_until_the_value_stands(law, smooth):
     found = SizeLaw([(1.0, law)], SizedQueue(SJF(), RATE, law))
+    first = found._terms
     value, last = found.cdf(2.0), 2 * found._terms
     coarser, coarse, fine = (found._value(2.0, terms) for terms in (last // 4, last // 2, last))
     assert (value, found.error) == (fine, abs(fine - coarse))
-    assert found.error < STILL
-    assert (found._terms == FIRST_TERMS) == smooth
-    assert smooth or abs(coarse - coarser) > STILL
+    assert found.error < 2e-5
+    assert (found._terms == first) == smooth
+    assert smooth or abs(coarse - coarser) > 2e-5
 
 
-class Unsteady(_Doubling):
-    """A law that moves by 0.1 at each doubling."""
+class Moving(SizeLaw):
+    """A law whose probability depends on the number of terms, in units of the first; 64 of them at most."""
 
-    def __init__(self):
-        super().__init__([(1.0, Exponential(1.0))], SizedQueue(SJF(), RATE, Exponential(1.0)), 8 * FIRST_TERMS)
-        self.asked = []
+    def __init__(self, value):
+        super().__init__([(1.0, Exponential(1.0))], SizedQueue(SJF(), RATE, Exponential(1.0)))
+        self.first, self.value, self.asked = self._terms, value, []
+        self._most_terms = 64 * self.first
 
     def _value(self, t, terms):
-        self.asked.append(terms)
-        return 0.1 * np.log2(terms / FIRST_TERMS)
-
-    def _jumps(self):
-        return np.empty(0)
+        self.asked.append(terms // self.first)
+        return self.value(terms / self.first)
 
 
 def test_terms_end_where_they_must():
-    law = Unsteady()
-    assert law.cdf(1.0) == pytest.approx(0.3)
+    law = Moving(lambda terms: 0.1 * np.log2(terms))
+    assert law.cdf(1.0) == pytest.approx(0.6)
     assert law.error == pytest.approx(0.1)
-    assert law.asked == [FIRST_TERMS, 2 * FIRST_TERMS, 4 * FIRST_TERMS, 8 * FIRST_TERMS]
+    assert law.asked == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_probabilities_near_one_must_stand_to_a_hundredth_of_the_tail():
+    """It moves by 5, 2.5, 1.25 and 0.63 millionths: the last is below 1 % of 1e-4."""
+    law = Moving(lambda terms: 1.0 - 1e-4 - 1e-5 / terms)
+    assert law.cdf(1.0) == pytest.approx(1.0 - 1e-4, abs=1e-6)
+    assert law.asked == [1, 2, 4, 8, 16]
 
 
 @pytest.mark.parametrize("policy", [SRPT(), PSJF(), LAS()], ids=str)
@@ -125,3 +131,29 @@ def test_half_of_a_cell_is_smaller_than_its_mean():
     assert cells.weights(law).tolist() == pytest.approx(masses.tolist())
     # what is given before 1, before 2 and before 4: constant in between, but for the middle of a cell to the next
     assert cells.along(np.array([[1.0], [2.0], [8.0]]))[:, 0].tolist() == pytest.approx([1.0, 3.0, 13.0])
+
+
+def test_chances_that_nobody_goes_before():
+    """exp(-l x F(x)) under PSJF, exp(-l int_0^x F) under SRPT, exp(-l x) past the first of several levels."""
+    law = Exponential(1.0)
+
+    def chances(policy):
+        queue = SizedQueue(policy, RATE, law)
+        sizes = queue.responses(3.0, 32)[0]
+        return sizes.x, queue._uninterrupted(sizes)
+
+    x, found = chances(PSJF())
+    np.testing.assert_allclose(found, np.exp(RATE * x * np.expm1(-x)), rtol=1e-8)
+    x, found = chances(SRPT())
+    np.testing.assert_allclose(found, np.exp(-RATE * (x + np.expm1(-x))), rtol=1e-6)
+    x, found = chances(MLFQ((1.5,)))
+    np.testing.assert_allclose(found, np.where(x <= 1.5, 1.0, np.exp(-RATE * x)), rtol=1e-12)
+    assert (chances(SJF())[1] == 1.0).all()
+
+
+def test_probabilities_of_smaller_sizes_beside_a_point_mass():
+    law = Mixture((0.4, 0.6), (Deterministic(1.0), Exponential(1.0)))
+    sizes = SizedQueue(PSJF(), RATE, law).responses(3.0, 32)[0]
+    below, upto = sizes.cumulative(np.ones((len(sizes.x), 1)))
+    np.testing.assert_allclose(upto[:, 0], law.cdf(sizes.x), rtol=1e-5)
+    np.testing.assert_allclose(upto[:, 0] - below[:, 0], np.where(sizes.x == 1.0, 0.4, 0.0), atol=1e-12)

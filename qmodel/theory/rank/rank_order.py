@@ -30,6 +30,8 @@ NOISY_CELLS, NOISY_STEPS = 60, 0
 """The same where there are prediction errors."""
 TAIL, NOISY_TAIL = (0.75, 1e-13), (0.6, 1e-10)
 """Ratio of the probabilities beyond successive cells of a tail, and where it ends."""
+MOST_STEPS, FEW_STEPS = 160, 30
+"""Ranks at birth at which paths are cut, at most; of more, which are small steps, so many are taken."""
 CLOSE = 1e-3
 """Relative error up to which an extrapolated sample counts as exact."""
 OUTSIDE = {
@@ -202,10 +204,18 @@ def _knowing(
                 kinds.append(Kind(served.rate * share * chance, path, sampled=spread or unsure))
                 owners.append((served.name, share * chance, size))
         groups += most
+    kinds, births = _stepped(kinds)
     relevance = Relevance(kinds, accidental=groups, background=background)
-    newcomers = Newcomers.of(kinds, relevance, np.empty(0))
+    newcomers = Newcomers.of(kinds, relevance, np.nextafter(births, np.inf))
     means, weight = ({served.name: 0.0 for served in classes} for _ in range(2))
     for kind, (name, share, size) in zip(kinds, owners, strict=True):
         means[name] += share * mean_response(kind, size, relevance, newcomers)
         weight[name] += share
     return {name: means[name] / weight[name] for name in means}
+
+
+def _stepped(kinds: list[Kind]) -> tuple[list[Kind], np.ndarray]:
+    """The kinds with pieces that end where the load of newcomers jumps: at ranks at birth of sizes with a mass."""
+    births = np.unique([kind.path.first[0] for kind in kinds if not kind.sampled])
+    cuts = births if len(births) <= MOST_STEPS else births[:: math.ceil(len(births) / FEW_STEPS)]
+    return [replace(kind, path=kind.path.cut(cuts)) for kind in kinds], births
