@@ -16,8 +16,9 @@ class Pause:
     """With `probability`, after each service, away for a draw of `duration` (seconds), then another service.
 
     Services, and so pauses, are geometric in number: 1 / (1 - probability) services on average. `kv` says what
-    becomes of the request's key-value cache meanwhile, where an engine has one: it stays ("keep"), is thrown
-    away and computed anew ("discard"), or moves to the host and back ("swap").
+    becomes of the request's key-value cache meanwhile, where an engine has one: it stays ("keep"), is given
+    up and computed anew ("discard"; but for what an engine with prefix caching still finds), or moves to the host and
+    back ("swap").
 
     >>> from qmodel.workload.continuous import Exponential
     >>> Pause(probability=0.75, duration=Exponential(mean=2.0)).services

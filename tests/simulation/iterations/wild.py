@@ -26,7 +26,7 @@ TIMES = (
 )  # fmt: skip
 
 
-class Any(Policy):
+class AnyRank(Policy):
     """A rank of random weights, which may go up and down with age."""
 
     name = "any"
@@ -43,7 +43,7 @@ class Any(Policy):
 def policy(rng: np.random.Generator, made: list[RequestClass]) -> Policy:
     """Any preset that says who is admitted first, or a rank of one's own."""
     if rng.integers(4) == 0:
-        return Any(rng.choice([-1.0, 0.0, 1.0], 4).tolist(), bool(rng.integers(2)))
+        return AnyRank(rng.choice([-1.0, 0.0, 1.0], 4).tolist(), bool(rng.integers(2)))
     name = str(rng.choice(PRESETS_IN_ORDER))
     found = RoundRobin(quantum=0.2) if name == "round-robin" else make_policy(name)
     return Scenario(made, found).policy
