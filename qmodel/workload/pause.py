@@ -17,8 +17,8 @@ class Pause:
 
     Services, and so pauses, are geometric in number: 1 / (1 - probability) services on average. `kv` says what
     becomes of the request's key-value cache meanwhile, where an engine has one: it stays ("keep"), is given
-    up and computed anew ("discard"; but for what an engine with prefix caching still finds), or moves to the host and
-    back ("swap").
+    up and computed anew ("discard"; but for what an engine with prefix caching still finds), or moves to the host
+    and back ("swap").
 
     >>> from qmodel.workload.continuous import Exponential
     >>> Pause(probability=0.75, duration=Exponential(mean=2.0)).services
