@@ -101,6 +101,9 @@ def notes(ran: LiveRan) -> list[str]:
         f"times in seconds, on {facts[0]['engine']}, {facts[0]['device']}; 1 s of the row takes {slower} s here",
         ", ".join(f"{both.setting.label}: {both.live.run['requests']:,} requests" for both in ran.both),
     ]
+    for both in ran.both:
+        steps = ", ".join(f"{rung.rung} {significant(rung.mean_response_s)}" for rung in both.rungs)
+        found += [f"{both.setting.label}, mean response from live to theory: {steps}"] if steps else []
     found += [f"not run: {text}" for text in ran.left_out]
     for both, fact in zip(ran.both, facts, strict=True):
         found += [

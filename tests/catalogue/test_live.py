@@ -154,7 +154,9 @@ def test_a_row_predicted_then_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert {run.meta["about"]["predictions_sha256"] for run in runs} == {digest}
     labels = [entry["setting"] for entry in json.loads(predictions)["predictions"]]
     assert labels == [run.meta["about"]["setting"] for run in runs] == ["hit profile of K", "no cache"]
+    assert "mean response from live to theory: live " in text
     data = ran[0].to_dict()
+    assert list(data["settings"][0]["ladder"])[:3] == ["live", "measured services", "fitted services"]
     assert data["name"] == "nirvana" and len(data["settings"]) == 2
     assert ran[0].change("nobody") is None
 

@@ -23,7 +23,10 @@ from qmodel.predict import Asking, answer_one, simulate_one
 from qmodel.study.watch import Watcher
 
 if TYPE_CHECKING:
-    from qmodel.live import LiveServer
+    import pandas as pd
+
+    from qmodel.ladder import Rung
+    from qmodel.live import LiveRun, LiveServer
     from qmodel.scenario import Scenario
 
 REQUESTS, SECONDS = 1_500, 45.0
@@ -38,11 +41,12 @@ WARMUP = 0.1
 
 @dataclass(frozen=True)
 class Both:
-    """One setting, predicted and run."""
+    """One setting, predicted and run; `rungs` say what a gap is due to, where requests are served one by one."""
 
     setting: Setting
     predicted: PolicyAnswer
     live: PolicyAnswer
+    rungs: tuple[Rung, ...] = ()
 
     def figures(self, metric: str) -> tuple[float, float, tuple[float, float] | None] | None:
         """Predicted, live and the live interval of a metric, `name` or `class:name`; None where one has none."""
@@ -77,7 +81,12 @@ class LiveRan:
             "engine": self.machine.target["kind"],
             "seconds_per_second": self.machine.factor,
             "settings": [
-                {"setting": one.setting.label, "predicted": one.predicted.to_dict(), "live": one.live.to_dict()}
+                {
+                    "setting": one.setting.label,
+                    "predicted": one.predicted.to_dict(),
+                    "live": one.live.to_dict(),
+                    "ladder": {rung.rung: rung.mean_response_s for rung in one.rungs},
+                }
                 for one in self.both
             ],
             "left_out": list(self.left_out),
@@ -118,9 +127,8 @@ def run_row(case: Case, folder: Path, watcher: Watcher | None = None) -> LiveRan
         predictions = [one.predict(case.seed) for one in asked]
         digest = saved(folder, asked, predictions)
         watcher.say(f"{len(asked)} predictions saved before the first live run, sha256 {digest[:16]}")
-        live = list(_runs(case, server, asked, folder, digest, watcher))
-    both = (Both(one.setting, p, found) for one, p, found in zip(asked, predictions, live, strict=True))
-    return LiveRan(case, made, tuple(both), folder, tuple(left_out))
+        both = tuple(_runs(case, server, asked, predictions, folder, digest, watcher))
+    return LiveRan(case, made, both, folder, tuple(left_out))
 
 
 def refuse_others(case: Case) -> None:
@@ -218,11 +226,12 @@ def saved(folder: Path, asked: list[Asked], predictions: list[PolicyAnswer]) -> 
 
 
 def _runs(
-    case: Case, server: LiveServer, asked: list[Asked], folder: Path, digest: str, watcher: Watcher
-) -> Iterator[PolicyAnswer]:
+    case: Case, server: LiveServer, asked: list[Asked], predictions: list[PolicyAnswer], folder: Path, digest: str,
+    watcher: Watcher,
+) -> Iterator[Both]:  # fmt: skip
     from qmodel.live import draw_schedule, measured_answer
 
-    for i, one in enumerate(asked):
+    for i, (one, predicted) in enumerate(zip(asked, predictions, strict=True)):
         schedule = draw_schedule(one.scenario, one.horizon_s, case.seed)
         watcher.stage(f"live: {one.setting.label}", one.horizon_s)
         run = server.run(
@@ -235,4 +244,17 @@ def _runs(
         warmup = 0.0 if one.whole else WARMUP
         found = measured_answer(run, one.scenario, warmup_share=warmup)
         add_qoe(found, run, one.scenario, warmup)
-        yield found
+        yield Both(one.setting, predicted, found, _rungs(one, run, schedule, predicted, warmup))
+
+
+def _rungs(
+    one: Asked, run: LiveRun, schedule: pd.DataFrame, predicted: PolicyAnswer, warmup: float
+) -> tuple[Rung, ...]:
+    """The gap ladder of the mean response of all requests; none of a batching engine."""
+    from qmodel.ladder import ladder
+
+    if one.scenario.system.batching != "none":
+        return ()
+    horizon_s = one.horizon_s if one.whole else None
+    rungs = ladder(one.scenario, run.log, schedule, predicted, warmup * one.horizon_s, horizon_s)
+    return tuple(rung for rung in rungs if rung.class_name == "all")
