@@ -88,9 +88,9 @@ def log_upwards(axes: Axes, values: Array) -> None:
 def level_axis(axes: Axes, levels: Any, names: Sequence[Any] | None = None) -> None:
     """Ticks at the levels themselves while they are few; a logarithmic axis where they span much."""
     if names is not None:
-        axes.set_xticks(
-            levels, [str(name) for name in names], rotation=20 if max(map(len, map(str, names))) > 6 else 0
-        )
+        words = [str(name) for name in names]
+        slanted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(levels, words, **(slanted if max(map(len, words)) > 6 else {}))
         axes.set_xlim(levels[0] - 0.5, levels[-1] + 0.5)
         return
     if levels.min() > 0 and levels.max() >= WIDE * levels.min():

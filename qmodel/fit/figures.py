@@ -108,7 +108,8 @@ def main_effects(result: FitResult) -> Figure:
             middle = np.array([np.exp(np.mean(np.log(g))) for g in groups]) * scale
             low, high = (np.array([np.quantile(g, q) for g in groups]) * scale for q in (0.25, 0.75))
             axes.vlines(position, low, high, color="#9CC3DD", lw=4, alpha=0.8)
-            axes.plot(position, middle, "-o", ms=4, color=COLOURS[0])
+            line = "-o" if name in result.measurements.numeric else "o"  # between names there is nothing
+            axes.plot(position, middle, line, ms=4, color=COLOURS[0])
             axes.set_xlabel(factor_label(name))
             level_axis(axes, position, None if name in result.measurements.numeric else levels)
         for axes in panels[len(names) :]:

@@ -22,7 +22,7 @@ from qmodel.fit.result import FitResult
 from qmodel.fit.wording import number, percent
 from qmodel.service.forms import Affine, MaxAffine, design
 from qmodel.service.model import ServiceModel
-from qmodel.service.terms import Term
+from qmodel.service.terms import Term, level_text
 
 SURPRISING = 1.02
 """A time below the floor, or a rate above the data sheet's, by more than this factor is no measuring error."""
@@ -206,7 +206,7 @@ def _findings(result: FitResult, reading: HardwareReading, floor: Array) -> Iter
     below = np.flatnonzero(result.cells.mean < floor / SURPRISING)
     if len(below):
         k = int(below[np.argmin(result.cells.mean[below] / floor[below])])
-        where = ", ".join(f"{n} = {v[k]}" for n, v in result.cells.levels.items())
+        where = ", ".join(f"{n} = {level_text(v)[k]}" for n, v in result.cells.levels.items())
         yield (
             f"{len(below)} of {len(floor)} cells are faster than {reading.device.name} could feed them, "
             f"most of all {where}: {percent(float(1 - result.cells.mean[k] / floor[k]))} below the floor."

@@ -14,6 +14,7 @@ from qmodel.errors import InputError, nearest
 from qmodel.fit.columns import ABSENT, factor_names, require, response_scale, slug
 from qmodel.fit.csv_text import TextTable, read_text
 from qmodel.fit.hygiene import profile_findings
+from qmodel.service.terms import level_text
 
 NUMERIC_FACTORS = ("batch_size", "steps", "exit_layer", "frames", "threads")
 MAX_CATEGORIES = 40
@@ -269,7 +270,9 @@ def _fixed(frame: pd.DataFrame, names: Sequence[str], warnings: list[str]) -> di
         if frame[name].nunique() == 1:
             level = frame[name].iloc[0]
             fixed[name] = level if isinstance(level, str) else float(level)
-            warnings.append(f"{name} has a single level, {level}: its effect is unknown and it is left out")
+            warnings.append(
+                f"{name} has a single level, {level_text(level)}: its effect is unknown and it is left out"
+            )
     return fixed
 
 

@@ -67,7 +67,7 @@ def test_phases(write):
     assert (m.phase, m.factors) == ("decode", ("batch_size", "context_tokens"))
     m = read_profile(path, phase="prefill")
     assert (m.factors, dict(m.fixed)) == (("batch_size",), {"input_tokens": 64.0})
-    assert "input_tokens has a single level, 64.0: its effect is unknown and it is left out" in m.warnings
+    assert "input_tokens has a single level, 64: its effect is unknown and it is left out" in m.warnings
     with pytest.raises(InputError, match=r"has no row 'decoed'; did you mean 'decode'\?"):
         read_profile(path, phase="decoed")
     assert read_profile(path, factors=["phase", "batch_size"]).categorical == ("phase",)
