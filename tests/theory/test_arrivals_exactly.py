@@ -16,7 +16,8 @@ from qmodel.theory.arrivals.e_k_g_1 import DealtQueue
 from qmodel.theory.arrivals.modulated_work import ModulatedWork
 from qmodel.theory.arrivals.random_environment import Capacity
 from qmodel.theory.dispatch import result_of
-from qmodel.workload import Exponential, Gamma, Poisson
+from qmodel.workload import Exponential, Gamma, Poisson, RequestClass
+from qmodel.workload.markov_arrivals import Map
 
 from .scenarios import request_class
 
@@ -94,3 +95,10 @@ def test_laws_of_priorities_with_vacations_have_the_mean(place):
         times = low + 0.5 * (high - low) * (nodes + 1.0)
         tail += 0.5 * (high - low) * float(weights @ [1.0 - part.law.cdf(t) for t in times])
     assert tail == pytest.approx(part.mean_response, rel=1e-4)
+
+
+def test_bursty_arrivals_in_an_environment_have_at_most_128_phases_together():
+    erlang = Map(d0=((-0.1, 0.1), (0.0, -0.1)), d1=((0.0, 0.0), (0.1, 0.0)))
+    system = System(environment=Environment((1.0, 0.4), ((-0.2, 0.2), (0.5, -0.5))))
+    streams = [RequestClass(f"c{k}", erlang, service=Exponential(0.1)) for k in range(7)]
+    assert isinstance(result_of(Scenario(streams, system=system)), NotAnalysable)

@@ -7,15 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from qmodel.policy import PSPJF, SPJF
+from qmodel.answer import NotAnalysable
+from qmodel.policy import PSPJF, SPJF, SPRPT
 from qmodel.scenario import Scenario
 from qmodel.theory.prediction.prediction_copula import Correlated
-from qmodel.theory.prediction.prediction_errors import _nodes_of
+from qmodel.theory.prediction.prediction_errors import SummedSizes, _nodes_of
 from qmodel.theory.prediction.prediction_levels import guesses_of, level_means
 from qmodel.theory.prediction.prediction_sample import guesser
 from qmodel.theory.prediction.predictions import predicted_means
 from qmodel.theory.rank.soap import Background
-from qmodel.workload import Deterministic, Discrete, Exponential, Gamma, Lognormal, PredictedSize
+from qmodel.workload import Deterministic, Discrete, Exponential, Gamma, Lognormal, Pareto, PredictedSize
 
 from .scenarios import request_class
 
@@ -93,3 +94,29 @@ def test_exact_predictions_behind_others(policy):
     exact = float(np.sum(np.exp(-x) * ((residual + 0.5 * square) / idle**2 + stay)) * 1e-4)
     found = predicted_means(policy, served(rate, Exponential(1.0), error="exact"), Background(load, residual))
     assert found["a"] == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("policy", "guess", "endless"),
+    [
+        (SPJF(), {"error": "exact"}, True),
+        (PSPJF(), {"error": "exact"}, False),
+        (SPRPT(), {"error": "exact"}, False),
+        (SPRPT(), {"error": "exponential"}, True),
+        (PSPJF(), {"error": "exponential"}, False),
+    ],
+)
+def test_sizes_without_a_second_moment(policy, guess, endless):
+    """What stays before others for its whole size, as mistaken or not interrupted, makes everyone wait for ever."""
+    found = predicted_means(policy, served(0.5, Pareto(1.0, 1.6), **guess))
+    assert isinstance(found, NotAnalysable) or math.isinf(found["a"]) == endless
+    assert endless is False or found["a"] == math.inf
+
+
+def test_a_narrow_error_is_resolved():
+    """P(S Y <= y) for a factor of scv 1e-4, by the sum over the factor."""
+    size, error = Gamma(1.0, 0.5), Lognormal(1.0, 1e-4)
+    part = SummedSizes(size, error)
+    y, u = np.array([0.2, 1.0, 3.0]), (np.arange(20_000) + 0.5) / 20_000
+    exact = size.cdf(y[:, None] / error.quantile(u)).mean(axis=1)
+    np.testing.assert_allclose(part.upto(0, y), exact, rtol=1e-7)

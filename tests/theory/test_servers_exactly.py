@@ -12,8 +12,9 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
 from qmodel.theory.dispatch import result_of
+from qmodel.theory.servers.m_g_k import three_moment_phases
 from qmodel.theory.servers.shortest_queue import chain, refined, widest
-from qmodel.workload import Exponential, Lognormal
+from qmodel.workload import Exponential, Gamma, Lognormal
 
 from .scenarios import request_class
 
@@ -76,8 +77,8 @@ def test_the_refined_mean_field_goes_through_the_small_systems(servers):
     def mean(law):
         return float(law @ (1 + np.arange(len(law))))
 
-    exact = mean(np.array(chain(servers, 0.5, 2, widest(servers, 0.5))[0]))
-    assert mean(refined(servers, 0.5, 2)) == pytest.approx(exact, rel=1e-9)
+    exact = mean(np.array(chain(servers, 0.9, 2, widest(servers, 0.9))[0]))
+    assert mean(refined(servers, 0.9, 2)) == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.parametrize(("law", "alike"), [(Exponential(1.0), False), (Lognormal(1.0, 2.0), True)])
@@ -85,3 +86,11 @@ def test_only_approximations_are_called_alike(law, alike):
     found = result_of(Scenario([request_class("a", 1.2, law)], system=System(servers=2)))
     assert (found.method == "approximation") == alike
     assert any("like service law" in each for each in found.assumptions) == alike
+
+
+@pytest.mark.parametrize("law", [Lognormal(2.0, 4.0), Gamma(0.5, 3.0)], ids=str)
+def test_two_phases_have_three_moments(law):
+    phases = three_moment_phases(law)
+    for k, factorial in ((1, 1.0), (2, 2.0), (3, 6.0)):
+        found = sum(factorial * p / rate**k for p, rate in zip(phases.start, phases.rates, strict=True))
+        assert found == pytest.approx(law.moment(k), rel=1e-9)
