@@ -343,7 +343,10 @@ def _elasticity(changed: Callable[[float], Scenario], asking: Asking, base: Metr
 def _first_missed(scenario: Scenario, asking: Asking) -> Capacity | None:
     if "closed" in scenario.features or not any(request_class.slo for request_class in scenario.classes):
         return None
-    return capacity(scenario, asking)
+    try:
+        return capacity(scenario, asking)
+    except InputError:  # the metric of an SLO is not known: the others move all the same
+        return None
 
 
 def _plain(value: object) -> object:

@@ -38,6 +38,8 @@ PARTS_OF_GAP = 24
 MANY_ATOMS = 16
 WIDEST = 1.35
 """Ratio of the ends of a piece, at most, past a hundredth of the mean."""
+DIGITS = 12
+"""Digits of a rank at birth that count: classes of one mean whose hazards rise have the same."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,13 @@ def _level_where_same(start: Floats, end: Floats, first: Floats, last: Floats) -
     for i in range(1, len(ranks)):
         if abs(ranks[i] - ranks[i - 1]) <= SAME * ranks[i - 1]:
             ranks[i] = ranks[i - 1]
+    ranks[ranks == ranks[0]] = _to_digits(float(ranks[0]))
     return RankTable(start, end, ranks[0::2].copy(), ranks[1::2].copy())
+
+
+def _to_digits(rank: float) -> float:
+    """The rank at birth to `DIGITS` digits: those of two classes that are equal are not set apart by rounding."""
+    return float(f"{rank:.{DIGITS}g}")
 
 
 def _ages(law: Distribution) -> Floats:

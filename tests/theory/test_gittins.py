@@ -29,6 +29,7 @@ from qmodel.workload import (
     Mixture,
     Pareto,
     Uniform,
+    Weibull,
 )
 from qmodel.workload.partial import limited_moment
 from tests.theory import queues
@@ -189,3 +190,11 @@ def test_paths_of_tables():
     many = Path(*(np.array(column) for column in (range(60), range(1, 61), [*range(60)][::-1], [*range(60)][::-1])))
     assert turning_ages([many], np.unique(many.first)) == ()
     assert replace(many, first=many.last).cut(np.array([0.5])).first.tolist() == many.first.tolist()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 32900.0])
+def test_classes_of_one_mean_whose_hazards_rise_are_served_in_turn(unit):
+    laws = (Weibull(1.0, 0.5), Deterministic(1.0), Exponential(1.0), Gamma(1.0, 0.25))
+    classes = [request_class(f"c{i}", 0.2 / unit, law.scaled(unit)) for i, law in enumerate(laws)]
+    fcfs = means(Scenario(classes))
+    assert means(Scenario(classes, policy=Gittins())) == pytest.approx(fcfs, rel=1e-9)
