@@ -152,7 +152,7 @@ class TestAgainstSimulation:
 
     @pytest.mark.parametrize(("cap", "law", "load"), FEW, ids=str)
     def test_few(self, cap, law, load):
-        assert self.hold(cap, law, load, 300_000)
+        assert self.hold(cap, law, load, 200_000)
 
     @pytest.mark.slow
     @pytest.mark.parametrize(("cap", "law", "load"), GRID, ids=str)

@@ -33,11 +33,12 @@ def test_what_interrupts_a_remaining_time_is_smaller(rate):
 
 
 @pytest.mark.parametrize("policy", [SRPT(), PSJF(), LAS(), MLFQ((0.3,))], ids=str)
-def test_sizes_that_rounding_sets_apart_are_one_size(policy):
+@pytest.mark.parametrize("beside", [0.3 * (1.0 + 2e-16), 0.3 * (1.0 - 2e-16)], ids=["above", "below"])
+def test_sizes_that_rounding_sets_apart_are_one_size(policy, beside):
     law = Discrete((0.3, 1.0), (0.6, 0.4))
+    assert beside != 0.3
     plain = point_masses(policy, RATE, law, 0.3, 0.5)
-    beside = point_masses(policy, RATE, law, 3 * 0.1, 0.5)
-    assert 3 * 0.1 > 0.3
+    beside = point_masses(policy, RATE, law, beside, 0.5)
     assert [mass for _, mass in beside] == pytest.approx([mass for _, mass in plain], rel=1e-12)
 
 

@@ -111,7 +111,7 @@ def _level_start(policy: Policy, x: float) -> float:
 def _below(law: Distribution, x: float) -> float:
     """P(S < x)."""
     here = sum(p for value, p in law.atoms() if abs(value - x) <= SAME * x)
-    return float(law.cdf(x)) - here
+    return float(law.cdf(x * (1 + SAME))) - here
 
 
 def _shrinking(
