@@ -74,8 +74,9 @@ def main(customers: int, runs: int) -> None:
         for law, load in ((law, load) for law in LAWS for load in LOADS):
             name, begin = f"{policy} {law} {load}", time.process_time()
             question = scenario(policy, LAWS[law], load)
+            theory = analyse(question, percentiles=PERCENTILES)
             found = simulated(question, name, customers, runs)
-            for number, exact, value, half in compared(analyse(question, percentiles=PERCENTILES), found):
+            for number, exact, value, half in compared(theory, found):
                 inside = abs(value - exact) <= half
                 whole += 1
                 outside += not inside
