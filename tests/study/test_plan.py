@@ -83,3 +83,17 @@ def test_comments_do_not_change_the_fingerprint(copied):
     before = load_plan(copied).fingerprint
     copied.write_text("# another remark\n" + copied.read_text())
     assert load_plan(copied).fingerprint == before
+
+
+def test_validate_plans_overload_beside_the_loads():
+    """`qmodel validate --overload 1.3 --seconds 5`: two seeds where one was named, those named where there are two."""
+    from qmodel.cli.validate import the_plan
+
+    scenario = STUDY.parent / "scenario.toml"
+    one = the_plan(scenario, "digits-diffusion", [], "0.5", 5.0, "1", 1, "1.3")
+    overload = Setting("fcfs", "as in the scenario", 1.3)
+    assert [seed for setting, seed in one.live_runs if setting == overload] == [1, 2]
+    assert one.horizon_s(overload, one.base_scenario()) == 5.0
+    three = the_plan(scenario, "digits-diffusion", [], "0.5", 5.0, "4,5,6", 1, "1.3")
+    assert [seed for setting, seed in three.live_runs if setting == overload] == [4, 5, 6]
+    assert the_plan(scenario, "digits-diffusion", [], "0.5", 5.0, "1", 1).overloads == {}
