@@ -15,6 +15,7 @@ from qmodel.fit.columns import ABSENT, factor_names, require, response_scale, sl
 from qmodel.fit.csv_text import TextTable, read_text
 from qmodel.fit.hygiene import profile_findings
 from qmodel.service.terms import level_text
+from qmodel.service.units import unit_of
 
 NUMERIC_FACTORS = ("batch_size", "steps", "exit_layer", "frames", "threads")
 MAX_CATEGORIES = 40
@@ -283,7 +284,7 @@ def _invalid(frame: pd.DataFrame) -> list[str]:
 
 def _oddities(frame: pd.DataFrame, parts: Sequence[_Part], factors: Sequence[str], response: str) -> list[str]:
     """Findings about the times: copies, cells out of line, mixed groups; rows named by their lines in the file."""
-    if not response.startswith("latency"):
+    if unit_of(response).symbol != "s":
         return []
     lines = pd.concat([part.frame.index.to_series() for part in parts], ignore_index=True)
     return [str(one) for one in profile_findings(frame.set_index(lines), factors, response)]

@@ -233,3 +233,13 @@ def test_damaged_files_never_give_a_traceback(tmp_path_factory, data):
     else:
         assert np.all(np.isfinite(m.y)) and np.all(m.y > 0)
         assert all(np.all(np.isfinite(m.frame[name])) for name in m.numeric)
+
+
+def test_odd_times_in_a_column_of_another_name_are_named(tmp_path):
+    """Three copies of each row pose as replicates, and one cell is faster than those with less work."""
+    rows = [f"{b},{t},{2 + 0.3 * b + 0.0041 * b * t:.5f}" for b in (1, 2, 4, 8) for t in (64, 128, 256)]
+    rows[-1] = "8,256,1.00007"
+    (tmp_path / "own.csv").write_text("\n".join(["batch,tokens,time_ms", *rows, *rows, *rows]) + "\n")
+    warnings = read_profile(tmp_path / "own.csv", response="time_ms").warnings
+    assert any(text.startswith("copies: 24 of 36 rows repeat") and "(lines 14, 15" in text for text in warnings)
+    assert any(text.startswith("implausible: at tokens = 256, batch = 8") and "13" in text for text in warnings)
