@@ -86,7 +86,7 @@ def test_comments_do_not_change_the_fingerprint(copied):
 
 
 def test_validate_plans_overload_beside_the_loads():
-    """`qmodel validate --overload 1.3 --seconds 5`: two seeds where one was named, those named where there are two."""
+    """`qmodel validate --overload 1.3 --seconds 5`: two seeds where one was named, else those named."""
     from qmodel.cli.validate import the_plan
 
     scenario = STUDY.parent / "scenario.toml"
