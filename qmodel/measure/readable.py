@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from qmodel.errors import InputError, nearest
+from qmodel.validation import known_keys
 
 _UNITS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "m": 60.0}
 
@@ -53,7 +54,7 @@ def _inside(content: Any, key: str | int) -> Any:
 
 
 def _unknown_key(model: type[BaseModel], location: tuple[str | int, ...], where: str) -> InputError:
-    key, known = str(location[-1]), _known_keys(model, location[:-1])
+    key, known = str(location[-1]), known_keys(model, location[:-1])
     stem = _stem(key)
     same = [name for name in known if name != key and _stem(name) == stem]
     if same and stem != key:
@@ -64,21 +65,6 @@ def _unknown_key(model: type[BaseModel], location: tuple[str | int, ...], where:
 def _stem(key: str) -> str:
     name, _, unit = key.rpartition("_")
     return name if unit in _UNITS else key
-
-
-def _known_keys(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
-    """Keys of the table at a place of the model."""
-    for key in location:
-        if isinstance(key, str):
-            model = _table_type(model.model_fields[key].annotation) or model
-    return list(model.model_fields)
-
-
-def _table_type(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = [_table_type(argument) for argument in getattr(annotation, "__args__", ())]
-    return next((found for found in inner if found), None)
 
 
 def _fault(first: Any) -> tuple[str, str]:
