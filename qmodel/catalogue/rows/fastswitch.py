@@ -55,5 +55,6 @@ ROW = Row(
     ),
     shown=("interactive:mean_ttft_s", "interactive:p99_tpot_s", "p99_itl_s", "preemptions_per_request"),
     missing="a bus of its own that swaps share beside the computation; how often priorities are drawn anew",
+    no_live="the engines here switch between requests at no cost, so its settings are all alike",
     accept=accept,
 )

@@ -75,5 +75,6 @@ ROW = Row(
         Setting("discard always", all_of("discard"), horizon_s=HORIZON, replications=4),
     ),
     shown=("mean_response_s", "calculator:mean_response_s", "person:mean_response_s", "mean_ttft_s"),
+    no_live="pauses for tools are not run live",
     accept=accept,
 )

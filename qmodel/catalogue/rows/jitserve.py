@@ -63,5 +63,6 @@ ROW = Row(
         Setting("edf", baseline("edf"), horizon_s=HORIZON, replications=20),
     ),
     shown=("attainment", "chat:attainment", "deadline:attainment", "bulk:attainment"),
+    no_live="requests that leave when it is too late are not run live",
     accept=accept,
 )

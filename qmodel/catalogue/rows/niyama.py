@@ -71,5 +71,6 @@ ROW = Row(
         Setting("EDF, all stay", {**ALL_STAY, **EDF}, horizon_s=HORIZON, replications=5),
     ),
     shown=("attainment", "interactive:attainment", "batch:attainment", "mean_response_s"),
+    no_live="requests that leave when it is too late are not run live",
     accept=accept,
 )

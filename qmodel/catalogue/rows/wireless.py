@@ -49,5 +49,6 @@ ROW = Row(
     ),
     shown=("mean_response_s", "p95_response_s", "p99_response_s", "attainment"),
     missing="the hop behind an engine of continuous batching, where QoE is measured at the client; energy per bit",
+    no_live="the engines here do not change their speed by a Markov chain",
     accept=accept,
 )
