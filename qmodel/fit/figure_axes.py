@@ -89,7 +89,7 @@ def level_axis(axes: Axes, levels: Any, names: Sequence[Any] | None = None) -> N
     """Ticks at the levels themselves while they are few; a logarithmic axis where they span much."""
     if names is not None:
         words = [str(name) for name in names]
-        slanted = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
+        slanted: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(levels, words, **(slanted if max(map(len, words)) > 6 else {}))
         axes.set_xlim(levels[0] - 0.5, levels[-1] + 0.5)
         return
