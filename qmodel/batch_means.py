@@ -25,7 +25,7 @@ LONG = 100_000
 # r (1 + |g|) above this, with r the lag-1 correlation of the means of 1/16 of a batch, and g the skewness of those
 # of 1/8. Both fall as the series gets longer. Measured on 1,000 runs each of M/M/1 and M/H2/1, in several orders at
 # loads 0.5 to 0.95 (benchmarks/interval_coverage.py): where less than 93 % of the 95 % intervals cover the mean,
-# more than half the runs exceed it; from four times the length at which 94 % cover, about one run in fifty.
+# more than half the runs exceed it; from some ten times the length at which 94 % cover, one run in fifty.
 STRAIN_LET_PASS = 0.6
 CORRELATED_PER_BATCH, SKEWED_PER_BATCH = STRAINED_PER_BATCH = (16, 8)
 
