@@ -7,14 +7,14 @@ is looked up, plus a rest below 0.0062 in size, whose cosine and sine are three 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Complex = NDArray[np.complex128]
+    Complex = NDArray[Any]
 
 PARTS = 512
 HIGH = math.ldexp(round(math.ldexp(2.0 * math.pi / PARTS, 38)), -38)

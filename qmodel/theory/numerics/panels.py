@@ -60,15 +60,9 @@ class Panels:
             return at_nodes.view(complex), ends.view(complex)
         rows = values.reshape(-1, self.order, values.shape[-1]) * self._grid[1][:, :, None]
         at_edges = np.cumsum(rows.sum(axis=1), axis=0)
-        inside = self.inner @ rows
+        inside = inner(self.order) @ rows
         inside[1:] += at_edges[:-1, None]
         return inside.reshape(values.shape), at_edges
-
-    @property
-    def inner(self) -> Floats:
-        """Matrix from the weighted values in a panel to the integrals from its begin to each of its nodes."""
-        _, weights, upto = _gauss(self.order)
-        return upto / weights
 
     @cached_property
     def _grid(self) -> tuple[Floats, Floats]:
@@ -78,6 +72,13 @@ class Panels:
         x = np.exp(logs[:-1, None] + width * nodes)
         first = self.edges[0]
         return np.vstack((first * nodes, x)), np.vstack((first * weights, width * x * weights))
+
+
+@lru_cache
+def inner(order: int) -> Floats:
+    """Matrix from the weighted values in a panel to the integrals from its begin to each of its nodes."""
+    _, weights, upto = _gauss(order)
+    return upto / weights
 
 
 @lru_cache

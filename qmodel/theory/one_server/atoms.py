@@ -33,10 +33,12 @@ def interrupted_atoms(atoms: Sequence[tuple[float, float]], weight: float, highe
     >>> interrupted_atoms([(1.0, 1.0)], 0.5, [])
     [(1.0, 0.5)]
     """
+    if not atoms:
+        return []
     total = math.fsum(served.rate for served in higher)
     rates: dict[float, float] = {}
     for served in higher:
-        for length, p in served.size.atoms() if atoms else ():
+        for length, p in served.size.atoms():
             rates[length] = rates.get(length, 0.0) + served.rate * p
     streams = [(length, rate) for length, rate in rates.items() if length > 0][:MOST]
     return prolonged_atoms(atoms, weight, total, streams)

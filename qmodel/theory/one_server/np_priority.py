@@ -41,10 +41,13 @@ def residual_work(classes: Sequence[ServedClass]) -> float:
 
 
 def positive_wait(
-    higher: Sequence[ServedClass], own: Sequence[ServedClass], lower: Sequence[ServedClass]
+    higher: Sequence[ServedClass],
+    own: Sequence[ServedClass],
+    lower: Sequence[ServedClass],
+    load: float | None = None,
 ) -> Transform:
-    """Transform of W_k where W_k > 0, of mass rho."""
-    idle = 1.0 - math.fsum(served.load for served in (*higher, *own, *lower))
+    """Transform of W_k where W_k > 0, of mass rho, the `load` of all classes (worked out if not given)."""
+    idle = 1.0 - (math.fsum(served.load for served in (*higher, *own, *lower)) if load is None else load)
 
     @cache
     def streams() -> tuple[Stream, tuple[float, Distribution], Stream]:
@@ -72,7 +75,7 @@ def non_preemptive(classes: Sequence[ServedClass]) -> Result:
     for k, own in enumerate(ordered):
         higher, lower = list(chain(*ordered[:k])), list(chain(*ordered[k + 1 :]))
         wait = formulas.COBHAM(residual, float(upper[k].first), float(upper[k + 1].first))
-        positive = shared(positive_wait(higher, own, lower))
+        positive = shared(positive_wait(higher, own, lower, load))
         waited = prolonged_moments(found_work(upper[k + 1], lower_work[k + 1]), upper[k])
         found |= {served.name: after_wait(served, wait, positive, load, waited, mean) for served in own}
     return Result(

@@ -24,10 +24,12 @@ import numpy as np
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.numerics import euler
+from qmodel.theory.numerics.inversion import Law
 from qmodel.theory.numerics.panels import Panels
 from qmodel.theory.numerics.sizes import components
 from qmodel.theory.one_server.m_g_1 import INDEPENDENT, POISSON, positive_wait
 from qmodel.theory.one_server.sharing_law import SharingLaw
+from qmodel.theory.one_server.sharing_phases import SharedServer, SharedServerLaw, erlang_phases
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.supply import delivery, merged
 from qmodel.workload import Discrete, Distribution, Gamma, Hyperexponential
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_COMPONENTS = 8
+LONGEST, FEW = 30.0, 1e-5
+"""The double inversion loses its digits where more requests than these come in a service, but for FEW services."""
 LEFT, FACTOR, ORDER, TERMS, MOST_ATOMS = 1e-13, 3.0, 8, 32, 64
 """For the variance: probability of sizes past the last panel, panels and their nodes, terms of the inversion, and
 atoms at which panels end."""
@@ -46,9 +50,10 @@ atoms at which panels end."""
 def processor_sharing(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean response under processor sharing."""
     load, everyone = math.fsum(served.load for served in classes), merged(classes)
-    quick = quickly_inverted(everyone[1])
+    laws = _laws([delivery(served.service) for served in classes], *everyone)
+    pairs = zip(classes, laws, strict=True)
     return Result(
-        classes=tuple(_class_result(served, load, everyone, quick) for served in classes),
+        classes=tuple(_class_result(served, load, everyone, law) for served, law in pairs),
         name="M/G/1 processor sharing: insensitive mean",
         source=formulas.PROCESSOR_SHARING.source,
         assumptions=(POISSON, INDEPENDENT, "the server is split evenly among all present, at no cost"),
@@ -56,7 +61,7 @@ def processor_sharing(classes: Sequence[ServedClass]) -> Result:
 
 
 def _class_result(
-    served: ServedClass, load: float, everyone: tuple[float, Distribution], quick: bool
+    served: ServedClass, load: float, everyone: tuple[float, Distribution], law: Law | None
 ) -> ClassResult:
     given = delivery(served.service)
     share = served.service.delivered_at
@@ -65,9 +70,24 @@ def _class_result(
         mean_service=given.mean,
         mean_response=formulas.PROCESSOR_SHARING(given.mean, load),
         mean_slowdown=formulas.PROCESSOR_SHARING(1.0 if share is None else share.mean, load),
-        law=SharingLaw(given, *everyone) if quick else None,
+        law=law,
         second_moment=partial(second_moment, given, *everyone),
     )
+
+
+def _laws(owners: Sequence[Distribution], rate: float, size: Distribution) -> Sequence[Law | None]:
+    """One law for each of these laws of size until delivery, where there is one in less than a second."""
+    erlangs = erlang_phases(size)
+    if erlangs is not None:
+        server = SharedServer(rate, size, erlangs, tuple(owners))
+        return [SharedServerLaw([(1.0, own)], server) for own in owners]
+    quick = quickly_inverted(size) and rate * _largest(size, FEW) <= LONGEST
+    return [SharingLaw(own, rate, size) if quick else None for own in owners]
+
+
+def _largest(law: Distribution, share: float) -> float:
+    """Size that at most this share of the requests exceeds."""
+    return float(law.upper_quantile(share)) if not law.atoms() else max(value for value, _ in law.atoms())
 
 
 def second_moment(given: Distribution, rate: float, size: Distribution) -> float:

@@ -12,11 +12,13 @@ smaller than y. The roots are found size after size, by Newton's method from the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.theory.numerics.exponentials import exponential
+from qmodel.theory.numerics.panels import inner
 from qmodel.theory.size_order.sizes_upto import SizesUpto
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 ALL = slice(None)
 TOGETHER = 10
 """Bare point masses whose roots are found in one step."""
+PANELS = 3
+"""Panels whose nodes' roots are found in one step."""
 NEARLY, ITERATIONS = 1e-5, 40
 """Newton's steps end with one below NEARLY, whose square is below rounding."""
 ORDER, FAR = 9, 0.7
@@ -45,13 +49,13 @@ class RemainingTime:
     def transform(self, t: float = 0.0, rows: slice = ALL) -> Complex:
         """T~(s | x) exp(s t)."""
         theta, x = self.theta[rows], self.sizes.x[rows, None]
-        gone = 1.0 - np.exp(-theta * x)
+        gone = 1.0 - exponential(-theta * x)
         mine = np.zeros(len(self.sizes.x))
         mine[len(self.sizes.nodes) :] = np.where(self.sizes.spread, 0.0, self.sizes.masses)
         delay = (self.idle[rows, None] * theta + self.rate * self.sizes.larger[rows, None] * gone) / (
             self.s - self.rate * mine[rows, None] * gone
         )
-        return np.asarray(delay * np.exp(self.s * t - self.sizes.along(self.theta)[rows]))
+        return np.asarray(delay * exponential(self.s * t - self.sizes.along(self.theta)[rows]))
 
     @cached_property
     def idle(self) -> Floats:
@@ -67,55 +71,98 @@ class RemainingTime:
         order = np.argsort(sizes.x, kind="stable")
         y, weights = sizes.x[order], self.rate * sizes.weights(sizes.law)[order]
         found = np.empty((len(y), len(self.s)), dtype=complex)
-        latest = self.s
+        known = Series.none(self.s)
         for start, end in _groups(order, len(sizes.nodes), 1 if sizes.panels is None else sizes.panels.order):
-            among = weights[start:end] * self._order_among(order[start:end])
-            roots = _next_roots(self.s, latest, y[:end], weights[:start], among)
+            shares = self._order_among(order[start:end])
+            roots, known = _next_roots(self.s, known, y[:end], weights[:end], shares)
             found[order[start:end]] = roots
-            latest = roots[-1]
         return found
 
     def _order_among(self, group: NDArray[np.int_]) -> Floats:
         """Shares of the weights of a group that are below each of its sizes."""
         nodes, panels = len(self.sizes.nodes), self.sizes.panels
         if panels is not None and group[0] < nodes:
-            return panels.inner
+            return _among_panels(len(group) // panels.order, panels.order)
         return np.tri(len(group), k=-1) + np.diag(0.5 * self.sizes.spread[group - nodes])
 
 
+@lru_cache
+def _among_panels(several: int, order: int) -> Floats:
+    """Shares of the weights of so many panels of this order that are below each of their nodes."""
+    before = np.kron(np.tri(several, k=-1), np.ones((order, order)))
+    return np.asarray(before + np.kron(np.eye(several), inner(order)))
+
+
 def _groups(order: NDArray[np.int_], nodes: int, width: int) -> list[tuple[int, int]]:
-    """Sizes in increasing order, group by group: the nodes of a panel, an atom at its end, TOGETHER bare atoms."""
+    """Sizes in increasing order, group by group: nodes of some panels, an atom at an end, or bare atoms."""
     if not nodes:
         return [(i, min(i + TOGETHER, len(order))) for i in range(0, len(order), TOGETHER)]
-    starts = np.flatnonzero((order >= nodes) | (order % width == 0))
-    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True))
+    starts = np.flatnonzero((order >= nodes) | (order % width == 0)).tolist()
+    kept: list[int] = []
+    for start in starts:
+        alone = order[start] >= nodes or not kept or order[kept[-1]] >= nodes
+        if alone or start - kept[-1] >= PANELS * width:
+            kept.append(start)
+    return list(zip(kept, [*kept[1:], len(order)], strict=True))
 
 
-def _next_roots(s: Complex, latest: Complex, y: Floats, before: Floats, among: Floats) -> Complex:
+@dataclass(frozen=True)
+class Series:
+    """sum_j w_j exp(-(centre + delta) y_j) of the sizes so far, in powers of delta (rows); `latest`: last root."""
+
+    centre: Complex
+    coefficients: Complex
+    latest: Complex
+
+    @classmethod
+    def none(cls, s: Complex) -> Series:
+        """Of no sizes."""
+        return cls(s, np.zeros((ORDER + 1, len(s)), dtype=complex), s)
+
+    def moved(self, y: Floats, weights: Floats) -> Series:
+        """About the last root, from the sizes themselves."""
+        kept = exponential(-np.multiply.outer(y, self.latest)) * weights[:, None]
+        coefficients = (_signed_powers(y).T @ kept.view(float)).view(complex)
+        return Series(self.latest, coefficients, self.latest)
+
+
+def _next_roots(s: Complex, known: Series, y: Floats, weights: Floats, shares: Floats) -> tuple[Complex, Series]:
     """theta with s = theta - sum_j w_j (1 - exp(-theta y_j)), one row a size of the group that ends `y`.
 
-    The weights are `before` for the sizes before the group, and rows of `among` in it. With delta the distance from
-    `latest`, exp(-delta y) is a short series.
+    The weights are those of the sizes before the group, and rows of `shares` of those in it. With delta the
+    distance from the centre of what is known, exp(-delta y) is a short series.
     """
-    n, rows = len(before), len(among)
-    powers = _signed_powers(y)
-    kept = np.exp(-np.multiply.outer(latest, y))
-    inner = kept[:, n:].T[:, :, None] * powers[n:, None, :]
-    series = (among @ inner.reshape(rows, -1)).reshape(rows, len(s), -1)
-    series += (kept[:, :n] * before) @ powers[:n]
-    total = before.sum() + among.sum(axis=1)[:, None]
-    offset = latest - s - total
-    slopes = series[:, :, 1:] * np.arange(1, ORDER + 1)
-    delta = -(offset + series[:, :, 0]) / (1.0 + slopes[:, :, 0])
+    rows = len(shares)
+    n = len(y) - rows
+    for series in (known, None):
+        moved = series or known.moved(y[:n], weights[:n])
+        roots, found = _by_series(s, moved, y[n:], weights[n:], shares, float(weights[:n].sum()))
+        if float(np.abs(roots - moved.centre).max()) * y[-1] <= FAR:
+            return roots, found
+    every = np.hstack((np.broadcast_to(weights[:n], (rows, n)), shares * weights[n:]))
+    roots = _roots(s, known.latest, every, y)
+    return roots, Series(known.centre, known.coefficients, roots[-1]).moved(y, weights)
+
+
+def _by_series(
+    s: Complex, known: Series, y: Floats, weights: Floats, shares: Floats, before: float
+) -> tuple[Complex, Series]:
+    """As `_next_roots`, wherever the roots may lie; `before` is the sum of the weights before the group."""
+    rows, terms = len(y), len(s)
+    kept = exponential(-np.multiply.outer(y, known.centre)) * weights[:, None]
+    parts = (_signed_powers(y)[:, :, None] * kept[:, None, :]).reshape(rows, -1)
+    series = (shares @ parts.view(float)).view(complex).reshape(rows, ORDER + 1, terms) + known.coefficients
+    offset = known.centre - s - before - (shares @ weights)[:, None]
+    delta = np.broadcast_to(known.latest - known.centre, (rows, terms))
     for _ in range(ITERATIONS):
-        step = (offset + delta + _horner(series, delta)) / (1.0 + _horner(slopes, delta))
+        value, slope = _horner(series, delta)
+        step = (offset + delta + value) / (1.0 + slope)
         delta = delta - step
-        if (np.abs(step) <= NEARLY * np.abs(latest)).all():
+        if (np.abs(step) <= NEARLY * np.abs(known.latest)).all():
             break
-    if float(np.abs(delta).max()) * y[-1] > FAR:
-        shares = np.hstack((np.broadcast_to(before, (rows, n)), among))
-        return _roots(s, latest, shares, y)
-    return np.asarray(latest + delta)
+    roots = known.centre + delta
+    coefficients = known.coefficients + parts.sum(axis=0).reshape(ORDER + 1, terms)
+    return roots, Series(known.centre, coefficients, roots[-1])
 
 
 def _signed_powers(y: Floats) -> Floats:
@@ -124,12 +171,15 @@ def _signed_powers(y: Floats) -> Floats:
     return np.asarray(np.cumprod(ratios, axis=1), dtype=float)
 
 
-def _horner(coefficients: NDArray[Any], z: Complex) -> Complex:
-    """sum_p coefficients_p z^p over the last axis."""
-    out = coefficients[:, :, -1]
-    for p in range(coefficients.shape[2] - 2, -1, -1):
-        out = out * z + coefficients[:, :, p]
-    return out
+def _horner(coefficients: Complex, z: Complex) -> tuple[Complex, Complex]:
+    """sum_p coefficients_p z^p over the middle axis, and its derivative."""
+    value, slope = coefficients[:, -1].copy(), np.zeros_like(z)
+    for p in range(coefficients.shape[1] - 2, -1, -1):
+        slope *= z
+        slope += value
+        value *= z
+        value += coefficients[:, p]
+    return value, slope
 
 
 def _roots(s: Complex, guess: Complex, shares: Floats, y: Floats) -> Complex:

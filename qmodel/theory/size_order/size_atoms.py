@@ -52,7 +52,7 @@ class PointMasses:
     def turned(self, s: Complex, t: float) -> Complex:
         """sum of mass exp(s (t - time)), s one row a size."""
         if self.times.shape[1] == 1:
-            return self.masses * exponential(s * (t - self.times))
+            return np.asarray(self.masses * exponential(s * (t - self.times)), dtype=complex)
         out = np.zeros_like(s)
         for row, at, times, masses in zip(out, s, self.times, self.masses, strict=True):
             held = masses > 0

@@ -1,0 +1,185 @@
+"""The law of the response under M/G/1 processor sharing where sizes are mixtures of Erlangs, by its roots.
+
+The inner transform of `sharing_law` is rational then, and its inversion a sum over the roots q_i of
+q = s + lambda (1 - S~(q)); what belongs to its double pole at q = 0 cancels:
+
+    E[exp(-s V(x))] = (1 - rho) / (s^2 sum_i exp(q_i x) / (q_i^2 (1 + lambda S~'(q_i)))).
+
+With S of phase type (alpha, T, t), the roots are the eigenvalues of ((s + lambda, -lambda alpha), (t, T)). They do
+not depend on x: one contour of s does for all sizes, over which the law is summed. The point masses at n x, n = 1,
+2, ..., are kept apart. Sources: as for `sharing_law`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmodel.theory.numerics import euler
+from qmodel.theory.numerics.doubling import DoublingLaw
+from qmodel.theory.numerics.exponentials import exponential
+from qmodel.theory.numerics.inversion import Law
+from qmodel.theory.numerics.sizes import weighted_components
+from qmodel.theory.size_order.sizes_upto import SizesUpto, arrays_of, marks_of
+from qmodel.workload import Distribution, Gamma, Hyperexponential
+from qmodel.workload.distribution import Scaled
+from qmodel.workload.partial import limited_moment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Complex = NDArray[np.complex128]
+
+MOST_PHASES = 12
+MOST_TERMS = 320
+TERMS_A_PANEL = 4
+MULTIPLES, MULTIPLES_EARLY, EARLY = 12, 40, 5.0
+"""Panels of sizes end at t/n for n below this, where point masses pass t; there are more of those early on, while
+fewer requests than EARLY are likely to have come."""
+SAME, AT_ONCE = 1e-12, 2e-6
+"""Up to x (1 + AT_ONCE) there are but the point masses."""
+UNFELT = 1e-9
+"""Share of the work that a part of the law may bring without being told apart."""
+
+Erlangs = list[tuple[float, int, float]]
+"""(probability, phases, mean of a phase) of each Erlang law."""
+
+
+def erlang_phases(law: Distribution) -> Erlangs | None:
+    """The Erlang laws that the law mixes, or None if it is no mixture of few.
+
+    >>> from qmodel.workload import Erlang
+    >>> erlang_phases(Erlang(2, 1.0))
+    [(1.0, 2, 0.5)]
+    """
+    found: Erlangs = []
+    for share, part in weighted_components(law):
+        if share * part.mean <= UNFELT * law.mean:
+            continue
+        factor, inner = (part.factor, part.law) if isinstance(part, Scaled) else (1.0, part)
+        if isinstance(inner, Hyperexponential):
+            found += [(share * p, 1, factor * mean) for p, mean in inner.phases]
+        elif isinstance(inner, Gamma) and abs(1.0 / inner.scv - round(1.0 / inner.scv)) < 1e-9 / inner.scv:
+            found.append((share, round(1.0 / inner.scv), factor * inner.mean * inner.scv))
+        else:
+            return None
+    return found if sum(phases for _, phases, _ in found) <= MOST_PHASES else None
+
+
+@dataclass
+class SharedServer:
+    """The server that requests at `rate`, with sizes of law `size`, share; `erlangs` are those of the size."""
+
+    rate: float
+    size: Distribution
+    erlangs: Erlangs
+    others: tuple[Distribution, ...] = ()
+    _known: dict[tuple[float, int], tuple[SizesUpto, Floats]] = field(default_factory=dict)
+
+    @cached_property
+    def load(self) -> float:
+        """lambda E[S]."""
+        return self.rate * self.size.mean
+
+    def times(self, terms: int) -> list[float]:
+        """Times at which the law is known with so many terms."""
+        return [t for t, known in self._known if known == terms]
+
+    def responses(self, t: float, terms: int) -> tuple[SizesUpto, Floats]:
+        """Sizes x up to t and P(V(x) <= t)."""
+        key = (t, terms)
+        if key not in self._known:
+            multiples = MULTIPLES_EARLY if self.rate * t < EARLY else MULTIPLES
+            marks = self._marks | {t / n for n in range(2, multiples)}
+            sizes = SizesUpto.of(self.size, marks, self.atoms, t, (TERMS_A_PANEL * t / terms, t))
+            alone = [self._upto(np.array([x]), t, t - x, terms) for x in sizes.atoms]
+            self._known[key] = sizes, np.concatenate((self._upto(sizes.nodes, t, t, terms), *alone))
+        return self._known[key]
+
+    def _point_masses(self, x: Floats) -> tuple[Floats, Floats]:
+        """Mass at x, and the ratio of the masses at successive multiples of it."""
+        alone = np.exp(-self.rate * x)
+        residual = 1.0 - limited_moment(self.size, 1, x) / self.size.mean
+        return (1.0 - self.load) * alone, self.load * residual * alone
+
+    def _upto(self, x: Floats, t: float, span: float, terms: int) -> Floats:
+        """P(V(x) <= t), elementwise; `span` is the time to which the contour is scaled."""
+        first, ratio = self._point_masses(x)
+        masses = first * (1.0 - ratio ** np.floor(t / x * (1 + SAME))) / (1.0 - ratio)
+        if not len(x) or span <= AT_ONCE * t:
+            return np.asarray(masses)
+        s = euler.contour(span, terms)
+        roots, weights = self._roots(s)
+        turns = sum(w * exponential(np.multiply.outer(x, q - s)) for q, w in zip(roots.T, weights.T, strict=True))
+        known = first[:, None] / (1.0 - ratio[:, None] * euler.decays(x, span, terms))
+        excess = ((1.0 - self.load) / turns - known) * exponential(np.multiply.outer(t - x, s)) / s
+        rest = excess.real @ euler.weights(terms) / span
+        return np.asarray(masses + np.clip(rest, 0.0, 1.0 - masses))
+
+    def _roots(self, s: Complex) -> tuple[Complex, Complex]:
+        """The roots q_i at each s (rows), and s^2 / (q_i^2 (1 + lambda S~'(q_i)))."""
+        phases = sum(count for _, count, _ in self.erlangs)
+        matrix = np.zeros((len(s), phases + 1, phases + 1), dtype=complex)
+        matrix[:, 0, 0] = s + self.rate
+        first = 1
+        for p, count, mean in self.erlangs:
+            chain = np.arange(first, first + count)
+            matrix[:, 0, first] = -self.rate * p
+            matrix[:, chain, chain] = -1.0 / mean
+            matrix[:, chain[:-1], chain[1:]] = 1.0 / mean
+            matrix[:, chain[-1], 0] = 1.0 / mean
+            first += count
+        q = np.asarray(np.linalg.eigvals(matrix), dtype=complex)
+        slope = 1.0 - self.rate * sum(
+            p * count * mean / (1.0 + mean * q) ** (count + 1) for p, count, mean in self.erlangs
+        )
+        return q, s[:, None] ** 2 / (q * q * slope)
+
+    @cached_property
+    def _marks(self) -> frozenset[float]:
+        return marks_of((self.size, *self.others))
+
+    @cached_property
+    def atoms(self) -> tuple[Floats, Floats]:
+        """Values of the point masses of the other laws; sizes themselves have none."""
+        values = np.unique([value for law in self.others for value in arrays_of(law)[0]])
+        return values, np.zeros(len(values))
+
+
+class SharedServerLaw(DoublingLaw):
+    """The law of the response of requests whose sizes have these laws, in these shares.
+
+    >>> from qmodel.workload import Exponential
+    >>> unit = Exponential(mean=1.0)
+    >>> server = SharedServer(0.8, unit, erlang_phases(unit))
+    >>> round(SharedServerLaw([(1.0, unit)], server).cdf(30.0), 6)
+    0.982437
+    """
+
+    def __init__(self, own: Sequence[tuple[float, Distribution]], server: SharedServer) -> None:
+        super().__init__(own, server.load, MOST_TERMS)
+        self.server = server
+
+    def together(self, shares: Sequence[float], laws: Sequence[Law]) -> Law | None:
+        """The law of a request of any of these classes, if all are of one queue."""
+        known = [law for law in laws if isinstance(law, SharedServerLaw) and law.server is self.server]
+        if len(known) < len(laws):
+            return None
+        pairs = zip(shares, known, strict=True)
+        return SharedServerLaw([(q * p, own) for q, law in pairs for p, own in law.own], self.server)
+
+    def _known_times(self) -> list[float]:
+        return self.server.times(self._terms)
+
+    def _value(self, t: float, terms: int) -> float:
+        sizes, given = self.server.responses(t, terms)
+        weights = sum(share * sizes.weights(law) for share, law in self.own)
+        return float(np.clip(weights @ given, 0.0, 1.0))
+
+    def _jumps(self) -> Floats:
+        return self.server.atoms[0]
