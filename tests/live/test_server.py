@@ -243,6 +243,7 @@ def test_a_server_serves_run_after_run(serving):
         "emulated": False,
         "factors": ("steps",),
         "versions": {"counting": "1"},
+        "leaves_early": False,
         "batching": ("none",),
     }
     for steps in ([2, 3], [1]):
