@@ -1,6 +1,7 @@
 """SJF, PSJF, SRPT, LAS and multilevel feedback: oracles, limits, orderings, simulations."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from qmodel.workload import (
     Lognormal,
     Mixture,
     Pareto,
+    Poisson,
+    RequestClass,
     Uniform,
     Weibull,
 )
@@ -202,6 +205,16 @@ def test_early_release_under_srpt():
     stay = np.concatenate(([0], np.cumsum(0.5 * (1 / idle[1:] + 1 / idle[:-1]) * np.diff(x))))
     rest = np.trapezoid(np.interp(0.75 * x, x, stay) * np.exp(-x), x)
     assert found.mean_response_s == pytest.approx(whole - 0.5 * rest, rel=1e-6)
+
+
+def test_early_release_beside_a_rare_class_of_constant_size():
+    """A class that hardly ever comes changes nothing for the others, wherever its point mass lies."""
+    alone = analyse(one(0.5, Exponential(1.0), SRPT(), transforms=[RELEASE]), percentiles=())["a"]
+    scenario = one(0.5, Exponential(1.0), SRPT(), transforms=[RELEASE])
+    for size in (0.1, 1.0):
+        rare = RequestClass("b", arrivals=Poisson(1e-9), service=Deterministic(size))
+        found = analyse(replace(scenario, classes=(*scenario.classes, rare)), percentiles=())["a"]
+        assert found.mean_response_s == pytest.approx(alone.mean_response_s, rel=1e-7)
 
 
 def test_grid_integrates_every_law():

@@ -10,11 +10,12 @@ import numpy as np
 
 from qmodel.answer import PolicyAnswer, unstable
 from qmodel.errors import InputError
-from qmodel.intervals import BATCHES, Interval, mser5
+from qmodel.intervals import BATCHES, Interval
 from qmodel.policy import FCFS
 from qmodel.simulation.iterations.drawing import balanced, check_lengths, draw, mean_tokens
 from qmodel.simulation.iterations.rules import Rules
 from qmodel.simulation.iterations.scenario_rules import clipped, rules_of
+from qmodel.warm_up import settles, warm_up
 from qmodel.workload import Trace
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _steady(
         if not len(drawn):
             raise InputError("simulation", "no request arrives", "simulate more requests")
         outcome, totals = collected(drawn, scenario.policy, rules, seed=seed)
-        warmup = 0 if _recorded(scenario) else _warmup(outcome)
+        warmup = 0 if _recorded(scenario) else warm_up(len(drawn))
         rates = [each.rate for each in scenario.classes]
         counted = by_class(outcome.of(slice(warmup, None)), scenario.classes, percentiles, rates)
         metrics = [each for _, each in counted]
@@ -132,7 +133,7 @@ def _steady(
         scenario, rules, f"iteration-level simulation of {len(drawn):,} requests", metrics, totals, outcome
     )
     answer.utilisation = load
-    answer.notes += _notes(scenario, metrics, len(drawn), warmup, load)
+    answer.notes += _notes(scenario, metrics, len(drawn), _settled(scenario, outcome), load)
     answer.run = {"requests": len(drawn), "seed": seed, "warmup": warmup, "batches": BATCHES}
     answer.run["iterations"] = totals.iterations
     if precision is not None:
@@ -142,11 +143,9 @@ def _steady(
     return answer
 
 
-def _warmup(outcome: TokenOutcome) -> int:
-    """Requests to leave out at the start: MSER-5 on the responses of those served."""
-    served = np.flatnonzero(outcome.served)
-    cut = mser5(outcome.response_s[served]) if served.size else 0
-    return int(served[cut]) if 0 < cut < served.size else 0
+def _settled(scenario: Scenario, outcome: TokenOutcome) -> bool:
+    """Whether the responses of those served show an end of the warm-up; a recorded trace has none."""
+    return _recorded(scenario) or settles(outcome.response_s[outcome.served])
 
 
 def _replicated(
@@ -240,7 +239,7 @@ def _reached(metrics: Sequence[Metrics], precision: float) -> bool:
 
 
 def _notes(
-    scenario: Scenario, metrics: Sequence[Metrics], count: int, warmup: int, load: float | None
+    scenario: Scenario, metrics: Sequence[Metrics], count: int, settled: bool, load: float | None
 ) -> list[str]:
     notes = []
     short = [name for name, found in metrics[0].items() if found is not None and found.short]
@@ -248,7 +247,7 @@ def _notes(
         more = f" and {len(short) - 3} more" if len(short) > 3 else ""
         names = ", ".join(short[:3]) + more
         notes.append(f"the run of {count:,} requests is too short for the intervals of {names}; ask for more")
-    if warmup >= count // 2 > 0:
+    if not settled:
         notes.append("no end of the warm-up was found; ask for more requests")
     if _recorded(scenario):
         notes.append("recorded arrivals: one pass over the trace, from empty, nothing left out")

@@ -173,7 +173,7 @@ def _until_delivery(policy: Policy, served: ServedClass, grid: SizeGrid, delay: 
         left = sum(
             p * _beyond(served.size, 1.0 - f, grid) for f, p in zip(share.values, share.probabilities, strict=True)
         )
-        staying = grid.integral((served.size.sf(grid.nodes) - left) / idle)[-1]
+        staying = grid.panels.integrals((served.size.sf(grid.nodes) - left) / idle)[1][-1]
         return average(weights, delay) + float(staying)
     if "size" in policy.depends_on:
         return average(weights, delay + share.mean * stay)
