@@ -140,10 +140,11 @@ def last_digit(value):
 
 ROUNDED = {
     "M/M/1 with exponential predictions, mean T": 4e-7,
-    "M/H2/1 (scv 4) at 0.8, P(T<=5) and P(T<=20)": 2e-6,
+    "M/H2/1 (scv 4) at 0.8, P(T<=5) and P(T<=20)": 2.6e-6,
 }
-"""Errors of reference values (predictions: `test_predictions.py` has Bessel functions to 1e-9), and of the double
-inversion under processor sharing."""
+"""Errors of reference values. Predictions: `test_predictions.py` has Bessel functions to 1e-9. Processor sharing:
+P(T <= 20) agrees to 5e-9; of P(T <= 5), 20 to 320 terms on one contour for all sizes, and inversions size by size
+with another grid of sizes, all say 0.7797676 (to 2e-7)."""
 
 
 @pytest.mark.parametrize(("key", "path", "value"), list(asked()))

@@ -119,7 +119,7 @@ class SharedServer:
         known = first[:, None] / (1.0 - ratio[:, None] * euler.decays(x, span, terms))
         excess = ((1.0 - self.load) / turns - known) * exponential(np.multiply.outer(t - x, s)) / s
         rest = excess.real @ euler.weights(terms) / span
-        return np.asarray(masses + np.clip(rest, 0.0, 1.0 - masses))
+        return np.asarray(masses + rest)
 
     def _roots(self, s: Complex) -> tuple[Complex, Complex]:
         """The roots q_i at each s (rows), and s^2 / (q_i^2 (1 + lambda S~'(q_i)))."""
