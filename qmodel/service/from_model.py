@@ -55,8 +55,9 @@ def service_law(
 ) -> Distribution:
     """Mixture over the factor levels of the predicted time, each with the residual law that the fit chose.
 
-    Factors are independent, but for lengths with a `joint` law. Times are merged to MAX_LEVELS before noise is laid around them; what stands for them
-    has their first three moments, and so has the product, E[(T R)^k] = E[T^k] E[R^k].
+    Factors are independent, but for lengths with a `joint` law. Times are merged to MAX_LEVELS before noise is laid
+    around them; what stands for them has their first three moments, and so has the product,
+    E[(T R)^k] = E[T^k] E[R^k].
     Raises InputError when `factors` misses one of the model's.
     """
     missing = [name for name in model.factors if name not in factors]

@@ -61,12 +61,12 @@ class TestCost:
         assert means(asked(classes, policy, cost=1e-9)) == pytest.approx(free, rel=1e-6)
 
     @pytest.mark.parametrize(("policy", "classes"), COSTED, ids=lambda x: getattr(x, "name", ""))
-    @pytest.mark.parametrize("cost", [0.1, 0.4])
+    @pytest.mark.parametrize("cost", [0.1, 0.3])
     def test_against_the_simulator(self, policy, classes, cost):
         from qmodel.simulation import simulate
 
         scenario = asked(classes, policy, cost=cost)
-        found = simulate(scenario, requests=200_000, seed=5, percentiles=(), tell=None)
+        found = simulate(scenario, requests=400_000, seed=5, percentiles=(), tell=None)
         for each, mean in zip(classes, means(scenario), strict=True):
             low, high = found[each.name].ci95["mean_response_s"]
             width = 0.5 * (high - low)

@@ -36,7 +36,8 @@ class TestRandom:
         for name in ("all", "c0", "c1"):
             for metric in ("mean_response_s", "p95_response_s"):
                 got, expected = (answer[name].metrics[metric] for answer in (whole, one))
-                assert got == (None if expected is None else pytest.approx(expected, rel=1e-9))
+                near = 1e-9 if metric.startswith("mean") else 1e-7  # percentiles by inversion
+                assert got == (None if expected is None else pytest.approx(expected, rel=near))
 
     def test_unstable_and_refused(self):
         assert not analyse(routed("random", 2, [(2.5, Exponential(1.0))])).stable

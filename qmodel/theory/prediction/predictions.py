@@ -194,7 +194,9 @@ def predicted_means(
     return {served.name: queue.mean_response(policy, served.name, served.size.mean) for served in classes}
 
 
-def _without_second_moment(policy: Policy, classes: Sequence[ServedClass]) -> dict[str, float] | NotAnalysable | None:
+def _without_second_moment(
+    policy: Policy, classes: Sequence[ServedClass]
+) -> dict[str, float] | NotAnalysable | None:
     """Everyone's mean is infinite if what stays before others has no second moment; None where it has one."""
     heavy = [served for served in classes if math.isinf(served.size.moment(2))]
     mistaken = [served for served in heavy if served.predicted_size.error != "exact"]

@@ -196,8 +196,8 @@ def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, monkeypatch)
 
 
 def test_without_the_library_the_extra_is_named(scenario_path, monkeypatch, capsys):
-
-    for name in [name for name in sys.modules if name.startswith(("qmodel.live.endpoint", "qmodel.live.load"))]:
+    rooms = ("qmodel.live.endpoint", "qmodel.live.load", "qmodel.openai_client")
+    for name in [name for name in sys.modules if name.startswith(rooms)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     for command in (["serve", str(scenario_path)], ["load", str(scenario_path), "--url", "http://127.0.0.1:1"]):
