@@ -13,6 +13,7 @@ from qmodel.study.watch import Watcher
 if TYPE_CHECKING:
     from qmodel.answer import PolicyAnswer
     from qmodel.fit import FitResult
+    from qmodel.fit.iteration_times import IterationFit
     from qmodel.scenario import Scenario
 
 
@@ -48,17 +49,23 @@ def _fit_iterations(plan: StudyPlan, results: Results, watcher: Watcher) -> None
     import json
 
     from qmodel.files import write_atomically
+
+    found = iteration_fit(plan, results)
+    errors = {"median_relative_error": found.median_error, "worst_relative_error": found.worst_error}
+    write_atomically(results.iteration_time, json.dumps({"coefficients": found.coefficients, **errors}, indent=1))
+    write_atomically(results.folder / "fit-iteration-time.txt", found.summary())
+    watcher.say(found.describe())
+
+
+def iteration_fit(plan: StudyPlan, results: Results) -> IterationFit:
+    """The fit of the iteration time to the measured rows; the same rows give the same fit."""
     from qmodel.fit.iteration_times import fit_iteration_time, read_iterations
     from qmodel.study.batching import alike
 
     wanted = plan.tables.fit
     assert wanted is not None
     rows = alike(read_iterations(results.profile, wanted.phases, wanted.reference_pacing), plan.base_scenario())
-    found = fit_iteration_time(rows)
-    errors = {"median_relative_error": found.median_error, "worst_relative_error": found.worst_error}
-    write_atomically(results.iteration_time, json.dumps({"coefficients": found.coefficients, **errors}, indent=1))
-    write_atomically(results.folder / "fit-iteration-time.txt", found.summary())
-    watcher.say(found.describe())
+    return fit_iteration_time(rows)
 
 
 def fit_phase(plan: StudyPlan, results: Results, phase: str) -> FitResult:

@@ -25,6 +25,12 @@ SMALL_SHARE = 0.01
 def blocks(study: Evidence) -> Iterator[Block]:
     """A table, a verdict, a figure and the residual checks of each phase."""
     yield section("Analysis of variance", "anova")
+    if study.iterations is not None:
+        yield paragraph(
+            "The time of an iteration has one form, given by how such a server works; its coefficients and every "
+            "cell are in @sec:service. No analysis of variance was made."
+        )
+        return
     if not study.fits:
         yield paragraph("Nothing was fitted in this study, so there is no variation to analyse.")
         return

@@ -20,12 +20,13 @@ from qmodel.report.figures.picture import picture
 from qmodel.report.inline import Contentlike
 from qmodel.study.leaving import asked
 from qmodel.study.plan import Setting, StudyPlan
-from qmodel.study.prepare import fit_phase, fitted_scenario
+from qmodel.study.prepare import fit_phase, fitted_scenario, iteration_fit
 from qmodel.study.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
+    from qmodel.fit.iteration_times import IterationFit
     from qmodel.fit.result import FitResult
     from qmodel.live import LiveRun
     from qmodel.measure import ProfileSummary
@@ -89,6 +90,17 @@ class Evidence:
     def fits(self) -> dict[str, FitResult]:
         """The fit of each phase with all its evidence, made again from the same rows."""
         return {phase: fit_phase(self.plan, self.results, phase) for phase in self.plan.phases}
+
+    @cached_property
+    def iterations(self) -> IterationFit | None:
+        """The fit of the iteration time of a server of batches, made again; None where none was fitted."""
+        fit = self.plan.tables.fit
+        return iteration_fit(self.plan, self.results) if fit and fit.iteration_time else None
+
+    @property
+    def batches(self) -> bool:
+        """Whether requests are served together."""
+        return self.base.system.batching in ("dynamic", "continuous")
 
     @cached_property
     def base(self) -> Scenario:

@@ -33,9 +33,12 @@ def done_words(study: Evidence) -> str:
     """What was measured and fitted, in a sentence."""
     if not study.profiled:
         return "The service times are those that the scenario gives."
+    what, function = ("service times", "a service-time function")
+    if study.iterations is not None:
+        what, function = ("whole iterations", "a function for their time")
     return (
-        f"For {words(study.target)} on {study.device} service times were measured in a designed experiment, "
-        f"and a service-time function was fitted to them."
+        f"For {words(study.target)} on {study.device} {what} were measured in a designed experiment, "
+        f"and {function} was fitted to them."
     )
 
 
@@ -51,10 +54,17 @@ def measured_on_what(study: Evidence) -> Block:
     return scope(
         "*Measured:* {measured}. *Fitted:* {models}. *Predicted:* {predictions}, saved {when}.",
         measured="; ".join(measured_parts(study)) or "nothing",
-        models=counted(len(study.fits), "service-time function") if study.fits else "nothing",
+        models=fitted_words(study),
         predictions=counted(len(study.predicted), "setting"),
         when="before the first live run" if study.live else "with their hash",
     )
+
+
+def fitted_words(study: Evidence) -> str:
+    """What was fitted, in a few words."""
+    if study.iterations is not None:
+        return "the time of an iteration"
+    return counted(len(study.fits), "service-time function") if study.fits else "nothing"
 
 
 def measured_parts(study: Evidence) -> Iterator[str]:
@@ -101,6 +111,8 @@ def busy_words(study: Evidence) -> str:
     """A sentence when the machine did other work; empty otherwise."""
     noted, cores = load_averages(study), int(study.machine.get("cores_allowed", 1))
     own = 1.0  # the study itself keeps about one core busy
+    if study.target == "openai-server":
+        own = 0.5 + cores  # the server's processes and the client
     if not noted or max(noted) <= own + 0.5 * cores:
         return ""
     return (

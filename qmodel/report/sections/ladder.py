@@ -115,17 +115,22 @@ def gaps(study: Evidence) -> list[Gap]:
 
 
 def gap_of(setting: Setting, rows: pd.DataFrame) -> Gap | None:
-    """Changes between neighbouring rungs; None where a rung is missing."""
-    names = ["live", *STEPS]
+    """Changes between neighbouring rungs; None where a rung is missing.
+
+    A server that does not tell how long its iterations took has no rung of its own services: its serving loop and
+    its service times are one step.
+    """
     rungs = {str(row["rung"]): row for _, row in rows.iterrows()}
-    values = np.array([float(rungs[name][MEAN]) if name in rungs else np.nan for name in names])
+    untold = {"measured services"} - rungs.keys()
+    steps = [name for name in STEPS if name not in untold]
+    values = np.array([float(rungs[name][MEAN]) if name in rungs else np.nan for name in ("live", *steps)])
     if not np.isfinite(values).all():
         return None
     live = rungs["live"]
     changes = np.diff(values) / values[0]
     estimate = Estimate(float(live[MEAN]), float(live.low), float(live.high))
     return Gap(
-        setting, estimate, dict(zip(STEPS, map(float, changes), strict=True)), float(values[-1] / values[0] - 1)
+        setting, estimate, dict(zip(steps, map(float, changes), strict=True)), float(values[-1] / values[0] - 1)
     )
 
 
@@ -145,7 +150,7 @@ def ladder_table(study: Evidence, shown: list[Gap]) -> Table:
             *study.early(exit_name(gap.setting.exit)),
             gap.setting.load,
             gap.live,
-            *(gap.steps[rung] for rung in STEPS),
+            *(gap.steps.get(rung) for rung in STEPS),
             gap.total,
         )
         for gap in shown

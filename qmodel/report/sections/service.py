@@ -14,6 +14,7 @@ from qmodel.report.figures import service_times
 from qmodel.report.inline import Content
 from qmodel.report.names import listed, words
 from qmodel.report.quantity import Estimate, Interval, Quantity
+from qmodel.report.sections import iterations
 from qmodel.report.sections.anova import slug
 from qmodel.report.sections.design import equals
 from qmodel.report.sections.evidence import Evidence
@@ -35,6 +36,9 @@ ONE_LINE = 110
 def blocks(study: Evidence) -> Iterator[Block]:
     """Formula, coefficients, errors and a figure of each phase; then the pacing."""
     yield section("Service-time function", "service")
+    if study.iterations is not None:
+        yield from iterations.blocks(study, study.iterations)
+        return
     if not study.fits:
         yield paragraph("The scenario brings its service times (@tab:classes); none was fitted in this study.")
         return

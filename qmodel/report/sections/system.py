@@ -25,10 +25,24 @@ TARGETS = {
         "prefill reads the prompt, then every decode step makes one token"
     ),
     "torch-diffusion": "a denoising diffusion model computed by PyTorch, step by step",
+    "transformers": "a decoder-only language model on the continuous batching of the library transformers",
+    "openai-server": "a server known by its URL alone, with its own scheduler",
+    "byte-model": "a small language model of bytes with trained weights, computed by PyTorch",
+    "smollm2": "the language model SmolLM2 with its published weights, computed by PyTorch",
     "callable": "a Python function of the author's own",
     "command": "a command of the author's own, started once for each repetition",
 }
 """What the targets are, in the words of a report."""
+
+WORKS = {
+    "none": "It works on one request at a time unless the policy shares it.",
+    "dynamic": "It serves a batch of waiting requests as one, and the next batch when it is done.",
+    "continuous": (
+        "It batches continuously: all that run get a token in every iteration, others join and leave between "
+        "two iterations, and the policy decides who joins next."
+    ),
+}
+"""How a server serves."""
 
 POLICIES = {
     "fcfs": "requests are served one after the other in order of arrival and are never interrupted.",
@@ -47,6 +61,15 @@ POLICIES = {
 }
 """Policies in a sentence; others are described by their own docstring."""
 
+POLICIES_OF_BATCHES = {
+    "fcfs": "those who wait are taken in order of arrival.",
+    "np-priority": (
+        "of those who wait, the class with the lowest priority number is taken first, first come first served "
+        "inside a class."
+    ),
+}
+"""The same where requests are served together."""
+
 COLUMN_NAMES = {"input_tokens": "input tokens", "output_tokens": "output tokens"}
 
 
@@ -54,13 +77,14 @@ def blocks(study: Evidence) -> Iterator[Block]:
     """The system in words and tables."""
     yield section("System", "system")
     yield paragraph(
-        "The server runs {target} on {device} with {threads}. It works on one request at a time unless the "
-        "policy shares it. @tab:classes lists the classes; the policies are:",
+        "The server runs {target} on {device} with {threads}. "
+        + WORKS[study.base.system.batching if study.batches else "none"]
+        + " @tab:classes lists the classes; the policies are:",
         target=target_words(study),
         device=study.device,
         threads=counted(study.plan.threads, "thread"),
     )
-    yield bullets([policy_line(policy) for policy in study.plan.tables.policies])
+    yield bullets([policy_line(policy, study.batches) for policy in study.plan.tables.policies])
     yield classes_table(study)
     yield from early_exit(study)
     yield paragraph("What is real here and what is not:")
@@ -75,15 +99,16 @@ def target_words(study: Evidence) -> Content:
     return prose("*{name}*" + (f", {TARGETS[kind]}," if kind in TARGETS else ""), name=words(kind))
 
 
-def policy_line(policy: str) -> Content:
+def policy_line(policy: str, batches: bool = False) -> Content:
     """One policy in a sentence."""
-    return prose(
-        "**{name}** (`{key}`): {what}", name=sentence_start(policy_name(policy)), key=policy, what=described(policy)
-    )
+    what = described(policy, batches)
+    return prose("**{name}** (`{key}`): {what}", name=sentence_start(policy_name(policy)), key=policy, what=what)
 
 
-def described(policy: str) -> str:
+def described(policy: str, batches: bool = False) -> str:
     """What a policy does: in the words above, or by the first line of its docstring."""
+    if batches and policy in POLICIES_OF_BATCHES:
+        return POLICIES_OF_BATCHES[policy]
     if policy in POLICIES:
         return POLICIES[policy]
     first = (make_policy(policy).__doc__ or "a policy of the author's own.").strip().splitlines()[0]
@@ -243,5 +268,5 @@ def reality(study: Evidence) -> Iterator[Content]:
     else:
         yield prose("*Real:* the computation whose times were measured.")
         yield prose("*Not real:* queues and arrivals; they exist in the model alone, for nothing was run live.")
-    if study.base.system.servers == 1:
+    if study.base.system.servers == 1 and not study.batches:
         yield prose("*Simplified:* one server, one request at a time; requests are not batched with one another.")
