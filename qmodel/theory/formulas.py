@@ -222,6 +222,11 @@ THRESHOLD_RESPONSE = Relation(
     "Neuts 1989; Federgruen & Tijms 1980",
     r"E[T_k] = E[W] + (1 - p) E[D_k] + p E[D_k^{\prime}], \quad p = \sum_{n > K} \pi_n",
 )
+CLUSTERED_SHARING = Relation(
+    "Continuous batching: numbers in the engine; n leave at rate mu(n), and K come with one that opens a pause",
+    "Cohen 1979; Dwass 1969",
+    r"\mu(n + 1) \pi_{n+1} = \lambda \sum_{j=0}^{n} \pi_j P(K > n - j)",
+)
 SJF = Relation(
     "Shortest job first",
     "Phipps 1956",

@@ -9,7 +9,7 @@ import pytest
 
 from qmodel.fit.iteration_times import fit_iteration_time
 from qmodel.report.document import Callout, Formula, Paragraph, Table
-from qmodel.report.sections import iterations
+from qmodel.report.sections import iterations, model
 from qmodel.report.sections.ladder import gap_of
 from qmodel.report.sections.system import described
 from qmodel.study.plan import Setting
@@ -44,7 +44,7 @@ class TestIterations:
     def test_every_cell_is_told(self):
         coefficients, cells = of(Table, iterations.blocks(engine(), fitted()))
         assert len(cells.rows) == 12
-        assert [row[0] for row in coefficients.rows][0] == "Each iteration"
+        assert coefficients.rows[0][0] == "Each iteration"
         n, c, p, count, measured, found, error = cells.rows[-1]
         assert (n, c, p, count) == (16, 200, 64, 1)
         assert measured == pytest.approx(0.010 + 0.017 + 2e-6 * 16 * 201 + 0.0064)
@@ -58,6 +58,14 @@ class TestIterations:
         assert formula.latex.endswith(r"= 10 + 1 \cdot n")
         assert len(of(Table, blocks)[0].rows) == 2
         assert "served as one" in str(of(Paragraph, blocks)[0])
+
+
+class TestModel:
+    def test_an_engine_is_no_queue_of_one_at_a_time(self):
+        (formula,) = of(Formula, model.batch_blocks(engine()))
+        assert formula.latex.startswith(r"\mu(n + 1)")
+        said = str(list(model.batch_blocks(engine("dynamic"))))
+        assert "bulk service" in said and "M/G/1" not in said
 
 
 class TestUntoldServices:

@@ -75,6 +75,41 @@ SAID = {
 def blocks(study: Evidence) -> Iterator[Block]:
     """Formulas, assumptions, methods, predictions."""
     yield section("Queueing model", "model")
+    yield from (batch_blocks(study) if study.batches else single_blocks(study))
+    yield section("Assumptions", "assumptions", level=2)
+    yield assumption_table(study)
+    yield section("Methods and saved predictions", "methods", level=2)
+    yield method_table(study)
+    yield from saved(study)
+
+
+def batch_blocks(study: Evidence) -> Iterator[Block]:
+    """What a server of batches is modelled as."""
+    if study.base.system.batching == "dynamic":
+        yield paragraph(
+            "The server is modelled as bulk service: a free server takes all that wait, up to its cap, and serves "
+            "them as one batch (@eq:iteration). The numbers left behind when a batch ends are a Markov chain, "
+            "which is solved exactly; where a policy or a law of batches has no such result, the queue is "
+            "simulated (@tab:methods)."
+        )
+        return
+    yield paragraph(
+        "The engine is modelled as processor sharing whose speed depends on how many run: with $n$ of them a token "
+        "takes an iteration (@eq:iteration), and the time of prompts comes in between. With $lambda$ the arrival "
+        "rate and $pi_n$ the share of the time in which $n$ are there, below the cap:"
+    )
+    source = formulas.CLUSTERED_SHARING.source
+    yield printed("sharing-clusters", formulas.CLUSTERED_SHARING, prose("{source}", source=source))
+    yield paragraph(
+        "At the cap the wait is corrected for lengths that vary otherwise than exponentially. That is an "
+        "approximation, and answers only inside the range in which it was held against simulation; outside it, and "
+        "for other policies than FCFS, the engine is simulated iteration by iteration, with a scheduler that does "
+        "what vLLM's does (@tab:methods)."
+    )
+
+
+def single_blocks(study: Evidence) -> Iterator[Block]:
+    """What a server of one request at a time is modelled as."""
     yield paragraph(
         "The server is modelled as an $M/G/1$ queue with several classes [@harchol-balter]: Poisson arrivals, "
         "independent service times of any law, one server. The law of the service time of a class is the "
@@ -92,11 +127,6 @@ def blocks(study: Evidence) -> Iterator[Block]:
             "service begun with $n$ present:"
         )
         yield printed("threshold", formulas.THRESHOLD_CHAIN, prose("[@neuts]; [@federgruen]"))
-    yield section("Assumptions", "assumptions", level=2)
-    yield assumption_table(study)
-    yield section("Methods and saved predictions", "methods", level=2)
-    yield method_table(study)
-    yield from saved(study)
 
 
 def priority_percentiles(policies: list[str]) -> Iterator[Block]:
