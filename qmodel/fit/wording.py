@@ -136,13 +136,13 @@ def wrapped(text: str, mark: str = "") -> str:
 
 
 def formula_line(line: str) -> str:
-    """A formula within 80 columns, broken between its terms alone.
+    """A formula within 80 columns, broken between its terms alone; a function without terms, between words.
 
     >>> print(formula_line("latency = " + " + ".join(["0.1234 ms*[device=NVIDIA A10]"] * 3)))
       latency = 0.1234 ms*[device=NVIDIA A10] + 0.1234 ms*[device=NVIDIA A10] +
           0.1234 ms*[device=NVIDIA A10]
     """
-    text = line.replace(" ", NO_BREAK).replace(f"{NO_BREAK}+{NO_BREAK}", f"{NO_BREAK}+ ")
+    text = line.replace(" ", NO_BREAK).replace(f"{NO_BREAK}+{NO_BREAK}", f"{NO_BREAK}+ ") if " + " in line else line
     filled = textwrap.fill(
         text, 78, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False, break_long_words=False
     )

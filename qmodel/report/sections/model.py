@@ -96,7 +96,8 @@ def batch_blocks(study: Evidence) -> Iterator[Block]:
     yield paragraph(
         "The engine is modelled as processor sharing whose speed depends on how many run: with $n$ of them a token "
         "takes an iteration (@eq:iteration), and the time of prompts comes in between. With $lambda$ the arrival "
-        "rate and $pi_n$ the share of the time in which $n$ are there, below the cap:"
+        "rate, $pi_n$ the share of the time in which $n$ are there, $mu$($n$) the rate at which they leave, and "
+        "$K$ requests in a cluster (one and those that come while its prompts are read), below the cap:"
     )
     source = formulas.CLUSTERED_SHARING.source
     yield printed("sharing-clusters", formulas.CLUSTERED_SHARING, prose("{source}", source=source))
