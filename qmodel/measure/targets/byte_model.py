@@ -49,9 +49,8 @@ def description() -> dict[str, Any]:
 
 def load(threads: int = 1) -> Any:
     """The trained model, in single precision on the CPU."""
-    import torch
-
     model = build()
+    import torch
     from safetensors.torch import load_file
 
     weights = {name: tensor.float() for name, tensor in load_file(str(FILE)).items()}

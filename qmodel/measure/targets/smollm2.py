@@ -52,9 +52,9 @@ class SmolLM2(ExitingModel):
 
     def load(self, threads: int) -> Any:
         """The model in single precision."""
+        model = load(weights_file())
         import torch
 
-        model = load(weights_file())
         torch.set_num_threads(threads)
         return model
 
