@@ -83,14 +83,11 @@ def test_live_runs_go_on_after_a_signal(tmp_path, number):
     arguments = ["live", "--scale", "smoke", "--device", "cpu", "--out", str(tmp_path)]
     process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], stderr=subprocess.DEVNULL)
     path, end = tmp_path / "live.csv", time.monotonic() + 90
-    while not (path.exists() and path.read_bytes().count(b"\n") >= 20) and time.monotonic() < end:
+    while not complete_runs(path) and time.monotonic() < end:
         time.sleep(0.002)
     process.send_signal(number)
     assert process.wait(timeout=30) == (-number if number == signal.SIGKILL else 128 + number)
-    planned = tomllib.loads((tmp_path / "live.meta.toml").read_text())["prediction"]
-    wanted = {(p["policy"], str(p["load"]), str(p["seed"])): p["requests"] for p in planned}
-    before = by_run(whole_rows(path))
-    complete = {run: rows for run, rows in before.items() if len(rows) == wanted[run]}
+    wanted, complete = wanted_runs(path), complete_runs(path)
     assert 1 <= len(complete) < len(wanted)
     done = campaign(*arguments, "--resume")
     assert done.returncode == 0, done.stderr
@@ -98,6 +95,20 @@ def test_live_runs_go_on_after_a_signal(tmp_path, number):
     assert {run: len(rows) for run, rows in after.items()} == wanted
     assert all(after[run] == rows for run, rows in complete.items())
     assert tomllib.loads((tmp_path / "live.meta.toml").read_text())["complete"] is True
+
+
+def wanted_runs(path):
+    """Requests of each run, as planned before the first."""
+    planned = tomllib.loads(path.with_name("live.meta.toml").read_text())["prediction"]
+    return {(p["policy"], str(p["load"]), str(p["seed"])): p["requests"] for p in planned}
+
+
+def complete_runs(path):
+    """Rows of each run that is whole so far."""
+    if not path.exists():
+        return {}
+    wanted = wanted_runs(path)
+    return {run: rows for run, rows in by_run(whole_rows(path)).items() if len(rows) == wanted[run]}
 
 
 def by_run(rows):
