@@ -38,9 +38,9 @@ class Verdict:
 
     @property
     def errors(self) -> float:
-        """Distance in half widths."""
-        half = (self.high - self.low) / 2
-        return abs(self.value - self.exact) / half if half else 0.0
+        """Distance in half widths; none where only rounding tells the two apart, as at a point mass."""
+        half, apart = (self.high - self.low) / 2, abs(self.value - self.exact)
+        return apart / half if half and apart > 1e-9 * abs(self.exact) else 0.0
 
     def __str__(self) -> str:
         words = f"{self.case}: {self.metric} of {self.class_name} is {self.exact:.6g}"
