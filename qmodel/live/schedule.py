@@ -188,10 +188,11 @@ class Settings:
 
     def _residual(self) -> Array:
         """What repeats of the same work vary by; 1 where sizes are drawn."""
-        scv = self._scenario.system.model.residual_scv if self._scenario.system.model else 0.0
-        if self._base_s is not None or scv <= 1e-10:
+        model = self._scenario.system.model
+        scv = model.residual_scv if model else 0.0
+        if self._base_s is not None or model is None or scv <= 1e-10:
             return np.ones(self._n)
-        return self._draw.stream("residual").gamma(1.0 / scv, scv, self._n)
+        return np.asarray(model.residual.law(1.0).sample(self._draw.stream("residual"), self._n))
 
 
 def predictions(scenario: Scenario, request_class: RequestClass, sizes: Array, rng: np.random.Generator) -> Array:

@@ -16,6 +16,7 @@ from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
+    from qmodel.service.from_model import FittedModel
     from qmodel.workload import RequestClass
 
 DEFAULT_OUTPUT_TOKENS = 16
@@ -66,9 +67,11 @@ class Demand:
         assert found.service is not None
         return float(found.service.sample(self._rng, 1)[0])
 
-    def residual(self, scv: float) -> float:
-        """What repeats of the same work vary by: mean 1, gamma."""
-        return 1.0 if scv <= 1e-10 else float(self._rng.gamma(1.0 / scv, scv))
+    def residual(self, model: FittedModel | None) -> float:
+        """What repeats of the same work vary by: mean 1, of the law that the fit chose."""
+        if model is None or model.residual_scv <= 1e-10:
+            return 1.0
+        return float(model.residual.law(1.0).sample(self._rng, 1)[0])
 
     def seed(self) -> int:
         """A seed for what is random in the computation."""

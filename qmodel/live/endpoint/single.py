@@ -75,8 +75,7 @@ class SingleServer:
         size_s, first_share = self._size(seen)
         stream = Stream(order, seen.output_tokens)
         levels = {"input_tokens": seen.prompt_tokens, "output_tokens": seen.output_tokens}
-        scv = self._model.residual_scv if self._model is not None else 0.0
-        work = Work(levels, size_s * self._demand.residual(scv), self._demand.seed(), first_share)
+        work = Work(levels, size_s * self._demand.residual(self._model), self._demand.seed(), first_share)
         entry = Entry(self._number, self._demand.request(seen, size_s), payload=Service(stream, work))
         stream.backend_state = entry
         self._number += 1
