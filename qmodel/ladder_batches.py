@@ -73,7 +73,7 @@ def ladder_of_batches(
     are served one at a time.
     """
     taken = scenario.system.iteration_time
-    if scenario.system.batching not in ("dynamic", "continuous") or taken is None:
+    if not scenario.system.batches or taken is None:
         raise InputError("ladder", "is made for runs in batches", "use qmodel.ladder.ladder")
     served = log[log.status == "ok"].reset_index(drop=True)
     counted = (served.scheduled_s >= warmup_s).to_numpy()

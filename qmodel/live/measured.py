@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 WARMUP_SHARE = 0.1
-BATCHED = ("dynamic", "continuous")
 LAG_LIMIT = 0.05
 """A run is rejected when the 99th percentile of the client's lag exceeds this share of the median service time."""
 
@@ -58,7 +57,7 @@ def measured_answer(
         raise InputError(str(runs[0].path), "holds no request after the warm-up", "run for longer")
     watched_s = sum(run.meta["horizon_s"] for run in runs) * (1.0 - warmup_share)
     utilisation: float | None = float(kept["service_s"].sum()) / watched_s
-    if scenario.system.batching in BATCHED:
+    if scenario.system.batches:
         utilisation = busy_share(runs)
         stable = not any(grows(run, warmup_share) for run in runs)
     else:

@@ -51,7 +51,7 @@ def check_runnable(scenario: Scenario, engine: Mapping[str, Any]) -> None:
         raise InputError(f"scenario, {odd[0]}", "is not run live", "leave it out")
     if system.batching == "processor-sharing" and scenario.policy.sharing is None:
         raise InputError("system.batching", "processor-sharing is a policy of live servers", "use the policy ps")
-    batched = system.batching if system.batching in ("dynamic", "continuous") else "none"
+    batched = system.batching if system.batches else "none"
     if batched not in engine.get("batching", ("none",)):
         raise InputError("system.batching", f"'{system.batching}' is not run by {name}", _offers(engine))
     _check_predictions(scenario)

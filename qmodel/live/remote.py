@@ -13,15 +13,16 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from qmodel.errors import InputError, MissingExtra
+from qmodel.errors import InputError
 from qmodel.files import write_atomically
 from qmodel.live.log import csv_text, tokens_path
 from qmodel.live.meta import after_run, before_run, identity, meta_path
 from qmodel.live.run import LiveRun, RunFailed
-from qmodel.measure.targets.device import cpu_name
+from qmodel.measure.targets import make_target
 from qmodel.toml_text import to_toml
 
 if TYPE_CHECKING:
@@ -29,22 +30,19 @@ if TYPE_CHECKING:
 
     from qmodel.live.load.running import LoadRun
     from qmodel.live.session import Progress
+    from qmodel.measure.targets.openai_server import OpenAIServer
     from qmodel.scenario import Scenario
 
 KIND = "openai-server"
 UNKNOWN = ("started_s", "left_s", "service_s")
-OPTIONS = ("kind", "url", "model", "vllm", "max_batch", "max_batched_tokens", "device", "timeout_s", "api_key")
 
 
 class RemoteServer:
     """A server at a URL, for several runs; stands where `LiveServer` does. Raises InputError for a bad target."""
 
     def __init__(self, target: Mapping[str, Any], threads: int = 1) -> None:
-        if not target.get("url"):
-            raise InputError("target openai-server", "has no url", "e.g. url = 'http://127.0.0.1:8000'")
-        unknown = [name for name in target if name not in OPTIONS]
-        if unknown:
-            raise InputError("target openai-server", f"has no option '{unknown[0]}'", ", ".join(OPTIONS[1:]))
+        made = make_target(KIND, threads=threads, **{k: v for k, v in target.items() if k != "kind"})
+        self._known = cast("OpenAIServer", made)
         self.target, self.threads = dict(target), threads
 
     def __enter__(self) -> RemoteServer:
@@ -68,18 +66,13 @@ class RemoteServer:
         A request has `drain_timeout_s` more than the horizon of the run, at most the target's `timeout_s`. Raises
         InputError where nobody answers, and RunFailed for a run that did not come to its end.
         """
-        try:
-            from qmodel.live.load.running import LoadStopped, run_load
-            from qmodel.openai_client.server import Target
-        except ModuleNotFoundError as error:
-            raise MissingExtra(str(error.name), "live") from error
+        from qmodel.live.load.running import LoadStopped, run_load
+
         path = Path(log_path)
         asked = identity(scenario, schedule, shown(self.target), self.threads)
         meta = before_run(asked, self._engine(), path)
-        options = self.target
-        longest = min(float(options.get("timeout_s", math.inf)), schedule.attrs["horizon_s"] + drain_timeout_s)
-        target = Target(options["url"], options.get("model"), None, options.get("api_key"),
-                        bool(options.get("vllm")), longest)  # fmt: skip
+        longest = schedule.attrs["horizon_s"] + drain_timeout_s
+        target = replace(self._known.target, timeout_s=min(float(self.target.get("timeout_s", longest)), longest))
         begun = time.time()
         try:
             load = asyncio.run(run_load(plan_of(schedule), target, raw_path(path)))
@@ -94,8 +87,7 @@ class RemoteServer:
         return _kept(LiveRun(log, meta | {"about": dict(about or {})}, path))
 
     def _engine(self) -> dict[str, Any]:
-        device = str(self.target.get("device") or cpu_name())
-        return {"name": KIND, "device": device, "emulated": False, "versions": {}}
+        return {"name": KIND, "device": self._known.device, "emulated": False, "versions": {}}
 
 
 def raw_path(path: Path) -> Path:

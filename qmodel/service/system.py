@@ -69,6 +69,11 @@ class System:
         if self.migration_s is not None:
             self._check_migration(self.migration_s)
 
+    @property
+    def batches(self) -> bool:
+        """Whether requests are served together, in batches or in the iterations of an engine."""
+        return self.batching in ("dynamic", "continuous")
+
     def _check_batches(self) -> None:
         if self.min_batch is not None and self.max_batch is not None and self.min_batch > self.max_batch:
             fault = f"{self.min_batch} is above max_batch, {self.max_batch}"

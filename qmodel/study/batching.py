@@ -25,7 +25,7 @@ def at_load(scenario: Scenario, load: float) -> Scenario:
     is at capacity with full batches back to back; an engine of continuous batching with a queue that never empties,
     which is simulated (always with the same seed).
     """
-    if scenario.system.batching not in ("dynamic", "continuous"):
+    if not scenario.system.batches:
         return scenario.at_load(load)
     return scenario.at_rate(load * capacity(scenario))
 

@@ -192,7 +192,7 @@ def _plain(rung: Rung) -> dict[str, Any]:
 
 def batches(evaluation: Evaluation) -> bool:
     """Whether requests are served together."""
-    return evaluation.base.system.batching in ("dynamic", "continuous")
+    return evaluation.base.system.batches
 
 
 def run_figures(evaluation: Evaluation) -> pd.DataFrame:

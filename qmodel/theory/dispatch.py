@@ -175,7 +175,7 @@ def _refusal(scenario: Scenario, asked: frozenset[str]) -> NotAnalysable:
         return NotAnalysable(
             f"arrivals of class '{bursty[0]}' are not Poisson", "Poisson arrivals at the same rate"
         )
-    if scenario.system.batching in ("dynamic", "continuous"):
+    if scenario.system.batches:
         return NotAnalysable(f"batching is '{scenario.system.batching}'", "one request at a time")
     words = " with ".join(sorted(asked))
     return NotAnalysable(f"no result for {words} under policy '{scenario.policy.name}'", "the same without it")

@@ -82,7 +82,7 @@ class OpenAIServer:
             raise MissingExtra(str(error.name), "live") from error
         self.device = device or cpu_name()
         self._max_batch, self._max_batched_tokens = max_batch, max_batched_tokens
-        self._target = Target(url, model, None, api_key, vllm, timeout_s)
+        self.target = Target(url, model, None, api_key, vllm, timeout_s)
         self._server: Server | None = None
         self._rng = np.random.default_rng()
 
@@ -120,7 +120,7 @@ class OpenAIServer:
 
         timeout = aiohttp.ClientTimeout(total=None)
         connector = aiohttp.TCPConnector(limit=0)
-        headers = self._target.headers
+        headers = self.target.headers
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
             server = await self._found(session)
             body = [self._body(server, context - GROWTH // 2, GROWTH) for _ in range(batch_size)]
@@ -141,7 +141,7 @@ class OpenAIServer:
         from qmodel.openai_client.server import find
 
         if self._server is None:
-            self._server = await find(session, self._target, [CLASS])
+            self._server = await find(session, self.target, [CLASS])
         return self._server
 
     def _body(self, server: Server, tokens: int, output_tokens: int) -> bytes:
@@ -153,7 +153,7 @@ class OpenAIServer:
     async def _sent(self, session: aiohttp.ClientSession, server: Server, body: bytes, wanted: int) -> Outcome:
         from qmodel.openai_client.sending import send
 
-        return await send(session, server.url, body, wanted, self._target.timeout_s)
+        return await send(session, server.url, body, wanted, self.target.timeout_s)
 
     async def _beside(
         self, session: aiohttp.ClientSession, server: Server, streams: Sequence[asyncio.Task[Any]], prefill: int

@@ -100,7 +100,7 @@ class Evidence:
     @property
     def batches(self) -> bool:
         """Whether requests are served together."""
-        return self.base.system.batching in ("dynamic", "continuous")
+        return self.base.system.batches
 
     @cached_property
     def base(self) -> Scenario:

@@ -79,6 +79,14 @@ class Decoding:
         prompts = engine.taken.per_prefill_token**2 * engine.demand.rate * engine.demand.prefills.moment(2)
         return np.asarray(self._slope**2 * engine.running_variance * wander + prompts * engine.per_token * tokens)
 
+    def moments(self, tokens: Floats) -> dict[bool, tuple[Floats, Floats]]:
+        """Mean and variance, never quite 0, without and with a wait."""
+        found = {}
+        for waited in (False, True):
+            mean = self.mean(tokens, waited)
+            found[waited] = mean, np.maximum(self.variance(tokens, waited), 1e-8 * mean**2)
+        return found
+
     def _recall(self, tokens: Floats) -> Floats:
         return np.asarray((1.0 - np.exp(-self.memory * tokens)) / self.memory)
 
@@ -120,12 +128,7 @@ class ResponseLaw:
 
     @cached_property
     def _moments(self) -> dict[bool, tuple[Floats, Floats]]:
-        decoding, tokens = Decoding(self.engine), np.maximum(self.outputs.values - 1.0, 1e-3)
-        found = {}
-        for waited in (False, True):
-            mean = decoding.mean(tokens, waited)
-            found[waited] = mean, np.maximum(decoding.variance(tokens, waited), 1e-8 * mean**2)
-        return found
+        return Decoding(self.engine).moments(np.maximum(self.outputs.values - 1.0, 1e-3))
 
 
 @dataclass(frozen=True)
@@ -146,12 +149,20 @@ class PerTokenLaw:
         """The least t with P(TPOT <= t) >= percent / 100."""
         return first_reaching(self.cdf, percent / 100.0, self.engine.per_token, 1e-6)
 
+    @cached_property
+    def _several(self) -> Points:
+        """Tokens after the first, of the requests that have any."""
+        several = self.outputs.values > 1.5
+        weights = self.outputs.weights[several]
+        return Points(self.outputs.values[several] - 1.0, weights / weights.sum())
+
+    @cached_property
+    def _moments(self) -> dict[bool, tuple[Floats, Floats]]:
+        return Decoding(self.engine).moments(self._several.values)
+
     def _part(self, t: float, waited: bool) -> float:
-        decoding, tokens = Decoding(self.engine), self.outputs.values - 1.0
-        several = tokens > 0.5
-        tokens, weights = tokens[several], self.outputs.weights[several] / self.outputs.weights[several].sum()
-        mean = decoding.mean(tokens, waited)
-        variance = np.maximum(decoding.variance(tokens, waited), 1e-8 * mean**2)
+        mean, variance = self._moments[waited]
+        tokens, weights = self._several.values, self._several.weights
         return float(weights @ gammainc(mean**2 / variance, t * tokens * mean / variance))
 
 

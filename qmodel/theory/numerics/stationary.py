@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.workload.markov_arrivals import stationary_phases
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -13,23 +15,15 @@ if TYPE_CHECKING:
 def stationary_law(transitions: NDArray[np.float64]) -> NDArray[np.float64]:
     """The stationary probabilities of the states reached from the last one; 0 for the others.
 
-    Elimination of Grassmann, Taksar & Heyman (*Oper. Res.* 33 (1985) 1107-1116): no subtraction, so small
-    probabilities keep their digits. Rows need not sum to 1: the diagonal is never used.
+    By the elimination of Grassmann, Taksar & Heyman (*Oper. Res.* 33 (1985) 1107-1116), which subtracts nothing, so
+    small probabilities keep their digits. Rows need not sum to 1: the diagonal is never used.
 
     >>> stationary_law(np.array([[0.0, 1.0], [0.5, 0.5]])).round(12).tolist()
     [0.333333333333, 0.666666666667]
     """
     reached = _reached(transitions)
-    p = transitions[np.ix_(reached, reached)].copy()
-    n = len(reached)
-    for k in range(n - 1, 0, -1):
-        p[:k, k] /= p[k, :k].sum()
-        p[:k, :k] += np.outer(p[:k, k], p[k, :k])
-    law = np.ones(n)
-    for k in range(1, n):
-        law[k] = law[:k] @ p[:k, k]
     out = np.zeros(len(transitions))
-    out[reached] = law / law.sum()
+    out[reached] = stationary_phases(transitions[np.ix_(reached, reached)])
     return out
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from qmodel.scenario import ServedClass
 from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.theory.one_server.np_priority import residual_work
+from qmodel.theory.size_order.size_based import average
 from qmodel.theory.supply import levels, merged
 from qmodel.workload import Distribution
 from qmodel.workload.partial import partial_moment
@@ -160,9 +161,4 @@ def _upto(grid: SizeGrid, law: Distribution, values: Floats) -> Floats:
 
 
 def _averaged(classes: Sequence[ServedClass], grid: SizeGrid, times: Floats) -> Means:
-    means = {}
-    for served in classes:
-        weights = grid.weights(served.size)
-        held = weights > 0
-        means[served.name] = float(weights[held] @ times[held])
-    return means
+    return {served.name: average(grid.weights(served.size), times) for served in classes}

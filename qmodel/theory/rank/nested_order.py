@@ -60,6 +60,7 @@ from qmodel.theory.rank.gittins import gittins_paths
 from qmodel.theory.rank.rank_order import CLOSE, ranked_means, sampling_notes
 from qmodel.theory.rank.soap import Background
 from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.size_order.size_based import average
 from qmodel.theory.supply import levels, merged
 from qmodel.workload.partial import limited_moment, partial_moment
 
@@ -175,12 +176,7 @@ def _by_size(policy: Policy, own: Sequence[ServedClass], background: Background,
     rate, law = merged(own)
     grid = SizeGrid(rate, law, turns=policy.thresholds if isinstance(policy, MLFQ) else ())
     times = _CONDITIONAL[type(policy)](policy, grid, background, preemptive)
-    means = {}
-    for served in own:
-        weights = grid.weights(served.size)
-        held = weights > 0
-        means[served.name] = float(weights[held] @ times[held])
-    return means
+    return {served.name: average(grid.weights(served.size), times) for served in own}
 
 
 def _idle_twice(grid: SizeGrid, background: Background) -> tuple[Floats, Floats]:

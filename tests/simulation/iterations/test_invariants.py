@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qmodel.policy import FCFS
+from qmodel.policy import FCFS, Policy
 from qmodel.simulation.iterations import invariants
 from qmodel.simulation.iterations.outcome import TokenOutcome
 from qmodel.simulation.iterations.pools import collected
@@ -27,9 +27,8 @@ def same(ours: TokenOutcome, theirs: TokenOutcome) -> None:
         np.testing.assert_allclose(column, getattr(theirs, name), rtol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_every_invariant_holds_and_strides_change_nothing(seed: int) -> None:
-    requests, policy, rules = case(seed)
+def check(requests: TokenRequests, policy: Policy, rules: Rules, seed: int) -> Totals:
+    """Every invariant, and that strides change nothing; the totals."""
     outcome, totals = collected(requests, policy, rules, seed=seed)
     assert not invariants.conservation_of_requests(requests, outcome)
     assert not invariants.conservation_of_tokens(requests, outcome, totals)
@@ -40,6 +39,13 @@ def test_every_invariant_holds_and_strides_change_nothing(seed: int) -> None:
     same(outcome, one_by_one)
     assert counted.iterations == totals.iterations
     np.testing.assert_allclose(counted.gap_s, totals.gap_s, rtol=1e-9)
+    return totals
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_invariant_holds_and_strides_change_nothing(seed: int) -> None:
+    requests, policy, rules = case(seed)
+    totals = check(requests, policy, rules, seed)
     if rules.engine.lookahead != "none" and not policy.preemptive and not requests.later.number.any():
         assert totals.preemptions == 0
 

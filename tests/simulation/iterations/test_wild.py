@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from qmodel.simulation.iterations import invariants
 from qmodel.simulation.iterations.pools import collected
-from tests.simulation.iterations.test_invariants import same
+from tests.simulation.iterations.test_invariants import check
 from tests.simulation.iterations.wild import wild
 
 FAST, ALL = range(30), range(30, 300)
 
 
-def check(seed: int) -> None:
-    requests, policy, rules = wild(seed)
-    outcome, totals = collected(requests, policy, rules, seed=seed)
-    assert not invariants.conservation_of_requests(requests, outcome)
-    assert not invariants.conservation_of_tokens(requests, outcome, totals)
-    assert not invariants.conservation_of_work(requests, outcome, totals)
-    assert not invariants.causality(outcome)
-    assert not invariants.caps(rules, totals)
-    one_by_one, counted = collected(requests, policy, rules, seed=seed, jumps=False)
-    same(outcome, one_by_one)
-    assert counted.iterations == totals.iterations
-    np.testing.assert_allclose(counted.gap_s, totals.gap_s, rtol=1e-9)
-
-
 @pytest.mark.parametrize("seed", FAST)
 def test_thirty_wild_scenarios(seed: int) -> None:
-    check(seed)
+    check(*wild(seed), seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", ALL)
 def test_hundreds_of_wild_scenarios(seed: int) -> None:
-    check(seed)
+    check(*wild(seed), seed)
 
 
 def test_the_scenarios_are_as_wild_as_they_should_be() -> None:
