@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 import sys
 
-from qmodel.intervals import wilson
 from qmodel.scenario import Scenario
 from qmodel.simulation import simulate
+from qmodel.statistics.intervals import wilson
 from qmodel.workload import Distribution, Exponential, Hyperexponential, Poisson, RequestClass
 
 LAWS: dict[str, Distribution] = {"M/M/1": Exponential(mean=1.0), "M/H2/1": Hyperexponential(mean=1.0, scv=4.0)}

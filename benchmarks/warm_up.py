@@ -13,11 +13,11 @@ import sys
 
 import numpy as np
 
-from qmodel.intervals import batch_means
 from qmodel.policy import make_policy
 from qmodel.scenario import Scenario
 from qmodel.simulation.running import run_once
-from qmodel.warm_up import mser5, warm_up
+from qmodel.statistics.intervals import batch_means
+from qmodel.statistics.warm_up import mser5, warm_up
 from qmodel.workload import Exponential, Poisson, RequestClass
 
 LOAD = 0.95

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from qmodel.errors import InputError
-from qmodel.intervals import BATCHES, CONFIDENCE, Interval, improvement
+from qmodel.statistics.intervals import BATCHES, CONFIDENCE, Interval, improvement
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.intervals import Interval, batch_means
+from qmodel.statistics.intervals import Interval, batch_means
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -106,7 +106,7 @@ def _of(requests: pd.DataFrame, name: str) -> NDArray[np.bool_]:
 
 
 def _rung(name: str, rung: str, values: Floats, *, steady: bool) -> Rung:
-    from qmodel.intervals import batch_means
+    from qmodel.statistics.intervals import batch_means
 
     if not steady:
         mean = float(values.mean()) if values.size else math.nan

@@ -16,9 +16,9 @@ import numpy as np
 from qmodel.answer import percentile_name
 from qmodel.errors import InputError
 from qmodel.improvement import mean_improvement, over_groups, percentile_improvement
-from qmodel.intervals import Interval
 from qmodel.predict import Asking
-from qmodel.warm_up import warm_up
+from qmodel.statistics.intervals import Interval
+from qmodel.statistics.warm_up import warm_up
 
 if TYPE_CHECKING:
     import pandas as pd

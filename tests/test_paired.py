@@ -11,12 +11,12 @@ import pytest
 
 import qmodel as qm
 from qmodel.errors import InputError
-from qmodel.intervals import Interval
 from qmodel.paired import Paired, compare_paired
 from qmodel.policy import FCFS, LCFS, PS, SRPT, NonPreemptivePriority
 from qmodel.predict import Asking, predict
 from qmodel.scenario import Scenario, System
 from qmodel.service.iteration_time import IterationTime
+from qmodel.statistics.intervals import Interval
 from qmodel.workload import Closed, Exponential, Geometric, Poisson, RequestClass
 
 ONE = Scenario(classes=[RequestClass("a", Poisson(0.8), Exponential(1.0))])

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from qmodel.cli.tables import Column, blocks
-from qmodel.intervals import Interval
 from qmodel.paired import Paired
+from qmodel.statistics.intervals import Interval
 
 
 def print_gained(found: Sequence[Paired]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from qmodel.answer import Answer, ClassAnswer, PolicyAnswer, percentile_name
 from qmodel.errors import InputError
 from qmodel.interop.imported import OK, Imported
-from qmodel.intervals import Interval, batch_means, batch_quantile
+from qmodel.statistics.intervals import Interval, batch_means, batch_quantile
 from qmodel.workload.arrival_tests import test_arrivals
 
 if TYPE_CHECKING:

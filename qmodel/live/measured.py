@@ -17,11 +17,11 @@ import pandas as pd
 
 from qmodel.answer import ClassAnswer, PolicyAnswer, percentile_name
 from qmodel.errors import InputError
-from qmodel.intervals import Interval, batch_means, batch_quantile, batch_share
 from qmodel.live.log import OK
 from qmodel.live.run import LiveRun
 from qmodel.live.session import lags
 from qmodel.scenario import Scenario
+from qmodel.statistics.intervals import Interval, batch_means, batch_quantile, batch_share
 from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.order_statistics import InOrder
+from qmodel.statistics.order_statistics import InOrder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,9 +10,9 @@ import numpy as np
 
 from qmodel.answer import PolicyAnswer, unstable
 from qmodel.errors import InputError
-from qmodel.intervals import BATCHES
 from qmodel.simulation.replaying import to_stderr
 from qmodel.simulation.stability import is_stable, long_run_load
+from qmodel.statistics.intervals import BATCHES
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -119,7 +119,7 @@ def _steady(
 ) -> PolicyAnswer:
     from qmodel.simulation.running import run_once
     from qmodel.simulation.summary import by_class, is_settled
-    from qmodel.warm_up import warm_up
+    from qmodel.statistics.warm_up import warm_up
 
     while True:
         run = run_once(scenario, requests, np.random.SeedSequence(seed))

@@ -11,10 +11,17 @@ import numpy as np
 from scipy.special import stdtrit
 
 from qmodel.answer import ClassAnswer, percentile_name
-from qmodel.intervals import CONFIDENCE, Interval, batch_deviation, batch_means, batch_quantile, batch_share
-from qmodel.order_statistics import InOrder
 from qmodel.simulation.counted import Counted
-from qmodel.warm_up import settles
+from qmodel.statistics.intervals import (
+    CONFIDENCE,
+    Interval,
+    batch_deviation,
+    batch_means,
+    batch_quantile,
+    batch_share,
+)
+from qmodel.statistics.order_statistics import InOrder
+from qmodel.statistics.warm_up import settles
 from qmodel.workload.slo import limit_of
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ def _weighted(runs: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 
 def _interval(series: Sequence[float]) -> str:
-    from qmodel.intervals import batch_means
+    from qmodel.statistics.intervals import batch_means
 
     if len(series) < 40:
         return "-"

@@ -10,17 +10,7 @@ import pytest
 
 from qmodel.catalogue.checks import falling, inside, near, rising, true
 from qmodel.errors import InputError
-from qmodel.policy import make_policy
-from qmodel.policy.balance import longest_first, makespan
-from qmodel.policy.base import Request
-from qmodel.policy.grouping import by_promise_and_length, padded_share
-from qmodel.policy.reading import DeadlineAndWork, Pace
-from qmodel.policy.sequence import all_in_time, annealed, in_time_per_latency, most_in_time
-from qmodel.policy.waiting_time import waiting_time
-from qmodel.service import pipeline
-from qmodel.service.overlap import overlapped, tool_left
-from qmodel.service.pause_cost import break_even_s, waste
-from qmodel.stream_metrics import (
+from qmodel.metrics.many_streams import (
     attainment,
     fairness,
     joules_per_token,
@@ -31,8 +21,18 @@ from qmodel.stream_metrics import (
     smooth_goodput,
     token_goodput,
 )
+from qmodel.metrics.one_stream import qoe
+from qmodel.policy import make_policy
+from qmodel.policy.balance import longest_first, makespan
+from qmodel.policy.base import Request
+from qmodel.policy.grouping import by_promise_and_length, padded_share
+from qmodel.policy.reading import DeadlineAndWork, Pace
+from qmodel.policy.sequence import all_in_time, annealed, in_time_per_latency, most_in_time
+from qmodel.policy.waiting_time import waiting_time
+from qmodel.service import pipeline
+from qmodel.service.overlap import overlapped, tool_left
+from qmodel.service.pause_cost import break_even_s, waste
 from qmodel.theory.state.state_dependent import StateDependentQueue, engine_rates
-from qmodel.token_metrics import qoe
 
 READER = {"awaited_s": 1.0, "tokens_per_s": 5.0}
 

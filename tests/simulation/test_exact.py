@@ -16,7 +16,7 @@ from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit, FewerSteps, QueueCondition
 from qmodel.simulation import simulate
 from qmodel.simulation.running import run_once
-from qmodel.warm_up import mser5, warm_up
+from qmodel.statistics.warm_up import mser5, warm_up
 from qmodel.workload import (
     Deterministic,
     Distribution,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.intervals import batch_means
 from qmodel.live.log import OK, tokens_path
-from qmodel.token_metrics import qoe
+from qmodel.metrics.one_stream import qoe
+from qmodel.statistics.intervals import batch_means
 
 if TYPE_CHECKING:
     from qmodel.answer import PolicyAnswer

@@ -10,8 +10,8 @@ import numpy as np
 from qmodel.catalogue.case import Case, value
 from qmodel.catalogue.checks import at_most, inside, near, true
 from qmodel.catalogue.row import Check, Row, Setting
-from qmodel.stream_metrics import qoe_by_area
-from qmodel.token_metrics import qoe
+from qmodel.metrics.many_streams import qoe_by_area
+from qmodel.metrics.one_stream import qoe
 
 FCFS: dict[str, Any] = {"policy": {"preset": "fcfs"}}
 TURNS: dict[str, Any] = {"policy": {"preset": "las"}}

@@ -11,7 +11,7 @@ import numpy as np
 from qmodel.catalogue.case import Case
 from qmodel.catalogue.checks import at_most, true
 from qmodel.catalogue.row import Check, Row, Setting
-from qmodel.stream_metrics import smooth_goodput
+from qmodel.metrics.many_streams import smooth_goodput
 
 if TYPE_CHECKING:
     from qmodel.simulation.iterations.timelines import Timelines

@@ -15,9 +15,9 @@ import numpy as np
 
 from qmodel.answer import Answer, ClassAnswer, PolicyAnswer, percentile_name
 from qmodel.errors import InputError
-from qmodel.intervals import Interval, batch_share
 from qmodel.live.log import OK
 from qmodel.live.measured import LAG_LIMIT, mean_of, quantile_of
+from qmodel.statistics.intervals import Interval, batch_share
 from qmodel.workload.arrival_tests import test_arrivals
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import numpy as np
 
 from qmodel.answer import PolicyAnswer, unstable
 from qmodel.errors import InputError
-from qmodel.intervals import BATCHES, Interval
 from qmodel.policy import FCFS
 from qmodel.simulation.iterations.drawing import balanced, check_lengths, draw, mean_tokens
 from qmodel.simulation.iterations.rules import Rules
 from qmodel.simulation.iterations.scenario_rules import clipped, rules_of
-from qmodel.warm_up import settles, warm_up
+from qmodel.statistics.intervals import BATCHES, Interval
+from qmodel.statistics.warm_up import settles, warm_up
 from qmodel.workload import Trace
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.answer import percentile_name
-from qmodel.intervals import BATCHES, Interval, batch_means, batch_quantile, batch_share
 from qmodel.simulation.iterations.columns import BINS_PER_OCTAVE, LEAST_OCTAVE
 from qmodel.simulation.iterations.serving import GapsSoFar
+from qmodel.statistics.intervals import BATCHES, Interval, batch_means, batch_quantile, batch_share
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -80,7 +80,7 @@ def speak(engine: Engine, limits: Limits, sinks: Sinks, request: Any, token: int
 
 @part
 def experience(limits: Limits, request: Any) -> float:
-    """Quality of experience of a request that has emitted all its tokens (see `token_metrics.qoe`)."""
+    """Quality of experience of a request that has emitted all its tokens (see `qmodel.metrics.one_stream.qoe`)."""
     each = limits.reader_s[request.class_index]
     if not each > 0.0:
         return math.nan

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qmodel.metrics.one_stream import qoe
 from qmodel.policy import FCFS, Policy
 from qmodel.simulation.iterations import invariants
 from qmodel.simulation.iterations.outcome import TokenOutcome
@@ -16,7 +17,6 @@ from qmodel.simulation.iterations.replaying import Replay, replay_run
 from qmodel.simulation.iterations.rules import Rules
 from qmodel.simulation.iterations.serving import Totals, serve
 from qmodel.simulation.iterations.token_requests import TokenRequests, given
-from qmodel.token_metrics import qoe
 from tests.simulation.iterations.cases import SLO, TIME, case, classes
 
 SEEDS = range(150)

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from qmodel import intervals as iv
-from qmodel.batch_means import counted
 from qmodel.errors import InputError
-from qmodel.warm_up import settles, warm_up
+from qmodel.statistics import intervals as iv
+from qmodel.statistics.batch_means import counted
+from qmodel.statistics.warm_up import settles, warm_up
 
 SEEDS = 400
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmodel.batch_means import BATCHES, batch_averages, checked_series
+from qmodel.statistics.batch_means import BATCHES, batch_averages, checked_series
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

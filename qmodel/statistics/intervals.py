@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import bdtr, ndtri, stdtrit
 
-from qmodel.batch_means import (
+from qmodel.errors import InputError
+from qmodel.statistics.batch_means import (
     BATCHES,
     batch_averages,
     checked_series,
@@ -26,9 +27,8 @@ from qmodel.batch_means import (
     squares,
     too_short,
 )
-from qmodel.errors import InputError
-from qmodel.order_statistics import InOrder
-from qmodel.warm_up import mser5
+from qmodel.statistics.order_statistics import InOrder
+from qmodel.statistics.warm_up import mser5
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -1,7 +1,7 @@
 """What many streams of tokens come to together, and the older forms of quality: exact functions of timelines.
 
 A timeline is the token times of one request (s). A reader is described by when the first token is awaited and by a
-reading speed (`qmodel.token_metrics.digested`).
+reading speed (`qmodel.metrics.one_stream.digested`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.errors import InputError
-from qmodel.token_metrics import digested, token_times
+from qmodel.metrics.one_stream import digested, token_times
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -27,7 +27,7 @@ def qoe_by_area(
     S_actual is the area under the tokens taken in, a curve that starts at the first token and climbs no faster than
     the reading speed; S_expected that under min((t - awaited) tokens_per_s, tokens); both up to the moment at which
     the last token is taken in. `penalty` alpha multiplies by alpha^(seconds that the first token is late). Equal to
-    `token_metrics.qoe` up to the width of a token (here tokens are steps, not a fluid, in both).
+    `qmodel.metrics.one_stream.qoe` up to the width of a token (here tokens are steps, not a fluid, in both).
 
     >>> reader = {"awaited_s": 1.0, "tokens_per_s": 5.0}
     >>> steady = 0.2 * np.arange(100)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmodel.intervals import batch_quantile
-from qmodel.order_statistics import InOrder
+from qmodel.statistics.intervals import batch_quantile
+from qmodel.statistics.order_statistics import InOrder
 
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=60), st.lists(st.integers(0, 10_000), max_size=20))
