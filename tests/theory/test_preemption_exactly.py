@@ -8,15 +8,16 @@ import mpmath
 import numpy as np
 import pytest
 
-from qmodel.policy import LAS, MLFQ
+from qmodel.policy import LAS, MLFQ, PSJF
 from qmodel.policy.preemption import Preemption
 from qmodel.scenario import Scenario
 from qmodel.theory.dispatch import result_of
 from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.theory.preemption.grained_path import grained
-from qmodel.theory.preemption.srpt_with_cost import _resumption, _squares
+from qmodel.theory.preemption.preemption_cost import Busy, smallest_first_means
+from qmodel.theory.preemption.srpt_with_cost import Resumptions, _squares
 from qmodel.theory.rank.rank_path import Path
-from qmodel.workload import Deterministic, Gamma, Uniform
+from qmodel.workload import Deterministic, Exponential, Gamma, Uniform
 
 from .scenarios import request_class
 
@@ -76,6 +77,11 @@ def test_uniform_services_by_age_in_two_steps():
     assert in_steps(LAS(), 0.5, (rate, Uniform(0.0, 1.0))) == pytest.approx([exact], rel=1e-9)
 
 
+def moments_of(mu, upto, squares, i, cost):
+    """E[H] and E[H^2] beside arrivals up to the i-th size; `upto` and `squares` are lambda E[m(S)^k; S <= r]."""
+    return Resumptions.of(mu, upto, squares, cost).moments(1.0 + upto[i], 1.0, squares[i])
+
+
 def test_squares_under_srpt_are_those_of_independent_interruptions():
     """Var[L(y)] grows in y by lambda E[(L(S) + resumption)^2]: a fixed point in E[L^2], by another quadrature."""
     rate, cost, law = 0.4, 0.5, Gamma(1.0, 0.5)
@@ -90,7 +96,7 @@ def test_squares_under_srpt_are_those_of_independent_interruptions():
     upto, square = grid.panels.integrals(dense * mean)[0], mean**2
     for _ in range(200):
         squares = grid.panels.integrals(dense * square)[0]
-        first, second = _resumption(arrivals, upto, squares, i, cost)
+        first, second = moments_of(arrivals, upto, squares, i, cost)
         square = mean**2 + grid.panels.integrals(squares[i] + 2.0 * upto * first + arrivals * second)[0]
     assert rest[i] == pytest.approx(squares[i], rel=1e-9)
     assert here[i] == pytest.approx(square[i], rel=1e-9)
@@ -107,7 +113,7 @@ def test_resumptions_by_their_transform():
 
     up = np.array([mu, mu + others])
     means, squares = (np.array([mu * by**k, mu * by**k + others * beside**k]) for k in (1, 2))
-    first, second = (found[0] for found in _resumption(up, means, squares, 1, cost))
+    first, second = (found[0] for found in moments_of(up, means, squares, 1, cost))
     assert first == pytest.approx(float(-mpmath.diff(transform, 0)), rel=1e-9)
     assert second == pytest.approx(float(mpmath.diff(transform, 0, 2)), rel=1e-7)
 
@@ -116,6 +122,29 @@ def test_a_resumption_that_nothing_interrupts():
     """It takes c, and the others that come in it: c (1 + r), squared, and c times their rate of squares."""
     others, beside, cost = 0.4, 0.9, 0.8
     upto, squares = np.array([0.0, others * beside]), np.array([0.0, others * beside**2])
-    first, second = (found[0] for found in _resumption(np.array([0.0, others]), upto, squares, 1, cost))
+    first, second = (found[0] for found in moments_of(np.array([0.0, others]), upto, squares, 1, cost))
     assert first == pytest.approx(cost * (1.0 + others * beside), rel=1e-12)
     assert second == pytest.approx(first**2 + cost * others * beside**2, rel=1e-12)
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.2])
+def test_smallest_first_where_the_density_jumps(cost):
+    """Sizes uniform on (0.4, 1), others exponential: u and v in adaptive steps between the jumps."""
+    from scipy.integrate import solve_ivp
+
+    laws, rate = (Uniform(0.4, 1.0), Exponential(0.5)), 0.6
+
+    def growth(x, y):
+        busy = Busy(rate * sum(float(law.cdf(x)) for law in laws), y[0], y[1])
+        mean, square = busy.completion(x, x**2, cost)
+        densities = [float(law.pdf(x)) for law in laws]
+        both = np.array([mean * (1.0 + y[0]), square * (1.0 + y[0]) + 2.0 * y[1] * mean])
+        return np.append(rate * sum(densities) * both, np.array(densities) * (busy.wait + mean))
+
+    state = np.zeros(4)
+    for low, high in ((1e-9, 0.4), (0.4, 1.0), (1.0, 20.0)):
+        inside = (low * (1.0 + 1e-12), high * (1.0 - 1e-12))
+        state = solve_ivp(growth, inside, state, method="DOP853", rtol=1e-10, atol=1e-13).y[:, -1]
+    classes = [request_class(f"c{i}", rate, law) for i, law in enumerate(laws)]
+    found = smallest_first_means(Scenario(classes, policy=PSJF()).served, cost)[0]
+    assert list(found.values()) == pytest.approx(state[2:].tolist(), rel=1e-7)

@@ -32,8 +32,9 @@ class Panels:
         pieces = np.maximum(np.ceil(np.log(found[1:] / found[:-1]) / math.log(widest)), 1).astype(int)
         if pieces.max(initial=1) == 1:
             return cls(found, order)
-        split = [np.geomspace(a, b, n + 1)[:-1] for a, b, n in zip(found[:-1], found[1:], pieces, strict=True)]
-        return cls(np.concatenate((*split, found[-1:])), order)
+        part = (np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)) / np.repeat(pieces, pieces)
+        split = np.repeat(found[:-1], pieces) * np.repeat(found[1:] / found[:-1], pieces) ** part
+        return cls(np.append(split, found[-1]), order)
 
     @cached_property
     def nodes(self) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -116,13 +116,17 @@ def weighted_components(law: Distribution) -> Iterator[tuple[float, Distribution
         yield 1.0, law
 
 
-def landmarks(law: Distribution, smallest: int = SMALLEST) -> list[float]:
+def landmarks(law: Distribution, smallest: int = SMALLEST) -> tuple[float, ...]:
     """Where panels for a component end: its atoms, or its support and quantiles."""
     atoms = law.atoms()
-    if atoms:
-        return [value for value, _ in atoms]
+    return tuple(value for value, _ in atoms) if atoms else _quantiles(law, smallest)
+
+
+@lru_cache(maxsize=1024)
+def _quantiles(law: Distribution, smallest: int) -> tuple[float, ...]:
+    """The support and quantiles of a law without atoms: they belong to the law, whatever the rates."""
     low, high = law.support()
-    ends = [low, high, *law.quantile(np.array([0.25, 0.5, 0.75]))]
+    ends = [low, high, *law.quantile(np.array([0.25, 0.5, 0.75])).tolist()]
     ends += law.quantile(10.0 ** -np.arange(smallest, 0.0, -1.0)).tolist()
     for decade in range(1, MOST_DECADES):
         end = float(law.upper_quantile(10.0**-decade))
@@ -130,4 +134,4 @@ def landmarks(law: Distribution, smallest: int = SMALLEST) -> list[float]:
         left = 1.0 - float(partial_moment(law, 1, end)) / law.mean
         if end >= high or (left < FORGOTTEN and decade > 16):
             break
-    return ends
+    return tuple(ends)

@@ -16,7 +16,12 @@ a service lasts C = S + the interruptions of Poisson(Lambda S), and by the decom
     u' = (u + lambda E[C]) / (1 - lambda E[C]),
     v' = (v + lambda E[C^2]) / (1 - lambda E[C])^2 + lambda E[C^2] (u + lambda E[C]) / (1 - lambda E[C])^3.
 
-PSJF is the same with a continuum of priorities. Sources of the parts: Gaver, *J. R. Statist. Soc.* B 24 (1962)
+PSJF is the same with a continuum of priorities, lambda dF(x) at size x, for which both equations integrate: with
+rho~(x) = lambda E[S exp(lambda F(S) c); S <= x], u = rho~ / (1 - rho~) and G = q Lambda E[D^2] - v,
+
+    v(x) = lambda E[S^2 / q^2 + (1 - rho~)^2 S G / q; S <= x] / (1 - rho~(x))^3.
+
+Sources of the parts: Gaver, *J. R. Statist. Soc.* B 24 (1962)
 73-90 (completion times); Fuhrmann & Cooper, *Oper. Res.* 33 (1985) 1117-1129 (decomposition).
 """
 
@@ -31,6 +36,7 @@ import numpy as np
 
 from qmodel.scenario import ServedClass
 from qmodel.theory.numerics.sizes import SizeGrid
+from qmodel.theory.preemption.resumption import Tries
 from qmodel.theory.supply import levels, merged
 
 if TYPE_CHECKING:
@@ -115,51 +121,34 @@ def priority_means(classes: Sequence[ServedClass], cost: float) -> tuple[Means, 
 
 
 def smallest_first_means(classes: Sequence[ServedClass], cost: float) -> tuple[Means, float]:
-    """PSJF, for a law of sizes without point masses: u' = r E[C] (1 + u), v' = r (E[C^2] (1 + u) + 2 v E[C])."""
+    """PSJF, for a law of sizes without point masses: 1 + u = 1 / (1 - rho~), and v by its integral."""
     rate, law = merged(classes)
     grid = SizeGrid(rate, law)
-    stretched = grid.sizes * np.exp(np.minimum(rate * cost * np.asarray(law.cdf(grid.sizes)), 700.0))
-    load = rate * float(grid.weights(law) @ stretched)
-    if load >= 1.0:
-        return {served.name: math.inf for served in classes}, load
-    x = np.concatenate(([0.0], grid.nodes))
-    middle = 0.5 * (x[1:] + x[:-1])
-    density = [rate * np.asarray(law.pdf(ages), dtype=float) for ages in (np.maximum(x, 1e-300), middle)]
-    below = [rate * np.asarray(law.cdf(ages), dtype=float) for ages in (x, middle)]
-    density[0][0] = density[0][0] if np.isfinite(density[0][0]) else density[0][1]
-    state = np.zeros(2)
-    times = np.empty(len(grid.nodes))
-    for i in range(len(grid.nodes)):
-        first, last = ((x[j], density[0][j], below[0][j]) for j in (i, i + 1))
-        state = _step(state, x[i + 1] - x[i], (first, (middle[i], density[1][i], below[1][i]), last), cost)
-        busy = Busy(below[0][i + 1], state[0], state[1])
-        times[i] = busy.wait + busy.completion(x[i + 1], 0.0, cost)[0]
+    x = grid.nodes
+    before = rate * np.asarray(law.cdf(x), dtype=float)
+    tries = Tries.of(before, cost)
+    dense = rate * np.asarray(law.pdf(x), dtype=float)
+    stretched = x / tries.succeeded
+    load, at_edges = grid.panels.integrals(dense * stretched)
+    if at_edges[-1] >= 1.0:
+        return {served.name: math.inf for served in classes}, float(at_edges[-1])
+    idle = 1.0 - load
+    growth = stretched**2 + idle**2 * stretched * _interrupted(tries, load / idle, before, cost)
+    second = grid.panels.integrals(dense * growth)[0] / idle**3
+    times = 0.5 * second * idle + stretched / idle
     means = {}
     for served in classes:
         weights = grid.weights(served.size)
         held = weights > 0
         means[served.name] = float(weights[held] @ times[held])
-    return means, load
+    return means, float(at_edges[-1])
 
 
-Place = tuple[float, float, float]
-
-
-def _step(state: Floats, width: float, places: tuple[Place, ...], cost: float) -> Floats:
-    """One step of Runge and Kutta from the first place over the second to the third."""
-    start, middle, end = places
-    k1 = _growth(state, start, cost)
-    k2 = _growth(state + 0.5 * width * k1, middle, cost)
-    k3 = _growth(state + 0.5 * width * k2, middle, cost)
-    k4 = _growth(state + width * k3, end, cost)
-    return state + width / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
-
-
-def _growth(state: Floats, place: Place, cost: float) -> Floats:
-    size, density, below = place
-    u, v = float(state[0]), float(state[1])
-    mean, square = Busy(below, u, v).completion(size, size**2, cost)
-    return density * np.array([mean * (1.0 + u), square * (1.0 + u) + 2.0 * v * mean])
+def _interrupted(tries: Tries, u: Floats, rates: Floats, cost: float) -> Floats:
+    """q Lambda E[D^2] - v, for busy periods with Lambda E[B] = u."""
+    first = (u + tries.failed) / tries.succeeded
+    again = rates * (tries.succeeded * cost**2 + tries.twice) + 2.0 * tries.once * first
+    return 2.0 * u * tries.per_arrival * (first - u) + again
 
 
 def last_come_means(classes: Sequence[ServedClass], cost: float) -> tuple[Means, float]:

@@ -13,19 +13,22 @@ E[L(y)^2]; with each L(z) replaced by m(z) what is left is m(y)^2 + int_0^y w(r)
 
     w(r) = V + 2 E[H] lambda E[m(S); S <= r] + mu E[H^2],    H the resumption with the arrivals during it,
 
-so Q = (lambda int_0^x (m^2 + int w) dF - rho~ V) / (1 - rho~). With c = 0 this is Schrage & Miller (1966). Derived
-here; checked by simulation.
+so Q = (lambda int_0^x (m^2 + int w) dF - rho~ V) / (1 - rho~). Here w is a sum of four functions of r alone times
+functions of x alone, so that every integral is of functions of one size. With c = 0 this is Schrage & Miller
+(1966). Derived here; checked by simulation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qmodel.scenario import ServedClass
 from qmodel.theory.numerics.sizes import SizeGrid
+from qmodel.theory.preemption.resumption import Tries
 from qmodel.theory.supply import merged
 
 if TYPE_CHECKING:
@@ -59,37 +62,55 @@ def shortest_remaining_means(classes: Sequence[ServedClass], cost: float) -> tup
     return means, float(load[-1])
 
 
+@dataclass(frozen=True)
+class Resumptions:
+    """E[H] = alpha A + beta B and E[H^2] = alpha^2 C + alpha beta D + beta^2 (E + V E'), each column over r.
+
+    For requests of size x: beta = 1 / (1 - rho~(x)), alpha = 1 + beta lambda E[e(S); S <= x] and
+    V = lambda E[e(S)^2; S <= x].
+    """
+
+    mean: tuple[Floats, Floats]
+    square: tuple[Floats, Floats, Floats, Floats]
+
+    @classmethod
+    def of(cls, mu: Floats, first: Floats, second: Floats, cost: float) -> Resumptions:
+        """At rates mu(r) of arrivals, `first` and `second` lambda E[e(S)^k; S <= r] for k = 1 and 2."""
+        tries = Tries.of(mu, cost)
+        q, failed, spent, once, twice = tries.parts
+        own, own_square = first * tries.per_arrival, second * tries.per_arrival
+        try_square = q * cost**2 + twice
+        a = spent / q
+        b = (failed * own - first * spent) / q
+        c = (try_square + 2.0 * once * a) / q
+        d = 2.0 * (once * (own + b - first * a) + failed * own * a - first * try_square) / q
+        e = first**2 * try_square - second * spent + failed * own_square
+        e += 2.0 * (failed * own * b - once * first * (own + b))
+        return cls((a, b), (c, d, e / q, a))
+
+    def moments(self, alpha: float, beta: float, spread: float) -> tuple[Floats, Floats]:
+        """E[H] and E[H^2] at each r, `spread` being V."""
+        c, d, e, more = self.square
+        mean = alpha * self.mean[0] + beta * self.mean[1]
+        return mean, alpha**2 * c + alpha * beta * d + beta**2 * (e + spread * more)
+
+    def growth(self, mu: Floats, first: Floats) -> Floats:
+        """w(r) in four columns: what alpha^2, alpha beta, beta^2 and beta^2 V multiply."""
+        (a, b), (c, d, e, more) = self.mean, self.square
+        return np.stack((mu * c, 2.0 * first * a + mu * d, 2.0 * first * b + mu * e, 1.0 + mu * more), axis=-1)
+
+
 def _squares(
     grid: SizeGrid, arrivals: Floats, own: Floats, load: Floats, dense: Floats, cost: float
 ) -> tuple[Floats, Floats]:
     """Q and E[L(x)^2] at each x of the grid."""
     first, second = (grid.panels.integrals(dense * own**k)[0] for k in (1, 2))
-    rest, here = np.empty_like(own), np.empty_like(own)
-    for i, idle in enumerate(1.0 - load):
-        m, upto, squares = own / idle, first / idle, second / idle**2
-        mean, square = _resumption(arrivals, upto, squares, i, cost)
-        growth = squares[i] + 2.0 * mean * upto + arrivals * square
-        fixed = m**2 + grid.panels.integrals(growth)[0]
-        total = grid.panels.integrals(dense * fixed)[0][i]
-        rest[i] = (total - load[i] * squares[i]) / idle
-        here[i] = fixed[i] + own[i] * (rest[i] - squares[i])
-    return rest, here
-
-
-def _resumption(mu: Floats, upto: Floats, squares: Floats, i: int, cost: float) -> tuple[Floats, Floats]:
-    """E[H] and E[H^2] at each r, for arrivals up to size x_i: `upto` and `squares` are lambda E[m^k(S); S <= r]."""
-    from scipy.special import gammainc
-
-    failed = -np.expm1(-mu * cost)
-    q = 1.0 - failed
-    held = mu > 0
-    rate = np.where(held, mu, 1.0)
-    once = np.where(held, gammainc(2, mu * cost) / rate, 0.0)
-    twice = np.where(held, 2.0 * gammainc(3, mu * cost) / rate**2, 0.0)
-    a1, a2 = np.where(held, upto / rate, 0.0), np.where(held, squares / rate, 0.0)
-    pace, noise = 1.0 + upto[i] - upto, squares[i] - squares
-    spent = np.where(held, failed / rate, cost)
-    mean = (pace * spent + failed * a1) / q
-    square = pace**2 * (q * cost**2 + twice) + noise * spent + failed * a2
-    square += 2.0 * pace * once * (a1 + mean) + 2.0 * failed * a1 * mean
-    return mean, square / q
+    idle = 1.0 - load
+    beta = 1.0 / idle
+    alpha, spread = 1.0 + first * beta, second * beta**2
+    parts = np.stack((alpha**2, alpha * beta, beta**2, spread), axis=-1)
+    grown = grid.panels.columns(Resumptions.of(arrivals, first, second, cost).growth(arrivals, first))[0]
+    fixed = own**2 * beta**2 + (parts * grown).sum(axis=1)
+    total = spread + (parts * grid.panels.columns(dense[:, None] * grown)[0]).sum(axis=1)
+    rest = (total - load * spread) / idle
+    return rest, fixed + own * (rest - spread)
