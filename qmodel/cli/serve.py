@@ -24,7 +24,7 @@ def command(
     port: int = typer.Option(8000, min=0, max=65535, help="Port; 0 takes any that is free."),
     policy: str | None = typer.Option(None, help="Policy in place of the scenario's."),
     set_: list[str] = typer.Option([], "--set", help="PATH=VALUE sets a scenario field; repeatable."),
-    engine: str = typer.Option("emulated", help="emulated | language-model (needs the torch extra)."),
+    engine: str = typer.Option("emulated", help="emulated | language-model | transformers (torch extra)."),
     threads: int = typer.Option(1, min=1, help="Threads of the engine."),
     api_key: str | None = typer.Option(
         None, envvar="QMODEL_API_KEY", help="Clients must send this key as a bearer token."

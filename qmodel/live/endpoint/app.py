@@ -93,6 +93,7 @@ class Endpoint:
                     self._check_key(request.headers.get("Authorization", ""))
                 return await handler(request)
             except Refused as refusal:
+                self.gauges.rejected.inc(refusal.status == 429)
                 return refused(refusal)
             except InputError as error:  # a user's own policy, say
                 return refused(Refused(500, str(error)))
@@ -166,7 +167,6 @@ class Endpoint:
         waiting, buffer = self.backend.waiting, self.scenario.system.buffer
         full = buffer is not None and waiting + self.backend.running >= buffer
         if full or waiting >= self.limits.queue:
-            self.gauges.rejected.inc()
             raise Refused(429, f"{waiting} requests wait: the queue is full", self._next_place_s())
 
     def _next_place_s(self) -> float:

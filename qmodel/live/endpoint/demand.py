@@ -17,6 +17,7 @@ from qmodel.workload.slo import limit_of
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
     from qmodel.service.from_model import FittedModel
+    from qmodel.service.transform import Transform
     from qmodel.workload import RequestClass
 
 DEFAULT_OUTPUT_TOKENS = 16
@@ -82,18 +83,23 @@ class Demand:
         return DEFAULT_OUTPUT_TOKENS if law is None else max(1, round(float(law.sample(self._rng, 1)[0])))
 
 
-SERVED = frozenset({"buffer", "preemption-cost", "prefix-hit"})
-"""Features of a system (`Scenario.features`) that are served; those of arrivals are the clients' affair."""
+SERVED = frozenset({"buffer"})
+EMULATED = SERVED | {"preemption-cost", "prefix-hit"}
+"""Features of a system (`Scenario.features`) that are served, by any engine and by the emulated batching one; those
+of arrivals are the clients' affair."""
 
 
-def check_served(scenario: Scenario) -> None:
-    """Raise InputError for what is not served live."""
+def check_served(
+    scenario: Scenario, features: frozenset[str] = SERVED, transforms: tuple[type[Transform], ...] = ()
+) -> None:
+    """Raise InputError for what is not served live; `features` and kinds of `transforms` are."""
     of_clients = {each.arrivals.feature for each in scenario.classes}
-    unknown = sorted(scenario.features - SERVED - of_clients)
+    unknown = sorted(scenario.features - features - of_clients)
     if unknown:
         raise InputError(f"scenario, {unknown[0]}", "is not served live", "leave it out")
-    if scenario.transforms:
-        name = type(scenario.transforms[0]).__name__
+    refused = next((each for each in scenario.transforms if not isinstance(each, transforms)), None)
+    if refused is not None:
+        name = type(refused).__name__
         raise InputError(f"transform {name}", "is not served live", "leave it out, or use qmodel validate")
     if scenario.system.servers != 1:
         raise InputError("system, servers", f"is {scenario.system.servers}", "one server is served; set it to 1")

@@ -14,11 +14,13 @@ from aiohttp import web
 
 from qmodel.errors import InputError
 from qmodel.live.endpoint.app import Endpoint
-from qmodel.live.endpoint.demand import check_served
+from qmodel.live.endpoint.batched import BatchServer
+from qmodel.live.endpoint.demand import EMULATED, check_served
 from qmodel.live.endpoint.emulator import Emulator
 from qmodel.live.endpoint.single import SingleServer
 from qmodel.live.endpoint.stream import Backend
 from qmodel.live.punctual import punctual
+from qmodel.service.transform import ClipOutput
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -32,12 +34,14 @@ def make_backend(
     scenario: Scenario, engine: str = "emulated", *, threads: int = 1, seed: int = 0, **options: Any
 ) -> Backend:
     """What serves this scenario: an engine by its registered name. Raises InputError for what it does not do."""
-    check_served(scenario)
     batching = scenario.system.batching
-    if batching == "continuous":
-        if engine != "emulated":
-            raise InputError("--engine", f"'{engine}' has no continuous batching", "use emulated")
+    if batching == "continuous" and engine == "emulated":
+        check_served(scenario, EMULATED)
         return Emulator(scenario, seed, **options)
+    if batching == "continuous":
+        check_served(scenario, transforms=(ClipOutput,))
+        return BatchServer(scenario, engine, threads, seed, **options)
+    check_served(scenario)
     if batching == "dynamic":
         raise InputError("system, batching", "'dynamic' is not served live", "use none or continuous")
     if batching == "processor-sharing" and (scenario.policy.sharing is None or scenario.system.max_batch):

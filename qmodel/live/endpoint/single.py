@@ -1,14 +1,10 @@
 """One request (or one turn of a sharing policy) at a time: the single server of queueing theory, in a thread.
 
-The engine's steps are the points at which the policy object decides again. Asyncio and the thread meet in two
-places: orders go in through a queue, tokens come out by `call_soon_threadsafe`.
+The engine's steps are the points at which the policy object decides again.
 """
 
 from __future__ import annotations
 
-import asyncio
-import queue
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from qmodel.errors import InputError
 from qmodel.live.endpoint.demand import Demand, Seen
 from qmodel.live.endpoint.stream import Order, Stream
+from qmodel.live.endpoint.threaded import Threaded, words
 from qmodel.live.engine import Engine, Job, Work, make_engine
 from qmodel.live.scheduler import Entry, Scheduler
 from qmodel.service.token_service import TokenService
@@ -38,7 +35,7 @@ class Service:
     told: int = 0
 
 
-class SingleServer:
+class SingleServer(Threaded):
     """Serves a scenario without batching on a registered engine that makes tokens. Raises InputError.
 
     `options` are the engine's own.
@@ -59,10 +56,7 @@ class SingleServer:
         self.running = self.preemptions = 0
         self._demand, self._scheduler = Demand(scenario, seed), Scheduler(scenario.policy)
         self._number = self._left = 0
-        self._orders: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._failed: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._work, name="single-server", daemon=True)
+        super().__init__("single-server")
 
     @property
     def waiting(self) -> int:
@@ -86,16 +80,7 @@ class SingleServer:
         """Its remaining steps are skipped when its turn comes."""
         stream.withdrawn = True
 
-    async def serve(self) -> None:
-        """Let the thread work; raises what ended it."""
-        self._thread.start()
-        await self._failed
-
-    def close(self) -> None:
-        """End the thread at its next step, and release the engine."""
-        self._orders.put(None)
-        if self._thread.ident is not None:
-            self._thread.join(5.0)
+    def _release(self) -> None:
         self.engine.close()
 
     def _check_lengths(self) -> None:
@@ -126,27 +111,18 @@ class SingleServer:
             return size_s, min(model.first_token(levels) / size_s, 1.0)
         return size_s, None
 
-    def _work(self) -> None:
-        """The thread: take what has arrived, ask the policy, do one step."""
-        try:
-            while self._take_orders(block=self._scheduler.present == 0):
-                entry = self._scheduler.next(time.monotonic())
-                if entry is not None:
-                    self._step(entry)
-        except Exception as error:  # a policy's own rank, say: the server cannot go on
-            self._tell(self._fail, error)
+    @property
+    def _idle(self) -> bool:
+        return self._scheduler.present == 0
 
-    def _take_orders(self, block: bool) -> bool:
-        """Add what has arrived; False when the thread is to end."""
-        try:
-            while True:
-                entry = self._orders.get(block)
-                if entry is None:
-                    return False
-                self._scheduler.add(entry)
-                block = False
-        except queue.Empty:
-            return True
+    def _accept(self, order: Entry) -> None:
+        self._scheduler.add(order)
+
+    def _turn(self) -> None:
+        """Ask the policy, do one step."""
+        entry = self._scheduler.next(time.monotonic())
+        if entry is not None:
+            self._step(entry)
 
     def _step(self, entry: Entry) -> None:
         service: Service = entry.payload
@@ -157,7 +133,7 @@ class SingleServer:
             try:
                 service.job = self.engine.start(service.work)
             except Exception as error:
-                self._leave(entry, _words(error))
+                self._leave(entry, words(error))
                 return
             service.steps = service.job.remaining
             service.stream.started_s = time.monotonic()
@@ -166,7 +142,7 @@ class SingleServer:
         try:
             job.step()
         except Exception as error:  # this request's failure, not the server's
-            self._leave(entry, _words(error))
+            self._leave(entry, words(error))
             return
         if job.tokens > service.told:
             self._tell(service.stream.put, job.tokens - service.told, time.monotonic())
@@ -183,17 +159,3 @@ class SingleServer:
         self.running = 0
         self._left += 1
         self._tell(entry.payload.stream.end, failure)
-
-    def _tell(self, what: Any, *arguments: Any) -> None:
-        try:
-            self._loop.call_soon_threadsafe(what, *arguments)
-        except RuntimeError:  # the event loop has ended: nobody listens
-            self._orders.put(None)
-
-    def _fail(self, error: Exception) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(error)
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
