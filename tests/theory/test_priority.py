@@ -108,13 +108,14 @@ def test_three_laws_have_the_means_of_the_formulas():
     """Independent of the series: the transforms' slope at 0 is Cobham's and the preemptive mean."""
     for model in MODELS.values():
         for part in model(several(CASES["three"], FCFS()).served).classes:
-            s = np.array([1e-4, 2e-4], dtype=complex)
+            theta = np.array([5e-5, 1e-4], dtype=complex)
             law = part.law
-            known = 1.0 - law._mass
-            tail = part.served.size.lst(s) * known if model is non_preemptive or not law._known(1e9) else known
-            whole = (law._rest(s) + (tail if law._known(1e9) else 0.0)).real
-            slopes = (1.0 - whole) / s.real
-            assert 2 * slopes[0] - slopes[1] == pytest.approx(part.mean_response, rel=1e-5)
+            s, found = law._path(theta)
+            stretch = (law._path(theta + 1e-7)[0] - law._path(theta - 1e-7)[0]) / 2e-7
+            tail = part.served.size.lst(s) * (1.0 - law._mass) if law._known(1e9) else 0.0
+            slopes = ((1.0 - found * s / stretch - tail) / s).real
+            at_zero = slopes[0] - (slopes[1] - slopes[0]) * (s[0] / (s[1] - s[0])).real
+            assert at_zero == pytest.approx(part.mean_response, rel=1e-5)
 
 
 def test_percentiles_of_the_highest_preemptive_class_ignore_the_others():

@@ -17,7 +17,8 @@ import numpy as np
 
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
-from qmodel.theory.numerics.inversion import InvertedLaw, Transform, shared
+from qmodel.theory.numerics.inversion import InvertedLaw, Law, Transform
+from qmodel.theory.one_server.delay_path import common_horizon, law_after_wait, wait_path
 from qmodel.theory.one_server.second_moments import Two, finite, found_work, work_of
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.supply import delivery, merged
@@ -53,10 +54,12 @@ def positive_wait(rate: float, size: Distribution) -> Transform:
 def fcfs(classes: Sequence[ServedClass]) -> Result:
     """Every class's mean and law of the response under first come, first served."""
     rate, size = merged(classes)
-    wait, positive = mean_wait(rate, size), shared(positive_wait(rate, size))
     load, waited = rate * size.mean, found_work(work_of(classes))
+    wait, path, horizon = mean_wait(rate, size), wait_path((), classes, (), load), common_horizon(classes)
+    laws = [law_after_wait(served, path, load, horizon) for served in classes]
+    pairs = zip(laws, classes, strict=True)
     return Result(
-        classes=tuple(after_wait(served, wait, positive, load, waited, size.mean) for served in classes),
+        classes=tuple(after_wait_with(law, served, wait, waited) for law, served in pairs),
         name="M/G/1 FCFS: Pollaczek-Khinchine",
         source=formulas.POLLACZEK_KHINCHINE.source,
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER),
@@ -81,6 +84,12 @@ def after_wait(
         return positive(s) * given.lst(s)
 
     law = InvertedLaw(rest, busy, lambda t: (1.0 - busy) * float(given.cdf(t)), given.mean, horizon=horizon)
+    return after_wait_with(law, served, wait, waited)
+
+
+def after_wait_with(law: Law, served: ServedClass, wait: float, waited: Two | None) -> ClassResult:
+    """As `after_wait`, with this law of the response."""
+    given = delivery(served.service)
     return ClassResult(
         served=served,
         mean_service=given.mean,

@@ -25,9 +25,10 @@ import numpy as np
 
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
-from qmodel.theory.numerics.inversion import Transform, shared
+from qmodel.theory.numerics.inversion import Transform
 from qmodel.theory.one_server.busy_period import prolonged
-from qmodel.theory.one_server.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait
+from qmodel.theory.one_server.delay_path import common_horizon, law_after_wait, wait_path
+from qmodel.theory.one_server.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, after_wait_with
 from qmodel.theory.one_server.second_moments import found_work, stacked
 from qmodel.theory.one_server.second_moments import prolonged as prolonged_moments
 from qmodel.theory.result import ClassResult, Result
@@ -71,13 +72,15 @@ def non_preemptive(classes: Sequence[ServedClass]) -> Result:
     residual = residual_work(classes)
     load = math.fsum(served.load for served in classes)
     upper, lower_work = stacked(ordered), stacked(ordered[::-1])[::-1]
-    mean = merged(classes)[1].mean
+    horizon = common_horizon(classes)
     for k, own in enumerate(ordered):
         higher, lower = list(chain(*ordered[:k])), list(chain(*ordered[k + 1 :]))
         wait = formulas.COBHAM(residual, float(upper[k].first), float(upper[k + 1].first))
-        positive = shared(positive_wait(higher, own, lower, load))
+        path = wait_path(higher, own, lower, load)
         waited = prolonged_moments(found_work(upper[k + 1], lower_work[k + 1]), upper[k])
-        found |= {served.name: after_wait(served, wait, positive, load, waited, mean) for served in own}
+        laws = [law_after_wait(served, path, load, horizon) for served in own]
+        pairs = zip(own, laws, strict=True)
+        found |= {served.name: after_wait_with(law, served, wait, waited) for served, law in pairs}
     return Result(
         classes=tuple(found[served.name] for served in classes),
         name="M/G/1 non-preemptive priority: Cobham",

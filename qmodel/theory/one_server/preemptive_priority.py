@@ -24,8 +24,10 @@ import numpy as np
 from qmodel.scenario import ServedClass
 from qmodel.theory import formulas
 from qmodel.theory.numerics.inversion import InvertedLaw
+from qmodel.theory.numerics.transforms import MANY_ATOMS, arrays_of, sum_of_atoms, transform
 from qmodel.theory.one_server.atoms import cdf_of, interrupted_atoms
 from qmodel.theory.one_server.busy_period import prolonged
+from qmodel.theory.one_server.delay_path import Arrivals, common_horizon, still_of
 from qmodel.theory.one_server.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
 from qmodel.theory.one_server.second_moments import Two, Work, finite, found_work, stacked
 from qmodel.theory.one_server.second_moments import prolonged as prolonged_moments
@@ -41,8 +43,9 @@ def preemptive_resume(classes: Sequence[ServedClass]) -> Result:
     higher: list[ServedClass] = []
     ordered = levels(classes)
     works = stacked(ordered)
+    horizon = common_horizon(classes)
     for own, above, upto in zip(ordered, works, works[1:], strict=False):
-        found |= {served.name: _class_result(served, higher, own, above, upto) for served in own}
+        found |= {served.name: _class_result(served, higher, own, above, upto, horizon) for served in own}
         higher = [*higher, *own]
     return Result(
         classes=tuple(found[served.name] for served in classes),
@@ -53,9 +56,10 @@ def preemptive_resume(classes: Sequence[ServedClass]) -> Result:
 
 
 def _class_result(
-    served: ServedClass, higher: list[ServedClass], own: list[ServedClass], above: Work, upto: Work
+    served: ServedClass, higher: list[ServedClass], own: list[ServedClass], above: Work, upto: Work, horizon: float
 ) -> ClassResult:
-    """`above` is the work of the higher classes, `upto` that of the class's own priority too."""
+    """`above` is the work of the higher classes, `upto` that of the class's own priority too; `horizon`: as in
+    `InvertedLaw`."""
     given = delivery(served.service)
     loads = float(above.first), float(upto.first)
     response = formulas.PREEMPTIVE_RESUME(given.mean, float(upto.second) / 2.0, *loads)
@@ -68,12 +72,42 @@ def _class_result(
         mean_service=given.mean,
         mean_response=response,
         mean_slowdown=own_share + queued * reciprocal_mean(served.size),
-        law=_law(served, higher, own, loads[1]),
+        law=_law(served, higher, own, loads[1], horizon),
         second_moment=finite(prolonged_moments(whole, above).second),
     )
 
 
-def _law(served: ServedClass, higher: list[ServedClass], own: list[ServedClass], upto: float) -> InvertedLaw:
+def _law(
+    served: ServedClass, higher: list[ServedClass], own: list[ServedClass], upto: float, horizon: float
+) -> InvertedLaw:
+    """By the way that the point masses of what interrupts allow."""
+    few = [1 for other in higher if 0 < len(arrays_of(other.size)[0]) <= MANY_ATOMS]
+    return _by_roots(served, higher, own, upto) if few else _along_theta(served, higher, own, upto, horizon)
+
+
+def _along_theta(
+    served: ServedClass, higher: list[ServedClass], own: list[ServedClass], upto: float, horizon: float
+) -> InvertedLaw:
+    """Point masses are where nobody is present and nobody interrupts."""
+    given = delivery(served.service)
+    above, mine = Arrivals.of(higher), Arrivals.of(own)
+    values, masses = arrays_of(given)
+    masses = (1.0 - upto) * masses
+    kept = masses * np.exp(-above.rate * values)
+
+    def path(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        s = theta - above.work(theta)
+        found = (1.0 - upto) * theta / (s - mine.work(theta)) * transform(theta, given)
+        if len(values):
+            found -= sum_of_atoms(s + above.rate, values, masses)
+        return s, found * above.stretch(theta) / s
+
+    known = cdf_of(list(zip(values.tolist(), kept.tolist(), strict=True)))
+    left = 1.0 - float(kept.sum())
+    return InvertedLaw.along(path, left, known, given.mean, horizon, still_of(given), values)
+
+
+def _by_roots(served: ServedClass, higher: list[ServedClass], own: list[ServedClass], upto: float) -> InvertedLaw:
     given = delivery(served.service)
     atoms = interrupted_atoms(given.atoms(), 1.0 - upto, higher)
     places = np.array([time for time, _ in atoms])

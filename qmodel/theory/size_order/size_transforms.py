@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qmodel.theory.size_order.sizes_upto import SizesUpto, arrays_of, cells_of
+from qmodel.theory.numerics.transforms import arrays_of
+from qmodel.theory.size_order.sizes_upto import SizesUpto, cells_of
 from qmodel.workload import Distribution
 from qmodel.workload.partial import limited_moment
 

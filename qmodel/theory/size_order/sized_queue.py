@@ -18,6 +18,7 @@ import numpy as np
 from qmodel.policy import LAS, MLFQ, PSJF, SJF, SRPT, Policy
 from qmodel.theory.numerics import euler
 from qmodel.theory.numerics.exponentials import exponential
+from qmodel.theory.numerics.transforms import arrays_of
 from qmodel.theory.one_server.atoms import Atoms
 from qmodel.theory.size_order.remaining_time import RemainingTime
 from qmodel.theory.size_order.size_atoms import PointMasses, multiples, point_masses
@@ -29,7 +30,7 @@ from qmodel.theory.size_order.size_transforms import (
     preemptive_shortest_job,
     shortest_job,
 )
-from qmodel.theory.size_order.sizes_upto import SizesUpto, arrays_of, marks_of
+from qmodel.theory.size_order.sizes_upto import SizesUpto, marks_of
 from qmodel.workload import Distribution
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import numpy as np
 
 from qmodel.theory.numerics.panels import Panels
 from qmodel.theory.numerics.sizes import components
+from qmodel.theory.numerics.transforms import arrays_of as arrays_of
 from qmodel.workload import Distribution
 
 if TYPE_CHECKING:
@@ -176,13 +177,6 @@ def _masses_in(ends: Floats, law: Distribution) -> Floats:
     values, masses = arrays_of(law)
     cells = np.searchsorted(ends * (1 + 1e-12), values)
     return np.asarray(np.bincount(cells, masses, minlength=len(ends) + 1)[: len(ends)], dtype=float)
-
-
-@lru_cache(maxsize=64)
-def arrays_of(law: Distribution) -> tuple[Floats, Floats]:
-    """Values and masses of the point masses of a law."""
-    table = np.array(law.atoms(), dtype=float).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
 
 
 @lru_cache(maxsize=16)
