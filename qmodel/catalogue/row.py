@@ -62,8 +62,9 @@ class Row:
 
     `method`: how its main numbers are had. `unchecked`: what the sources leave open and what was assumed here; a
     row with such a note is no reproduction of the paper. `missing`: what of the paper is not expressed; `no_live`:
-    why no engine here runs it. The first of `settings` is the idea, the last its baseline. `shown` are metrics,
-    `name` or `class:name`. `accept` yields checks on the row's own scenario.
+    why no engine here runs it; `live`: what a live run compares, where that is not `settings`. The first of
+    `settings` is the idea, the last its baseline. `shown` are metrics, `name` or `class:name`. `accept` yields
+    checks on the row's own scenario.
     """
 
     number: int
@@ -79,6 +80,7 @@ class Row:
     unchecked: str = ""
     missing: str = ""
     no_live: str = ""
+    live: tuple[Setting, ...] = ()
 
     @property
     def learns(self) -> bool:

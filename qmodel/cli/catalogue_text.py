@@ -42,6 +42,10 @@ def print_row(row: Row) -> None:
         print(f"\nmethod: {row.method}; settings, the idea first, its baseline last:")
         for setting in row.settings:
             print(*wrapped(f"- {setting.label}: {settings_in_words(setting)}", "    "), sep="\n")
+    if row.live:
+        print("\n--live compares, on an engine of this machine:")
+        for setting in row.live:
+            print(*wrapped(f"- {setting.label}: {settings_in_words(setting)}", "    "), sep="\n")
     if row.text:
         print(f"\nscenario (qmodel catalogue {row.name} --toml > FILE keeps it):\n\n{row.text}", end="")
 
@@ -58,9 +62,11 @@ def settings_in_words(setting: Setting) -> str:
 def shown(value: object) -> str:
     """A value as a person would write it after --set.
 
-    >>> shown({"preset": "fcfs"}), shown(0.5)
-    ("{ preset = 'fcfs' }", '0.5')
+    >>> shown({"preset": "fcfs"}), shown(0.5), shown(False)
+    ("{ preset = 'fcfs' }", '0.5', 'false')
     """
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {shown(each)}" for key, each in value.items()) + " }"
     return repr(value)

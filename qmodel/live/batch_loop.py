@@ -45,7 +45,8 @@ class BatchLoop(Loop):
     """Serves one run to its end: between iterations, arrivals join and those that are done leave.
 
     A token's time is the end of its iteration, when it is on the host. `totals` sums up the iterations for those
-    who compare their time with a model: sequences, context tokens of the decoding ones, prompt tokens.
+    who compare their time with a model: sequences, context tokens of the decoding ones, prompt tokens; how often a
+    request was displaced, and how often one gave its KV cache up for want of memory.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class BatchLoop(Loop):
         entries: Series[Entry],
         inbox: Inbox,
         outbox: Outbox,
+        prefixes: Series[int] = (),
     ) -> None:
         super().__init__(engine, Scheduler(scheduler.policy), entries, inbox, outbox)
         self.batch, self.session = scheduler, session
+        self.prefixes = prefixes
         self.totals = {"sequences": 0, "context_tokens": 0, "prefill_tokens": 0, "most_running": 0}
         self._idle = 0
 
@@ -76,7 +79,8 @@ class BatchLoop(Loop):
             else:
                 self._sleep()
         self.tally.span_s = clock() - begun
-        self.tally.totals = self.totals
+        evictions = getattr(self.session, "evictions", 0)
+        self.tally.totals = self.totals | {"preemptions": self.batch.preemptions, "evictions": evictions}
         if self._finished:
             self._report()
 
@@ -86,7 +90,7 @@ class BatchLoop(Loop):
 
     def _arrive(self, entry: Entry) -> None:
         service: Service = entry.payload
-        sequence = sequence_of(entry)
+        sequence = sequence_of(entry, self.prefixes)
         try:
             self.session.add(sequence, service.work)
         except Exception as error:  # this request's failure, not the server's
@@ -151,8 +155,8 @@ class BatchLoop(Loop):
             raise InputError(f"engine '{self.engine.name}'", fault, "raise kv_capacity_tokens")
 
 
-def sequence_of(entry: Entry) -> Sequence:
-    """The lengths of a request, and of its shorter output while the queue is long."""
+def sequence_of(entry: Entry, prefixes: Series[int]) -> Sequence:
+    """The lengths of a request, of its shorter output while the queue is long, and of the prefix it shares."""
     service: Service = entry.payload
     work, long = service.work.levels, service.work_long
     return Sequence(
@@ -160,4 +164,5 @@ def sequence_of(entry: Entry) -> Sequence:
         work["input_tokens"],
         work["output_tokens"],
         None if long is None else long.levels["output_tokens"],
+        prefix=prefixes[entry.index] if prefixes else 0,
     )

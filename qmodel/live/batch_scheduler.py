@@ -3,7 +3,8 @@
 The order is that of vLLM's V1 scheduler and of qmodel's iteration-level simulation: running requests first, those
 that decode before those that still read their prompt, then the queue in the policy's order, as far as the token
 budget and the cap on running requests let them in. Under a preemptive policy the first of the queue takes the place
-of the worst running request when its rank is better; who is displaced keeps its KV cache and waits with its rank.
+of the worst running request when its rank is better; who is displaced waits with its rank, and keeps its KV cache
+or gives it up (`drops`).
 Memory is the engine's own: it may leave out who was offered, and tells what it took (`qmodel.live.batch` is for an
 engine whose memory is counted here).
 """
@@ -23,8 +24,9 @@ from qmodel.service.transform import QueueCondition
 class BatchScheduler:
     """The requests present: those running, in order of admission, and the queue.
 
-    `worth` turns progress in tokens into seconds attained, as the sizes that the policy sees were made. Raises
-    InputError for a policy that says nothing about batches.
+    `worth` turns progress in tokens into seconds attained, as the sizes that the policy sees were made. With
+    `drops` who is displaced gives its KV cache up; the engine asks `displaced` whose. Raises InputError for a
+    policy that says nothing about batches.
 
     >>> from qmodel.live.scheduler import Entry
     >>> from qmodel.policy import FCFS, Request
@@ -36,14 +38,17 @@ class BatchScheduler:
     """
 
     def __init__(
-        self, policy: Policy, max_batch: int, worth: TokenWorth, condition: QueueCondition | None = None
-    ) -> None:
+        self, policy: Policy, max_batch: int, worth: TokenWorth, condition: QueueCondition | None = None,
+        drops: bool = False,
+    ) -> None:  # fmt: skip
+        self.drops, self.preemptions = drops, 0
         self.policy, self.max_batch, self.worth, self.condition = policy, max_batch, worth, condition
         self.present = 0
         self.running: list[Sequence] = []
         self.long_queue = False
         self._line: WaitingLine[Sequence] = WaitingLine(policy, worth)
         self._offered: list[Sequence] = []
+        self._displaced: list[Sequence] = []
 
     @property
     def waiting(self) -> int:
@@ -91,11 +96,21 @@ class BatchScheduler:
         self._offered = []
         return started
 
+    def displaced(self) -> list[Sequence]:
+        """Those who have lost their place since this was last asked, and their KV cache with it."""
+        found, self._displaced = self._displaced, []
+        return found
+
+    def spare(self) -> Sequence | None:
+        """Of those that wait with a KV cache, the last in the queue: whose memory the engine may take."""
+        return max((each for each in self._line if each.computed), key=lambda each: each.key, default=None)
+
     def evicted(self, sequence: Sequence, now_s: float = 0.0) -> None:
-        """The engine took the request's memory: it waits again, and computes anew what it had."""
+        """The engine took the request's memory: it waits, and computes anew what it had."""
         sequence.evict()
-        self.running.remove(sequence)
-        self._line.join(sequence, now_s)
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self._line.join(sequence, now_s)
 
     def finish(self, sequence: Sequence) -> None:
         """A running request leaves, done or failed."""
@@ -110,7 +125,7 @@ class BatchScheduler:
             sequence = line.pop()
             offered.append(sequence)
             room -= 1
-            budget -= sequence.pending
+            budget -= sequence.likely
         return offered
 
     def _make_way(self, now_s: float) -> None:
@@ -118,7 +133,12 @@ class BatchScheduler:
         ranks = self._line.ranks(self.running, now_s)
         worst = max(ranks)
         if worst > self._line.first_rank:
-            self._line.join(self.running.pop(ranks.index(worst)), now_s)
+            sequence = self.running.pop(ranks.index(worst))
+            self._line.join(sequence, now_s)
+            self.preemptions += 1
+            if self.drops:
+                sequence.evict()
+                self._displaced.append(sequence)
 
     def _start(self, sequence: Sequence) -> None:
         """Service starts: read the queue condition, this request included."""

@@ -27,6 +27,10 @@ class Batches:
     requests at once (None: all that wait), `min_batch`: a batch starts no smaller. Of continuous batching also
     the token budget of an iteration, the KV cache (None: ample), what tokens are worth to the policy, the most
     tokens that a request keeps in its cache, and the iteration time, for an engine that only passes time.
+
+    `drops`: who is displaced gives its KV cache up. `shares`: what one request left in the cache another may find.
+    `prefixes`: tokens of each prompt that all prompts begin with. `all_tokens`: those of all requests, in whole
+    blocks: what the cache holds if nobody ever gives any up.
     """
 
     continuous: bool
@@ -37,6 +41,10 @@ class Batches:
     kv_block_tokens: int = 16
     worth: TokenWorth | None = None
     longest: int = 0
+    drops: bool = False
+    shares: bool = False
+    prefixes: tuple[int, ...] = ()
+    all_tokens: int = 0
     time: IterationTime | None = None
 
 
@@ -48,16 +56,47 @@ def make_batches(scenario: Scenario, rows: Mapping[str, list[Any]]) -> Batches |
     if system.batching != "continuous":
         return None
     engine = system.engine or Engine()
+    lengths = [int(sum(each)) for each in zip(*(rows[name] for name in LENGTHS), strict=True)]
+    most, block = (
+        min(system.max_batch or engine.max_batched_tokens, engine.max_batched_tokens),
+        engine.kv_block_tokens,
+    )
+    drops = scenario.policy.preemptive and system.kv_capacity_tokens is not None
+    prefixes = _prefixes(scenario, rows)
+    if drops:
+        _check_room(system.kv_capacity_tokens or 0, most * _in_blocks(max(lengths), block))
     return Batches(
         True,
-        min(system.max_batch or engine.max_batched_tokens, engine.max_batched_tokens),
+        most,
         max_batched_tokens=engine.max_batched_tokens,
         kv_capacity_tokens=system.kv_capacity_tokens,
         kv_block_tokens=engine.kv_block_tokens,
         worth=token_worth(scenario),
-        longest=int(max(map(sum, zip(*(rows[name] for name in LENGTHS), strict=True)))),
+        longest=max(lengths),
+        drops=drops,
+        shares=engine.prefix_caching and (drops or any(prefixes)),
+        prefixes=prefixes,
+        all_tokens=sum(_in_blocks(each, block) for each in lengths),
         time=system.iteration_time,
     )
+
+
+def _prefixes(scenario: Scenario, rows: Mapping[str, list[Any]]) -> tuple[int, ...]:
+    """Tokens of each prompt that a cache holds already; at least one is left to compute."""
+    shares = {each.name: each.prefix_hit for each in scenario.classes}
+    prompts = zip(rows["class"], rows["input_tokens"], strict=True)
+    return tuple(min(int(shares[name] * tokens), int(tokens) - 1) for name, tokens in prompts)
+
+
+def _in_blocks(tokens: int, block: int) -> int:
+    return -(-tokens // block) * block
+
+
+def _check_room(capacity: int, needed: int) -> None:
+    """Raise InputError unless everyone in the largest batch fits: places are taken from others, memory is not."""
+    if capacity < needed:
+        fault = f"{capacity} tokens do not hold a whole batch of the longest requests, {needed}"
+        raise InputError("system.kv_capacity_tokens", fault, "leave it out, give more, or do not preempt")
 
 
 def check_dynamic(scenario: Scenario, emulated: bool) -> None:
@@ -101,13 +140,9 @@ def check_continuous(scenario: Scenario, engine: Mapping[str, Any]) -> None:
     for field, why in reasons.items():
         if getattr(asked, field) != getattr(plain, field):
             raise InputError(f"system.engine, {field}", f"{name} {why}", "leave it out")
-    if system.kv_capacity_tokens is not None and not engine["emulated"]:
-        if asked.whole_prompt:
-            fault = f"{name} takes KV blocks chunk by chunk"
-            raise InputError("system.engine, whole_prompt", fault, "set whole_prompt = false")
-        if scenario.policy.preemptive:
-            fault = f"a request displaced on {name} keeps its KV cache, so a small cache would fill up"
-            raise InputError("system.kv_capacity_tokens", fault, "leave it out, or use a policy without preemption")
+    if system.kv_capacity_tokens is not None and not engine["emulated"] and asked.whole_prompt:
+        fault = f"{name} takes KV blocks chunk by chunk"
+        raise InputError("system.engine, whole_prompt", fault, "set whole_prompt = false")
     if system.kv_capacity_tokens is not None and engine["emulated"]:
         raise InputError("system.kv_capacity_tokens", f"{name} has no memory that could run out", "leave it out")
     for transform in scenario.transforms:

@@ -36,8 +36,9 @@ def batching_loop(
         _warm_batches(served, batches, order)
         return DynamicLoop(served, policy, batches, entries, inbox, outbox)
     assert batches.worth is not None and batches.max_batch is not None
-    scheduler = BatchScheduler(policy, batches.max_batch, batches.worth, order.condition)
-    return BatchLoop(engine, scheduler, served.open(batches, scheduler), entries, inbox, outbox)
+    scheduler = BatchScheduler(policy, batches.max_batch, batches.worth, order.condition, batches.drops)
+    session = served.open(batches, scheduler)
+    return BatchLoop(engine, scheduler, session, entries, inbox, outbox, batches.prefixes)
 
 
 def _warm_batches(engine: Any, batches: Batches, order: RunOrder) -> None:

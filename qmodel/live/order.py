@@ -18,7 +18,7 @@ from qmodel.service.transform import EarlyExit, FewerSteps
 if TYPE_CHECKING:
     import pandas as pd
 
-HANDLED = frozenset({"piecewise", "static-batching", "bins"})
+HANDLED = frozenset({"piecewise", "static-batching", "bins", "prefix-hit"})
 """Features of a scenario (`Scenario.features`) that are run live; other checks say more on some of them."""
 
 

@@ -14,6 +14,7 @@ class Sequence:
 
     `prompt` and `output` tokens in all, `generated` so far; `computed` tokens are in its KV cache. `output_long`
     replaces `output` should its service start while the queue condition holds. `key` is its place in the queue.
+    `prefix` tokens of its prompt are those of others too, and may be found in the engine's cache.
     """
 
     entry: Entry
@@ -23,6 +24,7 @@ class Sequence:
     generated: int = 0
     computed: int = 0
     farthest: int = 0
+    prefix: int = 0
     key: Key = field(default=(0.0, 0.0, 0))
 
     @property
@@ -46,6 +48,11 @@ class Sequence:
         return self.prompt + self.generated - self.computed
 
     @property
+    def likely(self) -> int:
+        """Tokens to be computed at its admission, if its prefix is found."""
+        return self.pending if self.computed else max(self.pending - self.prefix, 1)
+
+    @property
     def decoding(self) -> bool:
         """Whether the next iteration makes a token of one computed token."""
         return self.generated > 0 and self.prompt + self.generated - self.computed == 1
@@ -57,6 +64,10 @@ class Sequence:
             return False
         self.generated += 1
         return True
+
+    def found(self, tokens: int) -> None:
+        """So many tokens are in the cache without having been computed for it."""
+        self.computed += tokens
 
     def evict(self) -> None:
         """Its KV cache is gone: what it held must be computed anew."""

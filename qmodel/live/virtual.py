@@ -85,7 +85,7 @@ def serve(order: RunOrder, schedule: pd.DataFrame) -> pd.DataFrame:
         raise InputError("system.batching", "is not continuous", "simulate it")
     assert batches.time is not None
     scheduler = BatchScheduler(unpack_policy(order.policy), batches.max_batch, batches.worth, order.condition)
-    sequences = [sequence_of(entry) for entry in entries_of(order)]
+    sequences = [sequence_of(entry, batches.prefixes) for entry in entries_of(order)]
     arrival = schedule.scheduled_s.to_numpy()
     begun, first, done, spent = (np.full(len(arrival), np.nan) for _ in range(4))
     now, coming, busy_s = 0.0, 0, 0.0

@@ -7,6 +7,7 @@ is asked about all of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Series
 from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
@@ -54,6 +55,10 @@ class WaitingLine(Generic[W]):
 
     def __len__(self) -> int:
         return len(self._heap)
+
+    def __iter__(self) -> Iterator[W]:
+        """All that wait, in no order."""
+        return (waiter for _, waiter in self._heap)
 
     @property
     def first(self) -> W:

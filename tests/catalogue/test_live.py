@@ -24,7 +24,7 @@ from qmodel.workload import Exponential
 LIVE = {
     "slo-classes", "best-effort", "diffusion-server", "apparate", "nirvana", "model-swap", "qlm", "predictions",
     "annealing", "seallm", "qllm", "scls", "learning-to-rank", "rps-serve", "drift", "andes", "vllm",
-    "smooth-goodput",
+    "smooth-goodput", "fastswitch",
 }  # fmt: skip
 STEP_S = 2e-4
 TIMES = {"base": 0.003, "per_sequence": 3e-4, "per_context_token": 1e-6, "per_prefill_token": 1e-4}
@@ -97,10 +97,33 @@ def test_horizons_are_in_the_time_of_the_engine(tmp_path: Path) -> None:
 
 
 def test_memory_shrinks_with_lengths_and_batch_and_is_left_out_beside_preemption(tmp_path: Path) -> None:
-    plain, short = (one.scenario.system for one in asked_of("vllm", tmp_path))
+    case = Case(find("vllm"))
+    made = Tokens(1.0, TIMES, 512 / 40)
+    plain, short = (running._scenario(case, made, one.changes).system for one in case.row.settings[:2])
     assert plain.kv_capacity_tokens is None
     assert short.kv_capacity_tokens == round(14_000 / (512 / 40) * 8 / 48)
     assert all(one.scenario.system.kv_capacity_tokens is None for one in asked_of("andes", tmp_path))
+
+
+def test_a_switch_costs_the_cache_computed_anew(tmp_path: Path) -> None:
+    kept, dropped = asked_of("fastswitch", tmp_path)
+    assert kept.scenario.system.kv_capacity_tokens is None
+    assert dropped.scenario.system.kv_capacity_tokens == 8 * (2 * 400 + 4)
+    assert not dropped.scenario.system.engine.prefix_caching
+    assert kept.scenario.preemption.cost_s == dropped.scenario.preemption.cost_s == 0.0
+    free, dear = (one.predict(seed=1) for one in (kept, dropped))
+    assert dear["batch"].mean_response_s > 1.1 * free["batch"].mean_response_s
+
+
+def test_a_shared_prompt_is_a_share_of_the_same_tokens(tmp_path: Path) -> None:
+    found, anew = (one.scenario for one in asked_of("vllm", tmp_path))
+    assert found.classes[0].factors == anew.classes[0].factors and found.rate == anew.rate
+    assert anew.classes[0].factors["input_tokens"].mean == 2560 / (512 / 40)
+    assert (found.classes[0].prefix_hit, anew.classes[0].prefix_hit) == (0.8, 0.0)
+    row = Case(find("vllm")).scenario(find("vllm").live[-1].changes)
+    from qmodel.study.batching import capacity
+
+    assert anew.rate / capacity(anew) == pytest.approx(row.rate / capacity(row), rel=0.02)
 
 
 def test_time_of_arrivals_and_policies() -> None:

@@ -147,6 +147,8 @@ def test_context_is_what_decoding_requests_hold(emulated, in_lengths):
         "context_tokens": sum(range(21, 26)),
         "prefill_tokens": 20,
         "most_running": 1,
+        "preemptions": 0,
+        "evictions": 0,
     }
 
 
@@ -243,11 +245,31 @@ def test_memory_of_a_real_engine_is_taken_chunk_by_chunk(in_lengths, emulated):
     with pytest.raises(InputError, match="whole_prompt"):
         make_order(scenario, draw_schedule(scenario, 0.2, 1), real)
     chunked = Engine(max_batched_tokens=64, whole_prompt=False)
-    scenario = in_lengths(make_policy("srpt"), system=small, engine=chunked)
-    with pytest.raises(InputError, match="keeps its KV cache"):
-        make_order(scenario, draw_schedule(scenario, 0.2, 1), real)
     made = make_order(in_lengths(system=small, engine=chunked), draw_schedule(scenario, 0.2, 1), real)
     assert (made.batches.kv_capacity_tokens, made.batches.longest, made.batches.max_batch) == (4096, 26, 4)
+    assert not (made.batches.drops or made.batches.shares)
+    assert made.batches.all_tokens == 32 * len(made.requests)  # 26 tokens take two blocks
+
+
+def test_who_is_displaced_gives_its_memory_up_where_there_is_a_bound(in_lengths, emulated):
+    real = introduction(emulated) | {"emulated": False, "factors": ("input_tokens", "output_tokens")}
+    chunked = Engine(max_batched_tokens=64, whole_prompt=False)
+    scenario = in_lengths(make_policy("srpt"), system={"kv_capacity_tokens": 4 * 32}, engine=chunked)
+    made = make_order(scenario, draw_schedule(scenario, 0.2, 1), real)
+    assert made.batches.drops and made.batches.shares
+    small = in_lengths(make_policy("srpt"), system={"kv_capacity_tokens": 4 * 32 - 1}, engine=chunked)
+    with pytest.raises(InputError, match="whole batch of the longest requests, 128"):
+        make_order(small, draw_schedule(small, 0.2, 1), real)
+
+
+def test_a_share_of_each_prompt_is_found(in_lengths, emulated):
+    scenario = in_lengths()
+    shared = replace(scenario, classes=tuple(replace(each, prefix_hit=0.5) for each in scenario.classes))
+    schedule = draw_schedule(shared, 0.5, 1)
+    made = make_order(shared, schedule, introduction(emulated))
+    assert made.batches.prefixes == (10,) * len(schedule) and made.batches.shares
+    tally, _ = run(emulated, made)
+    assert tally.totals["prefill_tokens"] == 10 * len(schedule)
 
 
 def test_lengths_are_needed(in_lengths, emulated):

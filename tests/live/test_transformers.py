@@ -35,7 +35,8 @@ class Server:
     """One run driven by hand."""
 
     def __init__(self, engine, policy=None, max_batch=4, condition=None, **batches):
-        self.scheduler = BatchScheduler(policy or FCFS(), max_batch, WORTH, condition)
+        self.scheduler = BatchScheduler(policy or FCFS(), max_batch, WORTH, condition, batches.get("drops", False))
+        self.prefixes = batches.get("prefixes", ())
         given = Batches(True, max_batch, max_batched_tokens=64, worth=WORTH, longest=40, **batches)
         self.session = engine.open(given, self.scheduler)
         self.said, self.order = {}, []
@@ -43,7 +44,8 @@ class Server:
     def add(self, index, prompt, output, output_long=None, arrival=None):
         size = WORTH.size(prompt, output)
         request = Request(float(index) if arrival is None else arrival, size, size)
-        sequence = Sequence(Entry(index, request), prompt, output, output_long)
+        prefix = self.prefixes[index] if self.prefixes else 0
+        sequence = Sequence(Entry(index, request), prompt, output, output_long, prefix=prefix)
         self.session.add(sequence, Work({}, 0.0, index))
         self.scheduler.add(sequence)
         return sequence
@@ -67,16 +69,27 @@ class Server:
 
 
 def expected_tokens(engine, index, prompt, output):
+    """What follows a prompt drawn from the seed of this request."""
+    return continued(engine, engine._target.prompt(prompt, index), output)
+
+
+def continued(engine, prompt, output):
     """The whole sequence through the model again for every token, without a cache."""
     import torch
 
     model = engine._target.model
-    sequence = torch.tensor([engine._target.prompt(prompt, index)])
+    sequence = torch.tensor([prompt])
     with torch.inference_mode():
         for _ in range(output):
             token = model(sequence).logits[:, -1].argmax(dim=-1, keepdim=True)
             sequence = torch.cat([sequence, token], dim=1)
-    return sequence[0, prompt:].tolist()
+    return sequence[0, len(prompt) :].tolist()
+
+
+def said_after_all(server, index):
+    """All tokens of a request that started anew: those before are part of its prompt to the library."""
+    state = server.session._paged._scheduler.states[str(index)]
+    return state.initial_tokens[state._true_initial_tokens :] + state.generated_tokens
 
 
 def test_tokens_are_those_of_greedy_generation_whoever_is_in_the_batch(engine):
@@ -114,6 +127,64 @@ def test_who_is_displaced_keeps_its_cache_and_goes_on_where_it_was(engine):
     server.run()
     assert server.order == [1, 0]
     assert server.said[0][:19] == expected_tokens(engine, 0, 12, 19)
+
+
+@pytest.mark.parametrize(("shares", "anew"), [(False, 15), (True, 3)])
+def test_who_is_displaced_gives_its_cache_up_where_memory_is_bounded(engine, shares, anew):
+    bounds = {"kv_capacity_tokens": 400, "kv_block_tokens": 4}
+    server = Server(engine, SRPT(), max_batch=1, drops=True, shares=shares, **bounds)
+    long = server.add(0, 12, 20)
+    for _ in range(3):
+        server.step()
+    server.add(1, 5, 2)
+    assert (server.step(), server.step()) == ({1: 5}, {1: 1})
+    assert (long.pending, long.reached, server.scheduler.preemptions) == (15, 12, 1)
+    assert server.step() == {0: anew}  # prompt and three tokens, less what three whole blocks of four still hold
+    for _ in range(14):
+        server.step()
+    assert said_after_all(server, 0) == expected_tokens(engine, 0, 12, 18)
+    server.run()
+    assert server.order == [1, 0]
+
+
+def test_a_prefix_that_all_share_is_computed_once(engine):
+    server = Server(engine, kv_block_tokens=4, shares=True, prefixes=(8, 9, 0, 10))
+    for index in range(4):
+        server.add(index, 12, 5)
+    said = {0: 4, 1: 4, 2: 12, 3: 4}  # whole blocks are found
+    assert server.step() == said
+    server.step()
+    for index, prefix in enumerate(server.prefixes):
+        prompt = engine._target.prompt(12, index, prefix)
+        assert prompt[:8] == engine._target.prompt(12, 99, 8)[:8] or not prefix
+        assert server.said[index] == continued(engine, prompt, 2)
+    assert len(server.run()) == 3
+
+
+def test_of_those_that_wait_with_a_cache_the_last_gives_it_up_when_memory_runs_out(engine):
+    server = Server(engine, SRPT(), max_batch=1, kv_block_tokens=4, kv_capacity_tokens=40)
+    server.add(0, 20, 8)
+    server.step()
+    short = server.add(1, 32, 4)
+    server.step()
+    server.run()
+    assert server.session.evictions == 1 and server.order == [1, 0]
+    assert short.farthest == 0
+
+
+def test_room_for_all_where_caches_are_kept(engine):
+    from qmodel.live.engines.transformers import AMPLE_TOKENS, SHARE, room
+
+    def asked(policy=None, **batches):
+        given = Batches(True, 4, worth=WORTH, longest=40, **batches)
+        return room(engine._target, given, BatchScheduler(policy or FCFS(), 4, WORTH))
+
+    assert engine._target.kv_bytes_per_token == 2 * 2 * 2 * 16 * 4
+    assert asked(all_tokens=50_000) == AMPLE_TOKENS
+    assert asked(SRPT(), all_tokens=50_000) == asked(shares=True, all_tokens=50_000) == 50_000
+    assert asked(SRPT(), all_tokens=50_000, kv_capacity_tokens=77) == 77
+    most = SHARE * engine._target.engine.memory_bytes() / engine._target.kv_bytes_per_token
+    assert asked(SRPT(), all_tokens=1 << 60) == int(most)
 
 
 def test_fewer_tokens_while_the_queue_is_long(engine):

@@ -30,9 +30,11 @@ def scenario(rate=6.0, max_batch=4, **changes):
     return replace(Scenario((RequestClass("chat", Poisson(rate), factors=factors),), system=system), **changes)
 
 
+@pytest.mark.parametrize("hit", [0.0, 0.7])
 @pytest.mark.parametrize("policy", ["fcfs", "srpt", "las"])
-def test_token_times_are_those_of_the_simulation_where_that_can_answer(policy):
+def test_token_times_are_those_of_the_simulation_where_that_can_answer(policy, hit):
     asked = scenario(policy=make_policy(policy))
+    asked = replace(asked, classes=tuple(replace(each, prefix_hit=hit) for each in asked.classes))
     schedule = draw_schedule(asked, 300.0, seed=2)
     mine = serve(make_order(asked, schedule, ENGINE), schedule)
     other = replay_scenario(

@@ -78,13 +78,14 @@ class Steps(Machine):
 class Tokens(Machine):
     """Continuous batching of a small decoder, each of its tokens for `divisor` of the row.
 
-    Batches are smaller than the row's, and so is the memory, where it is kept: not beside preemption, with which
-    this engine keeps every displaced request's KV cache.
+    Batches are smaller than the row's, and so is the memory. Beside preemption (`displaces`) it is left out, and
+    who is displaced keeps its KV cache; unless a setting forbids to find a cache again (prefix_caching = false):
+    then memory holds those who run and no more, and a cache is computed anew whenever its request comes back.
     """
 
     coefficients: Mapping[str, float]
     divisor: float
-    keeps_memory: bool = True
+    displaces: bool = False
 
     @property
     def target(self) -> dict[str, Any]:
@@ -97,19 +98,28 @@ class Tokens(Machine):
         batch, memory = system.get("max_batch") or MAX_BATCH, system.pop("kv_capacity_tokens", None)
         system["max_batch"] = min(batch, MAX_BATCH)
         system["iteration_time"] = dict(self.coefficients)
-        system["engine"] = {**_prefill(system), "max_batched_tokens": TOKENS_AT_ONCE}
-        if memory is not None and self.keeps_memory:
-            system["kv_capacity_tokens"] = round(memory / self.divisor * system["max_batch"] / batch)
+        system["engine"] = {**_kept(system), "max_batched_tokens": TOKENS_AT_ONCE}
+        room = self._memory(memory, system["max_batch"], batch, system["engine"].get("prefix_caching", True))
+        if room is not None:
+            system["kv_capacity_tokens"] = room
             system["engine"] |= {"whole_prompt": False, "kv_block_tokens": BLOCK}
         for table, one in zip(made["class"], scenario.classes, strict=True):
             for name in ("input_tokens", "output_tokens"):
                 table[name] = whole(one.factors[name], self.divisor, LONGEST)
         return made
 
+    def _memory(self, memory: int | None, batch: int, batch_of_row: int, found_again: bool) -> int | None:
+        """Tokens of the KV cache; None where there are no bounds."""
+        if self.displaces:
+            return None if found_again else batch * (2 * LONGEST + BLOCK)
+        return None if memory is None else round(memory / self.divisor * batch / batch_of_row)
 
-def _prefill(system: Mapping[str, Any]) -> dict[str, Any]:
-    """How prompts are computed, kept so that the engine can say that it does not do it."""
-    return {name: value for name, value in system.get("engine", {}).items() if name == "prefill"}
+
+def _kept(system: Mapping[str, Any]) -> dict[str, Any]:
+    """How prompts are computed, so that the engine can say that it does not do it; what is found again."""
+    return {
+        name: value for name, value in system.get("engine", {}).items() if name in ("prefill", "prefix_caching")
+    }
 
 
 def whole(law: Distribution, unit: float, most: int) -> dict[str, Any]:

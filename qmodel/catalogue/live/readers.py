@@ -1,4 +1,4 @@
-"""Quality of experience of a live run: from the times of its tokens and how fast each class reads."""
+"""What a live run says beside times: the quality of experience of its readers, and how often requests gave way."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ def add_qoe(answer: PolicyAnswer, run: LiveRun, scenario: Scenario, warmup: floa
     found = batch_means(np.array(list(_each(run, scenario, warmup))))
     answer["all"].metrics["mean_qoe"] = found.value
     answer["all"].ci95["mean_qoe"] = (found.low, found.high)
+
+
+def add_preemptions(answer: PolicyAnswer, run: LiveRun) -> None:
+    """Put preemptions_per_request into the answer of a batching engine's run, which counts them."""
+    count = run.meta.get("loop", {}).get("totals", {}).get("preemptions")
+    if count is not None:
+        answer["all"].metrics["preemptions_per_request"] = count / max(len(run.log), 1)
 
 
 def _each(run: LiveRun, scenario: Scenario, warmup: float) -> Iterator[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from qmodel.answer import Answer, PolicyAnswer
 from qmodel.catalogue.case import Case
 from qmodel.catalogue.live.calibrating import iteration_time, service_model
 from qmodel.catalogue.live.on_engine import MEAN_STEPS, MEAN_TOKENS, Machine, Steps, Tokens
-from qmodel.catalogue.live.readers import add_qoe
+from qmodel.catalogue.live.readers import add_preemptions, add_qoe
 from qmodel.catalogue.row import Setting
 from qmodel.catalogue.running import metric_of
 from qmodel.catalogue.tuned import resolved
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from qmodel.live import LiveRun, LiveServer
     from qmodel.scenario import Scenario
 
-REQUESTS, SECONDS = 1_500, 45.0
-"""Requests of a live run where no number is given, and its seconds of arrivals at most."""
+REQUESTS, SECONDS, BATCHED_S = 1_500, 45.0, 25.0
+"""Requests of a live run where no number is given, and its seconds of arrivals at most; of a batching engine, which
+takes longer to be timed, fewer."""
 BATCHED = 250
 """Requests of a batching engine at most in a finite horizon: those it displaces keep their KV caches."""
 PREDICTED = 100_000
@@ -147,7 +148,8 @@ def refuse_others(case: Case) -> None:
 
 def machine(case: Case, folder: Path, watcher: Watcher) -> Machine:
     """The engine that serves the row as it batches, timed a moment before."""
-    scenario = case.scenario()
+    base = case.row.live[-1].changes if case.row.live else {}
+    scenario = case.scenario(base)
     if scenario.system.batching == "none":
         plain = scenario.with_transforms()
         made = Steps(1.0, service_model("digits-diffusion", folder, watcher), plain.size.mean / MEAN_STEPS)
@@ -157,16 +159,21 @@ def machine(case: Case, folder: Path, watcher: Watcher) -> Machine:
         from qmodel.study.batching import capacity
 
         output = sum(one.rate * one.factors["output_tokens"].mean for one in scenario.classes) / scenario.rate
-        displaces = any(case.scenario(setting.changes).policy.preemptive for setting in case.row.settings)
+        displaces = any(case.scenario(setting.changes).policy.preemptive for setting in compared(case))
         times = iteration_time("transformers", folder, watcher)
-        tokens = Tokens(1.0, times, output / MEAN_TOKENS, keeps_memory=not displaces)
-        here = capacity(_scenario(case, tokens, {}))
+        tokens = Tokens(1.0, times, output / MEAN_TOKENS, displaces)
+        here = capacity(_scenario(case, tokens, base))
         return replace(tokens, factor=capacity(scenario) / here)
     place = f"catalogue {case.row.name} --live"
     raise InputError(place, f"batching '{scenario.system.batching}' by length is not run live", "use --run")
 
 
-def _scenario(case: Case, made: Machine, changes: dict[str, Any]) -> Scenario:
+def compared(case: Case) -> tuple[Setting, ...]:
+    """The settings that a live run chooses from."""
+    return case.row.live or case.row.settings
+
+
+def _scenario(case: Case, made: Machine, changes: Mapping[str, Any]) -> Scenario:
     own = case.changed(changes)
     return case.with_trace(case.made(made.tables(own, case.made(own))))
 
@@ -180,7 +187,7 @@ def chosen(case: Case, made: Machine, server: LiveServer) -> tuple[list[Asked], 
 
     found: dict[str, Asked] = {}
     left_out = []
-    for setting in case.row.settings:
+    for setting in compared(case):
         setting = resolved(case, setting)
         try:
             scenario = _scenario(case, made, dict(setting.changes))
@@ -208,9 +215,10 @@ def _horizon_s(case: Case, made: Machine, setting: Setting, scenario: Scenario) 
     """Seconds of arrivals: so many requests, or the setting's own horizon in the engine's time."""
     if case.requests:
         return case.requests / scenario.rate
+    batched = scenario.system.batching == "continuous"
     if setting.horizon_s is None:
-        return min(REQUESTS / scenario.rate, SECONDS)
-    most = BATCHED / scenario.rate if scenario.system.batching == "continuous" else SECONDS
+        return min(REQUESTS / scenario.rate, BATCHED_S if batched else SECONDS)
+    most = BATCHED / scenario.rate if batched else SECONDS
     return min(setting.horizon_s * made.factor, most)
 
 
@@ -244,6 +252,7 @@ def _runs(
         warmup = 0.0 if one.whole else WARMUP
         found = measured_answer(run, one.scenario, warmup_share=warmup)
         add_qoe(found, run, one.scenario, warmup)
+        add_preemptions(found, run)
         yield Both(one.setting, predicted, found, _rungs(one, run, schedule, predicted, warmup))
 
 

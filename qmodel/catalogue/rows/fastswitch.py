@@ -16,6 +16,8 @@ def cost(seconds: float) -> dict[str, float]:
     return {"policy.preemption_cost_s": seconds}
 
 
+FREE = {**cost(0.0), "class.interactive.arrivals.rate": 2.15, "class.batch.arrivals.rate": 1.6}
+"""Live the dear switch is the computation of the cache anew; load of 0.7, above 0.75 it feeds upon itself."""
 ONE_SERVER = {
     "system": {},
     "class": [
@@ -53,8 +55,17 @@ ROW = Row(
         Setting("40 ms", requests=20_000),
         Setting("100 ms", cost(0.1), requests=20_000),
     ),
-    shown=("interactive:mean_ttft_s", "interactive:p99_tpot_s", "p99_itl_s", "preemptions_per_request"),
+    shown=(
+        "interactive:mean_ttft_s",
+        "batch:mean_response_s",
+        "interactive:p99_tpot_s",
+        "p99_itl_s",
+        "preemptions_per_request",
+    ),
     missing="a bus of its own that swaps share beside the computation; how often priorities are drawn anew",
-    no_live="the engines here switch between requests at no cost, so its settings are all alike",
+    live=(
+        Setting("caches kept", FREE),
+        Setting("caches dropped", {**FREE, "system.engine": {"prefix_caching": False}}),
+    ),
     accept=accept,
 )

@@ -15,6 +15,8 @@ HEAVY = {
     "class.requests.output_tokens.value": 60,
     "system.max_batch": 16,
 }
+SHARED = {"class.requests.input_tokens.value": 2560, "class.requests.arrivals.rate": 0.75}
+"""A system prompt that makes most of each prompt."""
 LIGHTER = {"class.requests.arrivals.rate": 2.0}
 PUBLISHED = {"response": 10568.66, "wait": 28.283, "served": 31.6211}
 """Of llm-inferno/queue-analysis, in ms, with an iteration counted as (1 + m)(alpha + (B + 1) delta)."""
@@ -61,6 +63,10 @@ ROW = Row(
         Setting("vLLM V1, chunked prompts", requests=20_000),
         Setting("memory of 14,000 tokens", {"system.kv_capacity_tokens": 14_000}, requests=20_000),
         Setting("prompts first, as V0", FIRST, requests=20_000),
+    ),
+    live=(
+        Setting("shared prompt found", {**SHARED, "class.requests.prefix_hit": 0.8}),
+        Setting("computed anew", SHARED),
     ),
     shown=("mean_ttft_s", "mean_tpot_s", "mean_response_s", "p99_response_s", "attainment"),
     accept=accept,

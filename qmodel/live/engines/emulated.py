@@ -112,9 +112,11 @@ class WaitingSession:
 
 
 def within(chosen: Series[Sequence], budget: int) -> list[tuple[Sequence, int]]:
-    """The tokens that each may compute, first come first, until the budget is spent."""
+    """The tokens that each may compute, first come first, until the budget is spent; a prefix is always found."""
     computed = []
     for sequence in chosen:
+        if budget > 0 and not sequence.computed:
+            sequence.found(sequence.prefix)
         tokens = min(sequence.pending, budget)
         if tokens <= 0:
             break

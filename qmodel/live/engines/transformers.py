@@ -15,10 +15,12 @@ from qmodel.live.engine import Job, Work
 from qmodel.live.sequence import Sequence
 from qmodel.measure.targets.language_model import POSITIONS
 from qmodel.measure.targets.paged_batching import PagedBatching
-from qmodel.measure.targets.transformers_batching import AllOfThem, TransformersBatching
+from qmodel.measure.targets.transformers_batching import WARM_OUTPUT, AllOfThem, TransformersBatching
 
 AMPLE_TOKENS = 32_768
 """KV cache where the scenario sets no bound, at least; and room for twice the largest batch."""
+SHARE = 0.125
+"""Share of the device's memory that a cache for all requests of a run takes at most."""
 
 
 class TransformersEngine:
@@ -57,27 +59,30 @@ class TransformersEngine:
 
 
 class TransformersSession:
-    """One run on the manager: requests by number there, `Sequence` here."""
+    """One run on the manager: requests by number there, `Sequence` here. `capacity_tokens`: size of the KV cache."""
 
     def __init__(self, target: TransformersBatching, batches: Batches, scheduler: BatchScheduler) -> None:
         self._target, self._scheduler = target, scheduler
         self._sequences: dict[str, Sequence] = {}
         self._now_s = 0.0
-        cap = scheduler.max_batch
-        room = batches.kv_capacity_tokens or max(
-            AMPLE_TOKENS, 2 * cap * (batches.longest + batches.kv_block_tokens)
-        )
+        self.evictions = 0
+        cap, block = scheduler.max_batch, batches.kv_block_tokens
+        tokens = room(target, batches, scheduler)
+        self.capacity_tokens = tokens - tokens % block
         self._paged: PagedBatching = target.batching(
-            AllOfThem(), cap, batches.max_batched_tokens, room // batches.kv_block_tokens, batches.kv_block_tokens
+            AllOfThem(), cap, batches.max_batched_tokens, tokens // block, block, batches.shares
         )
-        target.warm_up(self._paged, min(cap, 4), min(batches.longest, 64))
+        target.warm_up(self._paged, *warming(self.capacity_tokens, cap, batches.longest, block))
+        if batches.shares and any(batches.prefixes):
+            target.fill(self._paged, max(batches.prefixes))
         self._paged.chooser = self
 
     def add(self, sequence: Sequence, work: Work) -> None:
         """Draw the prompt from the request's seed and hand it to the manager."""
         name = str(sequence.entry.index)
         self._sequences[name] = sequence
-        self._paged.add(name, self._target.prompt(sequence.prompt, work.seed), sequence.output)
+        prompt = self._target.prompt(sequence.prompt, work.seed, sequence.prefix)
+        self._paged.add(name, prompt, sequence.output)
 
     def iterate(self, now_s: float) -> list[tuple[Sequence, int]]:
         """One iteration of the manager."""
@@ -85,9 +90,15 @@ class TransformersSession:
         with self._target.engine.guarded():
             return [(self._sequences[name], tokens) for name, tokens in self._paged.iterate()]
 
+    @property
+    def memory_used(self) -> float:
+        """Share of the KV cache in use."""
+        return self._paged.memory_used
+
     def drop(self, sequence: Sequence) -> None:
-        """Cancel a request."""
-        self._paged.cancel(str(sequence.entry.index))
+        """Forget a request; one under way is cancelled before the next iteration."""
+        if self._sequences.pop(str(sequence.number), None) and sequence.generated < sequence.output:
+            self._paged.cancel(str(sequence.number))
 
     def close(self) -> None:
         """Give the KV cache back."""
@@ -102,6 +113,45 @@ class TransformersSession:
         started = self._scheduler.took([self._sequences[name] for name in computed])
         return {str(each.entry.index): each.output for each in started if each.entry.reduced}
 
+    def found(self, request_id: str, tokens: int) -> None:
+        """The beginning of a request was in the cache."""
+        self._sequences[request_id].found(tokens)
+
+    def displaced(self) -> list[str]:
+        """Who lost its place, and its KV cache with it."""
+        return [str(each.number) for each in self._scheduler.displaced()]
+
+    def spare(self) -> str | None:
+        """Who waits with a KV cache that others need."""
+        spare = self._scheduler.spare()
+        return None if spare is None else str(spare.number)
+
     def evicted(self, request_id: str) -> None:
         """A KV cache was dropped for want of memory."""
+        self.evictions += 1
         self._scheduler.evicted(self._sequences[request_id], self._now_s)
+
+
+def warming(room: int, cap: int, longest: int, block: int) -> tuple[int, int]:
+    """How many requests of how many tokens warm an engine of so much memory; each makes `WARM_OUTPUT` more.
+
+    >>> warming(4096, 8, 500, 16), warming(96, 8, 500, 16), warming(32, 8, 500, 16)
+    ((4, 64), (1, 64), (1, 12))
+    """
+    tokens = max(1, min(longest, 64, room - WARM_OUTPUT - block))
+    return max(1, min(cap, 4, room // (tokens + WARM_OUTPUT + block))), tokens
+
+
+def room(target: TransformersBatching, batches: Batches, scheduler: BatchScheduler) -> int:
+    """Tokens of the KV cache: as the scenario says, else ample for those that hold one at the same time.
+
+    They are all requests where those displaced keep theirs, or finished ones leave theirs to be found, as far as
+    memory allows; beyond that a cache is dropped and computed anew.
+    """
+    if batches.kv_capacity_tokens is not None:
+        return batches.kv_capacity_tokens
+    ample = max(AMPLE_TOKENS, 2 * scheduler.max_batch * (batches.longest + batches.kv_block_tokens))
+    if not (scheduler.policy.preemptive or batches.shares):
+        return ample
+    most = int(SHARE * target.engine.memory_bytes() / target.kv_bytes_per_token)
+    return max(ample, min(batches.all_tokens, most))

@@ -19,6 +19,8 @@ from qmodel.errors import InputError, MissingExtra
 LIBRARY = ">=5.16,<6"
 NAME = "qmodel"
 """Our entry in the library's mapping of schedulers."""
+SPARE = 0.05
+"""Share of the KV blocks that is kept free of what nobody uses, where blocks are shared."""
 
 
 class Chooser(Protocol):
@@ -30,6 +32,15 @@ class Chooser(Protocol):
     def took(self, computed: Sequence[str]) -> dict[str, int]:
         """These are computed now; returns new limits of output tokens for requests among them that have one."""
 
+    def found(self, request_id: str, tokens: int) -> None:
+        """So many tokens of this request's prompt were in the cache, computed for another."""
+
+    def displaced(self) -> Sequence[str]:
+        """Requests that are to give their KV cache up before the next iteration."""
+
+    def spare(self) -> str | None:
+        """A request that is not computed and holds memory which others lack, if there is one."""
+
     def evicted(self, request_id: str) -> None:
         """The KV cache of this request was dropped for want of memory; it must be chosen again."""
 
@@ -38,6 +49,8 @@ class PagedBatching:
     """A language model behind the library's manager, with room for so much.
 
     `max_batch` requests and `max_batched_tokens` tokens an iteration; `blocks` KV blocks of `block_tokens` tokens.
+    `shares`: a block is found again by the tokens that led to it, by whoever begins with them; while less than
+    `SPARE` of the memory is free, the library forgets the blocks that nobody uses.
     Raises MissingExtra without transformers, InputError for a version that this module does not know.
     """
 
@@ -50,6 +63,7 @@ class PagedBatching:
         max_batched_tokens: int,
         blocks: int,
         block_tokens: int,
+        shares: bool = False,
     ) -> None:
         library = _library()
         library.mapping[NAME] = scheduler_class()
@@ -61,8 +75,8 @@ class PagedBatching:
                 max_batch_tokens=max_batched_tokens,
                 max_requests_per_batch=max_batch,
                 scheduler_type=NAME,
-                safety_margin=0.0,
-                allow_block_sharing=False,
+                safety_margin=SPARE if shares else 0.0,
+                allow_block_sharing=shares,
                 use_async_batching=False,
                 use_cuda_graph=False,
                 auto_switch_to_flash=False,
@@ -112,9 +126,18 @@ class PagedBatching:
         computed: list[tuple[str, int]] = self._scheduler.computed
         return computed
 
+    def left(self, request_id: str) -> bool:
+        """Whether a request is done or was dropped."""
+        return request_id not in self._scheduler.states
+
     def tokens(self, request_id: str) -> list[int]:
         """What a request that is under way has said so far."""
         return list(self._scheduler.get_active_request_static_outputs(request_id))
+
+    @property
+    def memory_used(self) -> float:
+        """Share of the KV cache that requests hold."""
+        return 1.0 - float(self._processor.cache.compute_free_capacity())
 
     def close(self) -> None:
         """Give the cache's memory back; the model stays."""
@@ -147,7 +170,7 @@ def scheduler_class() -> type:
 
         def schedule_batch(self, token_budget: int, cache_budget: int) -> tuple[list[Any] | None, bool, int, int]:
             states = self.states
-            candidates = [states[each] for each in self.chooser.choose(token_budget)]
+            candidates = [states[each] for each in self._chosen(token_budget)]
             if self.block_new_requests:  # somebody was thrown out: nobody new until somebody leaves
                 candidates = [each for each in candidates if each.request_id in self.active_requests]
             ignored: set[str] = set()
@@ -157,9 +180,37 @@ def scheduler_class() -> type:
             self.computed = [(each.state.request_id, each.query_length) for each in batch]
             for request_id, tokens in self.chooser.took([name for name, _ in self.computed]).items():
                 states[request_id].max_new_tokens = states[request_id]._new_tokens_limit = tokens
-            if starved and not batch:
+            if not starved or batch:
+                return batch, fast, queries, read
+            if (spare := self.chooser.spare()) is None:
                 return None, fast, 0, 0
-            return batch, fast, queries, read
+            self.chooser.evicted(spare)
+            self._drop(spare)
+            return self.schedule_batch(token_budget, cache_budget)
+
+        def _chosen(self, token_budget: int) -> Sequence[str]:
+            """Who may take part; those displaced for it lose their caches first."""
+            chosen = self.chooser.choose(token_budget)
+            for request_id in self.chooser.displaced():
+                self._drop(request_id)
+            return chosen
+
+        def _drop(self, request_id: str) -> None:
+            """Give this request's blocks back; it starts anew after what it said, as the library does it."""
+            state = self.states[request_id]
+            if request_id not in self.active_requests:
+                return
+            anew = state.create_equivalent_initial_request()
+            self.finish_request(request_id)
+            self.waiting_requests[request_id] = self.states[request_id] = anew
+
+        def _infer_request_tokens(self, state: Any, ignored: set[str]) -> list[int]:
+            """The library looks for the beginning of a new request among its blocks."""
+            before = state.position_offset
+            tokens: list[int] = super()._infer_request_tokens(state, ignored)
+            if state.position_offset > before:
+                self.chooser.found(state.request_id, state.position_offset - before)
+            return tokens
 
         def finish_request(self, request_id: str) -> None:
             """Done, failed, or out of memory; the latter comes back as a waiting request."""

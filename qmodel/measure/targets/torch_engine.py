@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,14 @@ class TorchEngine:
         import torch
 
         return int(torch.cuda.max_memory_allocated(self.device)) if self.on_cuda else None
+
+    def memory_bytes(self) -> int:
+        """Memory of the device in all."""
+        import torch
+
+        if self.on_cuda:
+            return int(torch.cuda.mem_get_info(self.device)[1])
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     def release(self) -> None:
         """Give unused device memory back."""

@@ -24,6 +24,10 @@ BLOCK_TOKENS = 16
 GROWTH = 16
 """Decode trials between fresh starts: contexts grow by a token in each and are centred on the level."""
 FOREVER = 1 << 20
+WARM_OUTPUT = 4
+"""Tokens that a warming request makes."""
+SHARED = 1 << 40
+"""Seed of the prefix that prompts share, where they share one: no request has it."""
 
 
 class AllOfThem:
@@ -37,6 +41,15 @@ class AllOfThem:
 
     def took(self, computed: Sequence[str]) -> dict[str, int]:
         return {}
+
+    def found(self, request_id: str, tokens: int) -> None:
+        pass
+
+    def displaced(self) -> list[str]:
+        return []
+
+    def spare(self) -> str | None:
+        return None
 
     def evicted(self, request_id: str) -> None:
         raise OutOfMemory("the KV cache is too small for the cell")
@@ -89,27 +102,54 @@ class TransformersBatching:
         self._paged: PagedBatching | None = None
 
     def batching(
-        self, chooser: Chooser, max_batch: int, tokens: int, blocks: int, block_tokens: int
+        self, chooser: Chooser, max_batch: int, tokens: int, blocks: int, block_tokens: int, shares: bool = False
     ) -> PagedBatching:
         """The library's manager around the model."""
         with self.engine.guarded():
             return PagedBatching(self.model, chooser, max_batch=max_batch, max_batched_tokens=tokens,
-                                 blocks=blocks, block_tokens=block_tokens)  # fmt: skip
+                                 blocks=blocks, block_tokens=block_tokens, shares=shares)  # fmt: skip
 
-    def prompt(self, tokens: int, seed: int) -> list[int]:
-        """Token ids drawn from the seed: no two prompts share a prefix."""
+    def prompt(self, tokens: int, seed: int, prefix: int = 0) -> list[int]:
+        """Token ids drawn from the seed, after so many of the one prefix that is shared."""
+        return self._drawn(prefix, SHARED) + self._drawn(tokens - prefix, seed)
+
+    def _drawn(self, tokens: int, seed: int) -> list[int]:
         drawn: list[int] = np.random.default_rng([self.seed, seed]).integers(self.vocab_size, size=tokens).tolist()
         return drawn
 
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Memory that a token takes in the KV cache."""
+        config = self.model.config
+        head = config.hidden_size // config.num_attention_heads
+        size: int = 2 * config.num_hidden_layers * config.num_key_value_heads * head * self.engine.dtype.itemsize
+        return size
+
     def warm_up(self, paged: PagedBatching, requests: int, tokens: int) -> None:
-        """A few requests to their end. The chooser must be `AllOfThem`."""
+        """A few requests, that leave nothing behind. The chooser must be `AllOfThem`."""
         chooser = paged.chooser
         assert isinstance(chooser, AllOfThem)
         chooser.present = [f"warm {i}" for i in range(requests)]
         for i, name in enumerate(chooser.present):
-            paged.add(name, self.prompt(tokens, i), 4)
-        for _ in range(4):
+            paged.add(name, self.prompt(tokens, SHARED + 1 + i), WARM_OUTPUT)
+        for _ in range(WARM_OUTPUT):
             paged.iterate()
+        for name in chooser.present:  # where prompts took several iterations, some are not done
+            paged.cancel(name)
+        chooser.present = []
+        paged.iterate()
+
+    def fill(self, paged: PagedBatching, prefix: int) -> None:
+        """Have the shared prefix in the cache: a request that begins with it, to its end.
+
+        It makes two tokens: the library keeps nothing of what the last iteration of a request computes.
+        """
+        chooser = paged.chooser
+        assert isinstance(chooser, AllOfThem)
+        chooser.present = ["prefix"]
+        paged.add("prefix", self.prompt(prefix + 1, SHARED, prefix), 2)
+        while paged.iterate() and not paged.left("prefix"):
+            pass
         chooser.present = []
 
     def prepare(self, phase: str, levels: Levels) -> Trial:
