@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,15 +50,6 @@ def run(case: Case) -> Ran:
     answers = tuple(case.ask(setting) for setting in settings)
     checks = tuple(case.row.accept(case)) if case.is_own else ()
     return Ran(case, settings, answers, checks, time.perf_counter() - began)
-
-
-def changes_in_per_cent(ran: Ran) -> Iterator[tuple[str, float]]:
-    """Of each metric shown, how the first setting, the idea, differs from the last, the baseline."""
-    idea, baseline = ran.answers[0], ran.answers[-1]
-    for metric in ran.case.row.shown if len(ran.answers) > 1 else ():
-        new, old = (metric_of(answer, metric) for answer in (idea, baseline))
-        if new is not None and old:
-            yield metric, 100.0 * (new / old - 1.0)
 
 
 def metric_of(answer: PolicyAnswer, metric: str) -> float | None:

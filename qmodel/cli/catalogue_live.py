@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qmodel.cli.catalogue_table import change, named
 from qmodel.cli.catalogue_text import width, wrapped
 from qmodel.cli.tables import Column, blocks, significant
 
@@ -44,7 +45,7 @@ def lines(ran: LiveRan) -> Iterator[str]:
     rows = list(figures(ran))
     names = [Column("", [one[0] for one in rows], is_name=True), Column("metric", [one[1] for one in rows], True)]
     numbers = [Column(head, [one[i] for one in rows]) for i, head in enumerate(("predicted", "live", "95 %"), 2)]
-    for block in blocks(names, numbers, Column("inside", [one[5] for one in rows], True), width()):
+    for block in blocks(names, numbers, Column("gap", [one[5] for one in rows], True), width()):
         yield from (block[0], "-" * len(block[0]), *block[1:], "")
     yield from changes(ran)
     yield ""
@@ -53,7 +54,7 @@ def lines(ran: LiveRan) -> Iterator[str]:
 
 
 def figures(ran: LiveRan) -> Iterator[tuple[str, ...]]:
-    """A row for each setting and metric that both know."""
+    """A row for each setting and metric that both know; the gap is live over predicted, "inside" its interval."""
     for both in ran.both:
         label = both.setting.label
         for metric in shown(ran):
@@ -61,22 +62,13 @@ def figures(ran: LiveRan) -> Iterator[tuple[str, ...]]:
             if found is None:
                 continue
             predicted, live, interval = found
-            span = inside = ""
+            span, gap = "", f"{100 * (live / predicted - 1):+.0f} %" if predicted else ""
             if interval is not None:
                 low, high = (significant(end, 3) for end in interval)
                 span = f"{low} to {high}" if interval[1] < float("inf") else f"from {low} on"
-                inside = "in" if interval[0] <= predicted <= interval[1] else "out"
-            yield label, named(metric), significant(predicted), significant(live), span, inside
+                gap += ", inside" if interval[0] <= predicted <= interval[1] else ""
+            yield label, named(metric), significant(predicted), significant(live), span, gap
             label = ""
-
-
-def named(metric: str) -> str:
-    """A metric as the table heads it.
-
-    >>> named("chat:mean_response_s")
-    'chat: mean response'
-    """
-    return metric.removesuffix("_s").replace("_", " ").replace(":", ": ")
 
 
 def shown(ran: LiveRan) -> list[str]:
@@ -88,9 +80,11 @@ def shown(ran: LiveRan) -> list[str]:
 def changes(ran: LiveRan) -> Iterator[str]:
     """What the idea changes against its baseline, predicted and live."""
     for metric in shown(ran):
-        found = ran.change(metric)
-        if found is not None:
-            yield from wrapped(f"{named(metric)}: {found[0]:+.1f} % predicted, {found[1]:+.1f} % live", "  ")
+        idea, baseline = (both.figures(metric) for both in (ran.both[0], ran.both[-1]))
+        if idea and baseline and baseline[0] and baseline[1]:
+            predicted = change(metric, idea[0], baseline[0])
+            live = change(metric, idea[1], baseline[1])
+            yield from wrapped(f"{named(metric)}: {predicted} predicted, {live} live", "  ")
 
 
 def notes(ran: LiveRan) -> list[str]:

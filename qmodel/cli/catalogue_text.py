@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qmodel.cli.catalogue_table import otherwise, table
 from qmodel.cli.tables import significant
 
 if TYPE_CHECKING:
-    from qmodel.answer import PolicyAnswer
     from qmodel.catalogue.row import Row, Setting
     from qmodel.catalogue.running import Ran
 
@@ -81,67 +81,30 @@ def print_ran(ran: Ran) -> None:
     """The table of all settings, what changed, and the verdict."""
     row = ran.case.row
     print(f"{row.code} {row.name}: {row.title}\n")
-    for line in table(ran):
-        print(line.rstrip())
+    for line in table(ran, width()):
+        print(line)
     print()
     for line in notes(ran):
         print(*wrapped(line, "  "), sep="\n")
     if not ran.case.is_own:
         print(*wrapped("acceptance: speaks of the row's own scenario, and is not judged on another"), sep="\n")
         return
+    print()
     for check in ran.checks:
         print(*wrapped(f"{'met' if check.holds else 'NOT MET'}: {check.says}", "  "), sep="\n")
-    print_verdict(ran)
+    print(verdict(ran))
 
 
 def print_verdict(ran: Ran) -> None:
+    """The verdict as one of many, aligned."""
+    print(f"{ran.case.row.code:>4} {verdict(ran).partition(' ')[2]}")
+
+
+def verdict(ran: Ran) -> str:
     """One line: whether the acceptance is met, and how long it took."""
     row, met = ran.case.row, sum(check.holds for check in ran.checks)
     word = "accepted" if ran.holds else "NOT ACCEPTED"
-    print(f"{row.code:>4} {row.name}: {word}, {met} of {len(ran.checks)} checks met ({ran.seconds:.1f} s)")
-
-
-def table(ran: Ran) -> Iterator[str]:
-    """One line a setting: its metrics and its method; as many blocks of metrics as the terminal needs."""
-    from qmodel.catalogue.running import changes_in_per_cent, metric_of
-
-    row = ran.case.row
-    labels = [setting.label for setting in ran.settings]
-    moved = dict(changes_in_per_cent(ran))
-    first = max(map(len, [*labels, "idea against baseline"]))
-    methods = [how(answer) for answer in ran.answers]
-    room = max(1, (width() - first - 2 - max(map(len, methods))) // 2)
-    columns = []
-    for metric in row.shown:
-        cells = [significant(metric_of(answer, metric)) for answer in ran.answers]
-        change = f"{moved[metric]:+.1f}%" if metric in moved else "-"
-        columns.append([metric.removesuffix("_s").replace("_", " "), *cells, change])
-    while columns:
-        taken, used = 1, 0
-        for taken in range(1, len(columns) + 1):
-            used = sum(max(map(len, column)) + 2 for column in columns[:taken])
-            if used > 2 * room and taken > 1:
-                taken -= 1
-                break
-        yield from _block(first, labels, columns[:taken], methods)
-        columns = columns[taken:]
-
-
-def how(answer: PolicyAnswer) -> str:
-    """The method of an answer; "unstable" where there is no steady state and no horizon was simulated."""
-    return answer.method if answer.stable or answer["all"].metrics.get("mean_response_s") else "unstable"
-
-
-def _block(first: int, labels: list[str], columns: list[list[str]], methods: list[str]) -> Iterator[str]:
-    lines = ["", *labels, "idea against baseline"]
-    ends = ["method", *methods, ""]
-    for i, (label, end) in enumerate(zip(lines, ends, strict=True)):
-        if i == len(lines) - 1 and len(labels) < 2:
-            continue
-        cells = "  ".join(column[i].rjust(max(map(len, column))) for column in columns)
-        yield f"{label:<{first}}  {cells}  {end}"
-        if i == 0:
-            yield "-" * (first + len(cells) + 4 + max(map(len, ends)))
+    return f"{row.code} {row.name}: {word}, {met} of {len(ran.checks)} checks met ({ran.seconds:.1f} s)"
 
 
 def notes(ran: Ran) -> list[str]:
@@ -152,7 +115,20 @@ def notes(ran: Ran) -> list[str]:
         lines.append(f"your model: 1 s of the row is {factor} s here, for limits and costs too; --set takes yours")
     if ran.case.trace is not None:
         lines.append("your trace stretched to the row's rate: move it with --set")
+    origins: dict[str, list[str]] = {}
     for setting, answer in zip(ran.settings, ran.answers, strict=True):
         source = f" ({answer.source})" if answer.source else ""
-        lines.append(f"{setting.label}: {answer.result}{source}")
-    return list(dict.fromkeys(lines))
+        origins.setdefault(f"{answer.result}{source}", []).append(setting.label)
+    lines += [f"{whom(labels, len(ran.settings))}: {origin}" for origin, labels in origins.items()]
+    if other := otherwise(ran):
+        lines.append(f"~ by {' or '.join(other)}, intervals in --json")
+    return lines
+
+
+def whom(labels: Sequence[str], of: int) -> str:
+    """The settings that a note concerns.
+
+    >>> whom(["fcfs", "sjf"], 2), whom(["fcfs", "sjf"], 3)
+    ('all', 'fcfs; sjf')
+    """
+    return "all" if len(labels) == of > 1 else "; ".join(labels)

@@ -66,13 +66,6 @@ class LiveRan:
     folder: Path
     left_out: tuple[str, ...] = ()
 
-    def change(self, metric: str) -> tuple[float, float] | None:
-        """Idea against baseline in per cent, predicted and live."""
-        idea, baseline = (one.figures(metric) for one in (self.both[0], self.both[-1]))
-        if idea is None or baseline is None or not (baseline[0] and baseline[1]):
-            return None
-        return 100 * (idea[0] / baseline[0] - 1), 100 * (idea[1] / baseline[1] - 1)
-
     def to_dict(self) -> dict[str, Any]:
         """As in the JSON of `qmodel catalogue NAME --live --json`."""
         return {

@@ -29,9 +29,9 @@ def accept(case: Case) -> Iterator[Check]:
     """The worked timelines in both definitions; over a sweep of rates never below FCFS or turns, equal at first."""
     steady, halves = 0.2 * np.arange(100), np.repeat([1.0, 10.0], 50)
     lines = (1.0 + steady, 6.0 + steady, 1.0 + 2 * steady, halves)
-    for found in (qoe, qoe_by_area):
+    for version, found in ((2, qoe), (1, qoe_by_area)):
         values = [round(found(line, awaited_s=1.0, tokens_per_s=5.0), 3) for line in lines]
-        yield true(f"QoE of the worked timelines {values}", tuple(values) == WORKED)
+        yield true(f"QoE, version {version}, of the worked timelines {values}", tuple(values) == WORKED)
     ratios = []
     for rate in (0.8, 1.6, 2.4, 3.2, 4.0):
         own, fcfs, turns = (quality(case, rate, changes) for changes in ({}, FCFS, TURNS))

@@ -35,6 +35,6 @@ ROW = Row(
     reference="Zhao, Chen, Sun, Li, Liu & Jin 2025, arXiv 2504.15720; SOAP: Scully et al., SIGMETRICS 2018",
     missing="placement of several models on several GPUs, and their shared KV memory: one server is asked here",
     settings=(Setting("doubling budget"), Setting("las", LAS), Setting("fcfs", FCFS)),
-    shown=("mean_response_s", "p50_response_s", "p95_response_s", "p99_response_s", "mean_slowdown"),
+    shown=("mean_response_s", "p50_response_s", "p95_response_s", "p99_response_s"),
     accept=accept,
 )
