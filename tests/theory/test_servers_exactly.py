@@ -13,7 +13,7 @@ from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
 from qmodel.theory.dispatch import result_of
 from qmodel.theory.servers.m_g_k import three_moment_phases
-from qmodel.theory.servers.shortest_queue import chain, refined, widest
+from qmodel.theory.servers.shortest_queue import MOST_SMALL, chain, refined, widest
 from qmodel.workload import Exponential, Gamma, Lognormal
 
 from .scenarios import request_class
@@ -77,7 +77,7 @@ def test_the_refined_mean_field_goes_through_the_small_systems(servers):
     def mean(law):
         return float(law @ (1 + np.arange(len(law))))
 
-    exact = mean(np.array(chain(servers, 0.9, 2, widest(servers, 0.9))[0]))
+    exact = mean(np.array(chain(servers, 0.9, 2, widest(servers, 0.9, 2, MOST_SMALL))[0]))
     assert mean(refined(servers, 0.9, 2)) == pytest.approx(exact, rel=1e-9)
 
 

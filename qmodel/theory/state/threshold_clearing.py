@@ -9,8 +9,8 @@ service is long if n + m > K. Clearing ends when n = 0; by then m has grown to M
 Where all services are long (m >= L) this has a closed form `far`: each high request starts a busy period of
 long services with J low arrivals. What is computed is the difference from it: zero for m >= L; for n + m > K
 carried down one busy period at a time, delta(n, m) = sum_j P(J = j) delta(n - 1, m + j); where n + m <= K,
-the few states of short services, a linear system. Nothing is cut off but numbers of arrivals of probability
-below 1e-15.
+the few states of short services, a linear system. So beyond n = K the differences are powers of the operator J
+applied to those at K: of the arrivals in a service nothing is left out but terms below 1e-15.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ import numpy as np
 
 from qmodel.theory.numerics.arrival_counts import count_probabilities
 from qmodel.theory.one_server.busy_period import busy_period_moments, prolonged
+from qmodel.theory.state.poisson_sums import joint_counts, vanishing
 from qmodel.workload import Distribution
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NEGLIGIBLE = 1e-15
-MOST_ARRIVALS = 4096
 MEAN, SQUARE, BEGUN, LEFT, LONG = -5, -4, -3, -2, -1
 """Places in the vector, after P(M = 0..K)."""
 
@@ -53,26 +52,6 @@ class Arrivals:
         self.high_squared = high**2 * second + self.high
         self.low_squared = low**2 * second + self.low
         self.both = high * low * second
-
-    @cached_property
-    def totals(self) -> NDArray[np.float64]:
-        """P(A = i) of all arrivals, up to where they are negligible."""
-        most = 32
-        while True:
-            found = count_probabilities(self.service.lst, sum(self._rates), most)
-            if 1.0 - found.sum() < NEGLIGIBLE * len(found) or most >= MOST_ARRIVALS:
-                return found
-            most *= 2
-
-    def split(self, low: int) -> NDArray[np.float64]:
-        """P(high = i, low = this many), for all i that matter."""
-        from scipy.special import gammaln
-
-        totals = self.totals[low:]
-        high = np.arange(len(totals))
-        share = [rate / sum(self._rates) for rate in self._rates]
-        chosen = gammaln(high + low + 1) - gammaln(high + 1) - gammaln(low + 1)
-        return totals * np.exp(chosen + high * np.log(share[0]) + low * np.log(share[1]))
 
 
 class Clearing:
@@ -105,17 +84,44 @@ class Clearing:
         far = self.far(n, n * n, m, m * m, n * m)
         return far + self.delta[m][n] if m < self.limit else far
 
-    def after(self, arrivals: Arrivals, n: int, m: int) -> NDArray[np.float64]:
-        """The functional after a service that leaves n high and m low requests behind, and its arrivals."""
-        return self.far_after(arrivals, n, m) + self._near_after(arrivals, n, m, 0, self.delta)
+    def after_low(self, m: int) -> NDArray[np.float64]:
+        """The functional after a short low service that leaves m low and no high requests, and its arrivals."""
+        reached = self._reached_in_low[: self.limit - m]
+        return self.far_after(self.during_low, 0, m) + np.tensordot(reached, self.delta[m:], 2)
 
     @cached_property
-    def delta(self) -> dict[int, NDArray[np.float64]]:
-        """Difference from the closed form at (0..N, m), one row a number of high requests, for m < L."""
-        found: dict[int, NDArray[np.float64]] = {}
+    def _reached_in_low(self) -> NDArray[np.float64]:
+        return self._reached(self.during_low)[0]
+
+    @cached_property
+    def delta(self) -> NDArray[np.float64]:
+        """Difference from the closed form at m, n = 0..K, as [m, n, place in the vector]."""
+        found = np.zeros((self.limit, self.limit, self.size))
+        reached = self._reached(self.during_high)
         for m in range(self.above, -1, -1):
-            found[m] = self._row(m, found)
+            found[m] = self._row(m, found, reached)
         return found
+
+    def _reached(self, arrivals: Arrivals) -> NDArray[np.float64]:
+        """E[delta(n + high, m + low)] = sum_lk reached[n, l, k] delta(k, m + l), for n = 0..K."""
+        steps, size = vanishing(self._join), self.limit
+        counts = joint_counts(arrivals.service, self.high.rate, self.low.rate, self.above, steps)
+        reached = np.zeros((size, size, size))
+        beyond = np.zeros(size)
+        for p in counts[:size:-1]:
+            beyond = self._join @ (p + beyond)
+        for n in range(size):
+            reached[n, :, n:] = counts[: size - n].T
+        for n in range(size):
+            beyond = self._join @ (counts[size - n] + beyond) if len(counts) > size - n else beyond
+            reached[n, :, -1] += beyond
+        return reached
+
+    @cached_property
+    def _join(self) -> NDArray[np.float64]:
+        """The operator J, lower triangular: of power series in the number of low requests, up to K."""
+        places = np.subtract.outer(np.arange(self.limit), np.arange(self.limit))
+        return np.where(places >= 0, self._join_probabilities[np.maximum(places, 0)], 0.0)
 
     @cached_property
     def _join_probabilities(self) -> NDArray[np.float64]:
@@ -136,31 +142,18 @@ class Clearing:
             n * m + n * a.low + m * a.high + a.both,
         )
 
-    def _near_after(
-        self, arrivals: Arrivals, n: int, m: int, first: int, delta: dict[int, NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
-        """E[delta(n + high, m + low); low >= first]."""
-        out = np.zeros(self.size)
-        for low in range(first, min(self.limit - m, len(arrivals.totals))):
-            p = arrivals.split(low)
-            out += p @ delta[m + low][n : n + len(p)]
-        return out
-
-    def _row(self, m: int, found: dict[int, NDArray[np.float64]]) -> NDArray[np.float64]:
+    def _row(self, m: int, found: NDArray[np.float64], reached: NDArray[np.float64]) -> NDArray[np.float64]:
         """delta(., m) from those of more low requests: short services up to n = K - m, long ones beyond."""
-        rows = self.limit + max(len(self.during_high.totals), len(self.during_low.totals))
-        shorts = self.above - m
-        none = self._join_probabilities[0]
-        fixed = np.zeros((rows, self.size))
-        for j in range(1, self.limit - m):
-            fixed[shorts + 1 :] += self._join_probabilities[j] * found[m + j][shorts:-1]
-        for n in range(shorts + 1, rows):
-            fixed[n] += none * fixed[n - 1]
-        carried = none ** np.maximum(np.arange(rows) - shorts, 0.0)
-        out = fixed
+        shorts, none = self.above - m, self._join_probabilities[0]
+        out = np.zeros((self.limit, self.size))
+        joined = self._join_probabilities[1 : self.limit - m]
+        out[shorts + 1 :] = np.tensordot(joined, found[m + 1 :, shorts:-1], (0, 0))
+        for n in range(shorts + 1, self.limit):
+            out[n] += none * out[n - 1]
         out[0] += np.eye(self.size)[m]
+        carried = none ** np.maximum(np.arange(self.limit) - shorts, 0.0)
         if shorts:
-            out[1 : shorts + 1] = self._short_states(m, out, carried, found)
+            out[1 : shorts + 1] = self._short_states(m, out, carried, found, reached[:shorts])
         out[shorts + 1 :] += np.outer(carried[shorts + 1 :], out[shorts])
         return out
 
@@ -169,21 +162,20 @@ class Clearing:
         m: int,
         fixed: NDArray[np.float64],
         carried: NDArray[np.float64],
-        found: dict[int, NDArray[np.float64]],
+        found: NDArray[np.float64],
+        reached: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """delta(1..K-m, m): a linear system, since longer queues come down through n = K - m."""
         shorts = self.above - m
-        alone = self.during_high.split(0)
-        system = np.eye(shorts)
-        right = np.zeros((shorts, self.size))
-        for n in range(1, shorts + 1):
-            reached = np.arange(n - 1, n - 1 + len(alone))
-            right[n - 1] = alone @ fixed[reached] + self._near_after(self.during_high, n - 1, m, 1, found)
-            right[n - 1] += self._source(n, m)
-            inside = (reached >= 1) & (reached <= shorts)
-            np.subtract.at(system[n - 1], reached[inside] - 1, alone[inside])
-            system[n - 1, -1] -= alone[reached > shorts] @ carried[reached[reached > shorts]]
+        right = reached[:, 0] @ fixed + self._sources(m)
+        right += np.tensordot(reached[:, 1 : shorts + 1], found[m + 1 :], 2)
+        system = np.eye(shorts) - reached[:, 0, 1 : shorts + 1]
+        system[:, -1] -= reached[:, 0, shorts + 1 :] @ carried[shorts + 1 :]
         return np.asarray(np.linalg.solve(system, right), dtype=float)
+
+    def _sources(self, m: int) -> NDArray[np.float64]:
+        """What one short service that starts with n = 1..K-m high requests changes against the closed form."""
+        return np.array([self._source(n, m) for n in range(1, self.limit - m)])
 
     def _source(self, n: int, m: int) -> NDArray[np.float64]:
         """What one short service changes against the closed form."""

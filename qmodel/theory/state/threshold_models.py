@@ -124,9 +124,7 @@ def _broken_into(classes: Sequence[ServedClass], chain: PreemptiveChain) -> dict
 def _prolonged(chain: PreemptiveChain, short: Distribution, long: Distribution) -> float:
     """Mean time from the start of a low service until this work of it is done, interruptions included."""
     arrivals = Arrivals(short, chain.high.rate, chain.low.rate)
-    total = chain.services[1].share_long * long.mean * chain.clearing.begun
-    for m, p in enumerate(chain.starts, start=1):
-        row = chain.worked(arrivals, m)
-        shorts = (row[BEGUN] - row[LONG_SERVICES]) * chain.high.short.mean
-        total += p * (short.mean + shorts + row[LONG_SERVICES] * chain.high.long.mean)
-    return float(total)
+    row = chain.starts @ chain.worked(arrivals)[1:]
+    shorts = (row[BEGUN] - row[LONG_SERVICES]) * chain.high.short.mean
+    total = float(chain.starts.sum()) * short.mean + shorts + row[LONG_SERVICES] * chain.high.long.mean
+    return float(total + chain.services[1].share_long * long.mean * chain.clearing.begun)

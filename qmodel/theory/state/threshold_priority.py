@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.theory.numerics.stationary import stationary_law
+from qmodel.theory.state.poisson_sums import expected_power
 from qmodel.theory.state.threshold_clearing import BEGUN, LEFT, LONG, MEAN, SQUARE, Arrivals, Clearing, Stream
 
 if TYPE_CHECKING:
@@ -123,8 +124,7 @@ class NonPreemptiveChain(LowChain):
     """High requests wait for the end of a low service, and are then cleared."""
 
     def short_service(self, m: int) -> tuple[NDArray[np.float64], float]:
-        arrivals = self.clearing.during_low
-        return self.clearing.after(arrivals, 0, m - 1), m - 1 + arrivals.low
+        return self.clearing.after_low(m - 1), m - 1 + self.clearing.during_low.low
 
     def long_service(self) -> tuple[float, float, float]:
         step = self.clearing.far_after(self.during_long, 0, 0)
@@ -139,27 +139,47 @@ class PreemptiveChain(LowChain):
     """
 
     def short_service(self, m: int) -> tuple[NDArray[np.float64], float]:
-        row = self.worked(self.clearing.during_low, m)
+        row = self._short_services[m]
         out = row.copy()
         out[: self.above + 1] = np.append(row[1 : self.above + 1], 0.0)
         out[SQUARE] += 1.0 - 2.0 * out[MEAN]
         out[MEAN] -= 1.0
         return out, float(out[MEAN])
 
+    @cached_property
+    def _short_services(self) -> NDArray[np.float64]:
+        return self.worked(self.clearing.during_low)
+
     def long_service(self) -> tuple[float, float, float]:
         step = self._far_worked(self.during_long, 0)
         return step[BEGUN], step[LEFT], step[MEAN]
 
-    def worked(self, arrivals: Arrivals, m: int) -> NDArray[np.float64]:
-        """The functional over a low service of this work that starts with m <= K low requests, itself included."""
-        counts = arrivals.totals
-        near = np.zeros((self.above + 1, self.clearing.size))
-        near[:, : self.above + 1] = np.eye(self.above + 1)
-        out = self._far_worked(arrivals, m)
-        for n, p in enumerate(counts):
-            out += p * near[m]
-            near = self._one_event_earlier(near, n)
+    def worked(self, arrivals: Arrivals) -> NDArray[np.float64]:
+        """The functional over a low service of this work, by the low requests at its start, itself included."""
+        places = self.above + 1
+        out = np.array([self._far_worked(arrivals, m) for m in range(places)])
+        step, fixed, rising = self._event
+        settled = np.linalg.inv(np.eye(places) - step)
+        slope = settled @ rising
+        start = settled @ (fixed - slope)
+        events = expected_power(step, arrivals.service, self.high.rate + self.low.rate)
+        out[:, :places] += events
+        out[:, places:] += start + (arrivals.high + arrivals.low) * slope - events @ start
         return out
+
+    @cached_property
+    def _event(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Of an event with k more to come: differences from the closed form go from d to step d + fixed + k rising.
+
+        `step` is of P(M = 0..K), which no event adds to; the others are of the rest of the vector.
+        """
+        p, places = self.high_share, self.above + 1
+        cleared = self.clearing.delta[:, 1]
+        step = p * cleared[:, :places]
+        step[np.arange(places - 1), np.arange(1, places)] += 1.0 - p
+        rising = np.zeros((places, -MEAN))
+        rising[:, SQUARE] = p * 2.0 * self._joining[0] * cleared[:, MEAN]
+        return step, p * cleared[:, places:], rising
 
     def _far_worked(self, arrivals: Arrivals, m: int) -> NDArray[np.float64]:
         """Closed form for m > K: each event adds one low request, or those of one busy period of high ones."""
@@ -180,16 +200,3 @@ class PreemptiveChain(LowChain):
         mean = (1.0 - p) + p * clearing.joined
         squared = (1.0 - p) + p * (clearing.joined_variance + clearing.joined**2)
         return mean, squared - mean**2
-
-    def _one_event_earlier(self, near: NDArray[np.float64], to_come: int) -> NDArray[np.float64]:
-        """Differences from the closed form with one event more to come, from those with `to_come`."""
-        p = self.high_share
-        out = np.zeros_like(near)
-        out[:-1] = (1.0 - p) * near[1:]
-        for m in range(self.above + 1):
-            cleared = self.clearing.delta[m][1]
-            change = cleared.copy()
-            change[: self.above + 1] = 0.0
-            change[SQUARE] += 2.0 * to_come * self._joining[0] * cleared[MEAN]
-            out[m] += p * (cleared[: self.above + 1] @ near + change)
-        return out
