@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,10 @@ class Scaled(Distribution):
 
     def moment(self, k: int) -> float:
         return self.factor**k * self.law.moment(k)
+
+    def scaled(self, factor: float) -> Distribution:
+        """The law of factor * S, as the law itself scaled once: results for laws of one kind know it still."""
+        return self.law.scaled(self.factor * factor)
 
     def before(self, x: ArrayLike) -> NDArray[np.float64]:
         """x / factor; a point mass of the law, scaled and taken back, is not missed by a rounding error."""
@@ -247,7 +252,7 @@ class Mixture(Distribution):
         return [law for law, q in zip(self.laws, self.probabilities, strict=True) if q > 0]
 
     def _between(self, ends: list[NDArray[np.float64]], reached: Reached) -> NDArray[np.float64]:
-        """Smallest x that has `reached` its level, by bisection between the quantiles of the laws."""
+        """Smallest x that has `reached` its level: bisection between the laws' quantiles; jumps to the digit."""
         low, high = np.min(ends, axis=0), np.max(ends, axis=0)
         low = np.where(np.isfinite(high), low, 0.0)
         for _ in range(1100):  # enough to halve from the largest double to the smallest
@@ -257,7 +262,14 @@ class Mixture(Distribution):
             middle = np.where(open_, low + 0.5 * (high - low), high)
             beyond = reached(middle)
             low, high = np.where(open_ & ~beyond, middle, low), np.where(open_ & beyond, middle, high)
-        return np.asarray(high)
+        jump = self._values[np.searchsorted(self._values, low)]
+        at_jump = jump < high
+        return np.where(at_jump & reached(np.where(at_jump, jump, high)), jump, high)
+
+    @cached_property
+    def _values(self) -> NDArray[np.float64]:
+        """Values of the point masses in order, and infinity."""
+        return np.array([*(value for value, _ in self.atoms()), math.inf])
 
     def sample(self, rng: np.random.Generator, size: int) -> NDArray[np.float64]:
         counts = rng.multinomial(size, np.asarray(self.probabilities) / math.fsum(self.probabilities))

@@ -290,8 +290,21 @@ class TestAlgebra:
     def test_quantile_at_an_atom_of_a_mixture(self) -> None:
         law = COMPOSED["mixture with atom"]  # an atom of 1/4 at 0.5 on an exponential of mean 2
         before = 0.75 * -math.expm1(-0.25)
-        assert law.quantile([before + 0.01, before + 0.24]) == pytest.approx([0.5, 0.5], rel=1e-12)
+        assert law.quantile([before + 0.01, before + 0.24]).tolist() == [0.5, 0.5]
         assert float(law.cdf(0.5)) == pytest.approx(before + 0.25, rel=1e-14)
+        assert law.upper_quantile([0.76 - before, 0.99 - before]).tolist() == [0.5, 0.5]
+
+    def test_quantiles_at_one_atom_are_one_number(self) -> None:
+        """Found by bisections that start elsewhere: an edge between bins of sizes must not lie just beyond it."""
+        law = Mixture((0.1, 0.9), (Lognormal(30.0, 1.0), Deterministic(30.0)))
+        assert law.quantile([1 / 3, 0.5, 2 / 3]).tolist() == [30.0, 30.0, 30.0]
+        assert law.upper_quantile([1 / 3, 0.5, 2 / 3]).tolist() == [30.0, 30.0, 30.0]
+
+    def test_a_law_scaled_twice_is_scaled_once(self) -> None:
+        """Closed forms of scaled laws are found by what is inside."""
+        law = Exponential(2.0).scaled(0.5).scaled(8.0)
+        assert isinstance(law, Scaled) and (law.law, law.factor) == (Exponential(2.0), 4.0)
+        assert Exponential(2.0).scaled(0.5).scaled(2.0) == Exponential(2.0)
 
 
 class TestExtremes:

@@ -72,9 +72,10 @@ def _several_servers(
 ) -> Result | NotAnalysable | Unstable:
     """One exponential law of service for all, or none."""
     mean, exact = common_mean(classes), driven(processes)
-    if mean is None and all(process.is_poisson or isinstance(process, Renewal) for process in processes):
-        return gi_g_k(classes, servers)
     arrivals = driven([_few_phases(process) for process in processes]) if exact is None else exact
+    unfit = mean is None or arrivals is None
+    if unfit and all(process.is_poisson or isinstance(process, Renewal) for process in processes):
+        return gi_g_k(classes, servers)
     if mean is None or arrivals is None:
         nearest = "one exponential service law for all classes" if mean is None else "fewer bursty classes"
         return NotAnalysable("several servers with arrivals that are not Poisson", nearest)
@@ -83,7 +84,10 @@ def _several_servers(
 
 
 def _few_phases(process: ArrivalProcess) -> ArrivalProcess:
-    return phase_type_gaps(process) if isinstance(process, Renewal) else process
+    """Gamma gaps by phase-type gaps, unless these have more phases than can be solved for."""
+    if not isinstance(process, Renewal) or process.scv * MOST_PHASES < 1.0:
+        return process
+    return phase_type_gaps(process)
 
 
 def _approximately(

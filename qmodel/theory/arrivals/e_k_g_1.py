@@ -74,7 +74,7 @@ class DealtQueue:
     def _solved(self, s: np.ndarray) -> bool:
         """Whether all are roots, to the right of 0, and no two the same."""
         gap = np.abs((1.0 - s / self.rate) ** self.queues - self.size.lst(s))
-        apart = np.abs(np.subtract.outer(s, s)) + np.eye(len(s))
+        apart = np.abs(np.subtract.outer(s, s)) + self.rate * np.eye(len(s))
         return bool((gap < 1e-9).all() and (s.real > 0).all() and (apart > 1e-9 * self.rate).all())
 
     @property
