@@ -93,12 +93,7 @@ def ladder_of_batches(
 
 def _as_slow(scenario: Scenario, served: pd.DataFrame, taken: IterationTime, loop: Mapping[str, Any]) -> Floats:
     """Response times on the simulated engine whose iterations are as long as those of the run."""
-    return _replayed(scenario, served, times(taken, slowness(taken, loop)))
-
-
-def times(taken: IterationTime, factor: float) -> IterationTime:
-    """The iteration time, so many times as long."""
-    return IterationTime(**{name: factor * value for name, value in vars(taken).items()})
+    return _replayed(scenario, served, taken.times(slowness(taken, loop)))
 
 
 def _of(requests: pd.DataFrame, name: str) -> NDArray[np.bool_]:

@@ -36,7 +36,7 @@ LAG_LIMIT = 0.05
 
 def measured_answer(
     runs: LiveRun | Sequence[LiveRun],
-    scenario: Scenario,
+    scenario: Scenario | Sequence[Scenario],
     percentiles: Sequence[float] = (50.0, 95.0, 99.0),
     warmup_share: float = WARMUP_SHARE,
 ) -> PolicyAnswer:
@@ -44,14 +44,17 @@ def measured_answer(
 
     `run` tells device, versions, requests, failures, the client's lag and the arrival tests; `run["rejected"]`
     gives the reason when the run must not be used. An emulated run is labelled so, and its method is "simulation".
+    Runs of one question on a host whose speed changes come with a scenario each; the rate told is their mean.
     Raises InputError for runs of another scenario and for a warm-up that leaves nothing.
     """
     runs = [runs] if isinstance(runs, LiveRun) else list(runs)
     if not 0 <= warmup_share < 1:
         raise InputError("warmup_share", f"{warmup_share} is not in [0, 1)", "e.g. 0.1")
-    for run in runs:
-        if run.meta["scenario"] != scenario.fingerprint:
+    asked = [scenario] * len(runs) if isinstance(scenario, Scenario) else list(scenario)
+    for run, own in zip(runs, asked, strict=True):
+        if run.meta["scenario"] != own.fingerprint:
             raise InputError(str(run.path), "is a run of another scenario", "give the scenario that was run")
+    scenario = asked[0] if len(set(map(id, asked))) == 1 else asked[0].at_rate(_mean_rate(asked))
     kept = pd.concat([steady_part(run, warmup_share) for run in runs], ignore_index=True)
     if not len(kept):
         raise InputError(str(runs[0].path), "holds no request after the warm-up", "run for longer")
@@ -92,6 +95,10 @@ def steady_part(run: LiveRun, warmup_share: float = WARMUP_SHARE) -> pd.DataFram
     ok = log["status"] == OK
     log["response_s"] = np.where(ok, log["done_s"] - log["scheduled_s"], math.inf)
     return log
+
+
+def _mean_rate(asked: Sequence[Scenario]) -> float:
+    return sum(scenario.rate for scenario in asked) / len(asked)
 
 
 Metrics = dict[str, Interval | None]

@@ -111,7 +111,7 @@ class _Run:
         self.spec, self.path, self.resume, self.progress = spec, path, resume, progress
         names = dict.fromkeys(name for factors in spec.factor_tables() for name in factors)
         self.file = rows.RowFile(path, rows.columns(names))
-        self.worker = _worker(spec, self.file)
+        self.worker = worker_of(spec, self.file)
         self.gpus = GpuWatch()
         self.fresh = False
         self.hung_in_a_row = 0
@@ -253,7 +253,8 @@ class _Run:
             meta_path(self.path).unlink(missing_ok=True)
 
 
-def _worker(spec: ProfileSpec, file: rows.RowFile) -> Worker:
+def worker_of(spec: ProfileSpec, file: rows.RowFile) -> Worker:
+    """The process in which the spec's target is timed, not yet started; rows go into the file."""
     setup = {
         "kind": spec.target.kind,
         "threads": spec.measurement.threads,

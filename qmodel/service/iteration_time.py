@@ -33,3 +33,12 @@ class IterationTime:
         """Duration of one iteration with `sequences` running."""
         work = self.per_context_token * context_tokens + self.per_prefill_token * prefill_tokens
         return self.base + self.per_sequence * sequences + work
+
+    def times(self, factor: float, of_base: float | None = None) -> IterationTime:
+        """Iterations so many times as long; `of_base` where the base is longer by another factor.
+
+        >>> IterationTime(0.01, 0.002).times(2.0, of_base=3.0)
+        IterationTime(base=0.03, per_sequence=0.004, per_context_token=0.0, per_prefill_token=0.0)
+        """
+        work = (self.per_sequence, self.per_context_token, self.per_prefill_token)
+        return IterationTime((of_base or factor) * self.base, *(factor * each for each in work))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from qmodel.workload.distribution import Distribution
 
 Ratios = Mapping[str, Mapping[str, float]]
+
+HOST, NOW = "host", "now"
+"""The factor, and its only level, that a model of a host at another speed is multiplied by."""
 
 NEGLIGIBLE_SCV = 1e-10
 """Residual variance below which the service time is taken as constant."""
@@ -173,6 +176,15 @@ class ServiceModel:
         0.04
         """
         return self.residual.law(float(np.asarray(self.predict(levels))))
+
+    def times(self, factor: float) -> ServiceModel:
+        """The model of a host that takes so many times as long: one more ratio, which `describe` tells.
+
+        >>> ServiceModel.affine({"steps": 0.002}).times(1.5).predict({"steps": 10})
+        0.03
+        """
+        ratios = {**self.ratios, HOST: {NOW: factor * self.ratios.get(HOST, {NOW: 1.0})[NOW]}}
+        return replace(self, ratios=ratios, reference={**self.reference, HOST: NOW})
 
     @property
     def unit(self) -> Unit:

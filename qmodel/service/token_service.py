@@ -57,6 +57,10 @@ class TokenService:
         """Its squared coefficient of variation."""
         return self.residual.scv
 
+    def times(self, factors: Mapping[str, float]) -> TokenService:
+        """The model where each phase takes so many times as long: `factors` by phase, prefill and decode."""
+        return TokenService(self.prefill.times(factors["prefill"]), self.decode.times(factors["decode"]))
+
     def first_token(self, levels: Mapping[str, Any]) -> float:
         """Seconds until the first token, once service has begun."""
         return float(self.prefill.predict({**levels, "batch_size": 1}))

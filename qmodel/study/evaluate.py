@@ -7,11 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from qmodel.study.delivered import setting_columns, setting_quality
+from qmodel.study.host import AS_PROFILED
 from qmodel.study.leaving import as_measured, asked, ladder_inputs
 from qmodel.study.overload import OVERLOAD, STEADY, measured_over_horizon
 from qmodel.study.plan import Setting, StudyPlan
 from qmodel.study.prepare import fitted_scenario
 from qmodel.study.results import Results
+from qmodel.study.run_prediction import RunPrediction, as_profiled, before_the_host, mean_answer
 from qmodel.study.watch import Watcher
 
 if TYPE_CHECKING:
@@ -45,19 +47,34 @@ class Evaluation:
             run = as_measured(plan, LiveRun.read(results.log(setting, seed)), setting, results)
             self.runs.setdefault(setting, []).append(run)
 
-    def scenario(self, setting: Setting) -> Scenario:
-        """The question of one setting, as it is run."""
-        return self.plan.scenario(self.base, setting)
+    def run_prediction(self, setting: Setting, run: LiveRun) -> RunPrediction:
+        """What one run is held against: made at the host's speed then, or the saved prediction of its setting."""
+        if not self.plan.watches_host:
+            return RunPrediction(AS_PROFILED, self.predicted[setting])
+        return RunPrediction.read(self.results.run_prediction(setting, run.meta["seed"]))
 
-    def asked(self, setting: Setting) -> Scenario:
+    def scenario(self, setting: Setting, run: LiveRun | None = None) -> Scenario:
+        """The question of one setting, as it is run; of one run on the host as it was then."""
+        return self.plan.scenario(self._base(setting, run), setting)
+
+    def asked(self, setting: Setting, run: LiveRun | None = None) -> Scenario:
         """The same as it is predicted: with the law of what the target itself lets leave early."""
-        return asked(self.plan, self.results, self.base, setting)
+        return asked(self.plan, self.results, self._base(setting, run), setting)
+
+    def _base(self, setting: Setting, run: LiveRun | None) -> Scenario:
+        return self.base if run is None else self.run_prediction(setting, run).before.slowed(self.base)
 
     def each_run(self) -> Iterator[tuple[Setting, LiveRun]]:
         """Every live run with its setting."""
         for setting, runs in self.runs.items():
             for run in runs:
                 yield setting, run
+
+    def held_against(self, setting: Setting) -> PolicyAnswer:
+        """What the measured answer is held against: the predictions of its runs, weighted by their requests."""
+        runs = self.runs[setting]
+        answers = [self.run_prediction(setting, run).answer for run in runs]
+        return mean_answer(answers, [float(run.meta["requests"]["scheduled"]) for run in runs])
 
     @cached_property
     def measured(self) -> dict[Setting, PolicyAnswer]:
@@ -67,9 +84,9 @@ class Evaluation:
         percentiles = tuple(self.plan.tables.percentiles)
         found = {}
         for setting, runs in self.runs.items():
-            asked = runs, self.scenario(setting), percentiles
+            asked = runs, [self.scenario(setting, run) for run in runs], percentiles
             if self.overloaded(setting):
-                found[setting] = measured_over_horizon(*asked, self.predicted[setting])
+                found[setting] = measured_over_horizon(*asked, self.held_against(setting))
             else:
                 found[setting] = measured_answer(*asked, self.warmup_share(setting))
         return found
@@ -93,11 +110,17 @@ class Evaluation:
         return self.warmup_share(setting) * float(run.meta["horizon_s"])
 
     def counted(self, setting: Setting) -> pd.DataFrame:
-        """The requests of all seeds after the warm-up, with ids that stay apart."""
+        """The requests of all seeds after the warm-up, with ids that stay apart.
+
+        Times are those of the host as it was profiled: of a run at a lower rate, on a slower host, they are
+        shorter, so that settings can be held against each other request by request.
+        """
         import pandas as pd
 
         runs = self.runs[setting]
         parts = [run.log[run.log.scheduled_s >= self.warmup_s(setting, run)] for run in runs]
+        rate = self.predicted[setting].rate
+        parts = [as_profiled(part, run.meta["rate"] / rate) for part, run in zip(parts, runs, strict=True)]
         return pd.concat([part.assign(request_id=part.request_id + i * 10**7) for i, part in enumerate(parts)])
 
 
@@ -140,7 +163,11 @@ def measured(evaluation: Evaluation) -> pd.DataFrame:
 
 
 def comparison(evaluation: Evaluation) -> pd.DataFrame:
-    """Predicted against measured: a row a setting, class and metric; `regime` tells overload from steady state."""
+    """Predicted against measured: a row a setting, class and metric.
+
+    `predicted` is at the host's speed in the runs, `as_profiled` what had been predicted for the host as it was
+    profiled; `regime` tells overload from steady state.
+    """
     import pandas as pd
 
     from qmodel.compare import compare_results
@@ -148,17 +175,18 @@ def comparison(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for setting, answer in evaluation.measured.items():
         metrics = OF_BATCHES if batches(evaluation) else (*METRICS, *OF_TOKENS)
-        for row in compare_results(evaluation.predicted[setting], answer, metrics):
+        saved = evaluation.predicted[setting]
+        for row in compare_results(evaluation.held_against(setting), answer, metrics):
             requests = answer[row["class"]].metrics.get("requests")
             found = {k: v for k, v in row.items() if k != "policy"}
-            rows.append(
-                {**setting_columns(setting), **found, "requests": requests, "regime": _regime(evaluation, setting)}
-            )
+            beside = {"requests": requests, "regime": _regime(evaluation, setting),
+                      "as_profiled": saved[row["class"]].metrics[row["metric"]]}  # fmt: skip
+            rows.append({**setting_columns(setting), **found, **beside})
     return pd.DataFrame(rows)
 
 
 def ladders(evaluation: Evaluation) -> pd.DataFrame:
-    """The gap ladder of every live run: one row a class and rung."""
+    """The gap ladder of every live run: one row a class and rung; the last is the host as it was profiled."""
     import pandas as pd
 
     from qmodel.ladder import ladder
@@ -167,11 +195,11 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
 
     rows = []
     for setting, run in evaluation.each_run():
-        scenario = evaluation.asked(setting)
+        scenario = evaluation.asked(setting, run)
         if batches(evaluation) and scenario.condition is not None:
             continue  # the simulated engine, whose rungs these are, reads no queue condition
         own = evaluation.plan.exit_table(setting.exit).target
-        given = evaluation.predicted[setting], evaluation.warmup_s(setting, run)
+        given = evaluation.run_prediction(setting, run).answer, evaluation.warmup_s(setting, run)
         horizon_s = run.meta["horizon_s"] if evaluation.overloaded(setting) else None
         if batches(evaluation):
             rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], *given, horizon_s)
@@ -179,6 +207,8 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
             schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
             log, schedule = (run.log, schedule) if own is None else ladder_inputs(run.log, schedule)
             rungs = ladder(scenario, log, schedule, *given, horizon_s)
+        if evaluation.plan.watches_host:
+            rungs = [*rungs, *before_the_host(evaluation.predicted[setting])]
         of = {**setting_columns(setting), "seed": run.meta["seed"], "regime": _regime(evaluation, setting)}
         rows += [{**of, **_plain(rung), "explains": rung.explains} for rung in rungs]
     columns = "policy exit load seed class rung mean_response_s low high explains regime".split()
@@ -196,8 +226,10 @@ def batches(evaluation: Evaluation) -> bool:
 
 
 def run_figures(evaluation: Evaluation) -> pd.DataFrame:
-    """What must be known of each run before its numbers are believed: lag, failures, machine load.
+    """What must be known of each run before its numbers are believed: lag, failures, machine load, host.
 
+    `host_before` and `host_after` say how many times as long cells of the profile took just before and just after
+    the run; `host_NAME` the same by phase, or by part of an iteration, before it.
     `rejected` says why a run must not be used, and is empty otherwise; `predictions_sha256` is the hash of the
     predictions that were on disk when the run began.
     """
@@ -208,7 +240,8 @@ def run_figures(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for setting, run in evaluation.each_run():
         meta = run.meta
-        facts = measured_answer(run, evaluation.scenario(setting), (50.0,), evaluation.warmup_share(setting)).run
+        scenario, host = evaluation.scenario(setting, run), evaluation.run_prediction(setting, run)
+        facts = measured_answer(run, scenario, (50.0,), evaluation.warmup_share(setting)).run
         counts = {f"requests_{name}": n for name, n in meta["requests"].items()}
         lags = {f"lag_{name}": value for name, value in meta["lag"].items()}
         load = {"load_average_before": meta["load_before"], "load_average_after": meta["load_after"]}
@@ -217,6 +250,8 @@ def run_figures(evaluation: Evaluation) -> pd.DataFrame:
                      "horizon_s": meta["horizon_s"], "device": meta["engine"]["device"],
                      "emulated": run.emulated, "begun_at": meta["begun_at"], "rejected": facts["rejected"],
                      "overhead_per_step_s": facts["overhead_per_step_s"],
+                     "host_before": host.before.typical, "host_after": host.after and host.after.typical,
+                     **{f"host_{name}": factor for name, factor in host.before.factors.items()},
                      "predictions_sha256": meta["about"].get("predictions_sha256")})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -231,11 +266,13 @@ def arrival_tests(evaluation: Evaluation) -> pd.DataFrame:
     for setting, run in evaluation.each_run():
         if setting.exit != evaluation.plan.tables.exit[0].name or setting.policy != evaluation.plan.tables.baseline:
             continue  # every policy and exit setting at this load got the very same arrivals
-        scenario = evaluation.scenario(setting)
+        scenario = evaluation.scenario(setting, run)
         for name in ["all", *(c.name for c in scenario.classes)]:
             times = run.log if name == "all" else run.log[run.log["class"] == name]
             rate = scenario.rate if name == "all" else next(c.rate for c in scenario.classes if c.name == name)
-            tests = test_arrivals(times.sent_s.to_numpy(), rate, horizon_s=run.meta["horizon_s"])
+            sent = times.sent_s.to_numpy()
+            watched_s = max(run.meta["horizon_s"], float(sent.max(initial=0.0)))  # the last may be sent late
+            tests = test_arrivals(sent, rate, horizon_s=watched_s)
             low, high = tests.rate_ci95
             rows.append({"load": setting.load, "seed": run.meta["seed"], "class": name, "tested": tests.tested,
                          "poisson": tests.poisson, "verdict": tests.verdict,

@@ -24,22 +24,23 @@ STEADY, OVERLOAD = "steady state", "overload, finite horizon"
 
 
 def measured_over_horizon(
-    runs: Sequence[LiveRun], scenario: Scenario, percentiles: Sequence[float], predicted: PolicyAnswer
+    runs: Sequence[LiveRun], scenarios: Sequence[Scenario], percentiles: Sequence[float], predicted: PolicyAnswer
 ) -> PolicyAnswer:
     """Each metric over the runs, weighted by their requests, with the interval that a prediction must lie in.
 
-    `predicted` is the simulator's answer to the same horizon. Its 95 % interval, of half width h over R
-    replications, gives the half width h sqrt(1 + R/k) for the difference between the prediction and the mean of k
-    further runs (Law, *Simulation Modeling and Analysis*, 5th ed. 2015, section 9.4.1, and the prediction interval
-    of normal samples). Raises InputError for a prediction that was not made over a horizon.
+    `scenarios`: the question of each run, on the host as it was then. `predicted` is the simulator's answer to the
+    same horizon. Its 95 % interval, of half width h over R replications, gives the half width h sqrt(1 + R/k) for
+    the difference between the prediction and the mean of k further runs (Law, *Simulation Modeling and Analysis*,
+    5th ed. 2015, section 9.4.1, and the prediction interval of normal samples). Raises InputError for a prediction
+    that was not made over a horizon.
     """
     from qmodel.live import measured_answer
 
     replications = predicted.run.get("replications")
     if not replications:
         raise InputError("prediction", "is not of a finite horizon", "predict it with a horizon")
-    together = measured_answer(runs, scenario, percentiles, 0.0)
-    alone = [measured_answer(run, scenario, percentiles, 0.0) for run in runs]
+    together = measured_answer(runs, scenarios, percentiles, 0.0)
+    alone = [measured_answer(run, own, percentiles, 0.0) for run, own in zip(runs, scenarios, strict=True)]
     widening = math.sqrt(1.0 + replications / len(runs))
     classes = [_over(each, alone, predicted, widening) for each in together.classes]
     assumptions = [
@@ -66,7 +67,7 @@ def _over(
 def _weighted(part: str, name: str, alone: Sequence[PolicyAnswer]) -> float | None:
     """Mean over the runs, each with the number of its requests; None where some run does not have it."""
     values = [answer[part].metrics.get(name) for answer in alone]
-    weights = [answer[part].metrics.get("throughput") or 0.0 for answer in alone]
+    weights = [answer.run["horizon_s"] * (answer[part].metrics.get("throughput") or 0.0) for answer in alone]
     known = [value for value in values if value is not None]
     if len(known) < len(values) or not sum(weights):
         return None

@@ -88,11 +88,16 @@ class OverloadTable(Table):
 
 
 class LiveTable(Table):
-    """[live]: seconds of arrivals a run, seeds, share of each run dropped as warm-up."""
+    """[live]: seconds of arrivals a run, seeds, share of each run dropped as warm-up.
+
+    With `host_speed`, cells of the profile are timed again around each run, whose rate and prediction go by what
+    that finds (`qmodel.study.host`); a study without a profile cannot.
+    """
 
     seconds: float = Positive
     seeds: list[int] = Field(default=[1], min_length=1)
     warmup_share: float = Field(default=0.1, ge=0.0, lt=0.9)
+    host_speed: bool = True
     runs: list[RunsTable] = Field(min_length=1)
     overload: list[OverloadTable] = Field(default_factory=list)
 
@@ -264,6 +269,12 @@ class StudyPlan:
         seeds = self.tables.live.seeds if self.tables.live else []
         steady = [(setting, seed) for setting in self.live_settings for seed in seeds]
         return steady + [(setting, seed) for setting, table in self.overloads.items() for seed in table.seeds]
+
+    @property
+    def watches_host(self) -> bool:
+        """Whether the host's speed is looked at around each live run."""
+        live = self.tables.live
+        return live is not None and live.host_speed and self.tables.fit is not None
 
     @property
     def live_settings(self) -> list[Setting]:

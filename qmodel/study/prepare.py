@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from qmodel.predict import Asking, answer_one
@@ -126,21 +125,28 @@ def predictions(plan: StudyPlan, results: Results, watcher: Watcher) -> None:
     from qmodel.study.leaving import asked
 
     base = fitted_scenario(plan, results)
-    asking = Asking(percentiles=tuple(plan.tables.percentiles))
     answers: dict[Setting, PolicyAnswer] = {}
     fingerprints: dict[Setting, str] = {}
     settings = [*plan.settings, *plan.overloads]
     for i, setting in enumerate(settings):
         scenario = asked(plan, results, base, setting)
-        answers[setting] = _predicted(scenario, replace(asking, horizon_s=plan.horizon_s(setting, scenario)))
+        answers[setting] = predicted(plan, setting, scenario)
         fingerprints[setting] = scenario.fingerprint
         watcher.update(i + 1, len(settings), setting.label)
     digest = results.save_predictions(answers, fingerprints)
     watcher.say(f"{len(answers)} predictions saved before the first live run, sha256 {digest[:16]}")
 
 
-def _predicted(scenario: Scenario, asking: Asking) -> PolicyAnswer:
-    """Theory or simulation; a queue condition on continuous batching by the live scheduler in virtual time."""
+def predicted(
+    plan: StudyPlan, setting: Setting, scenario: Scenario, horizon_s: float | None = None
+) -> PolicyAnswer:
+    """The answer to one setting, asked as this scenario: by theory, or by simulation.
+
+    Overload is simulated over `horizon_s`, its own seconds if none are given. A queue condition on continuous
+    batching is answered by the live scheduler in virtual time.
+    """
+    horizon_s = (horizon_s or plan.horizon_s(setting, scenario)) if setting in plan.overloads else None
+    asking = Asking(percentiles=tuple(plan.tables.percentiles), horizon_s=horizon_s)
     if scenario.system.batching != "continuous" or scenario.condition is None or asking.horizon_s is not None:
         return answer_one(scenario, asking)
     from qmodel.live.virtual import answer_in_virtual_time

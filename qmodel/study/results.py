@@ -64,6 +64,15 @@ class Results:
         """Request log of one live run."""
         return self.folder / "live" / f"{setting.label}-seed{seed}.csv"
 
+    def run_prediction(self, setting: Setting, seed: int) -> Path:
+        """What one live run is held against, at the host's speed just before it."""
+        return self.log(setting, seed).with_suffix(".predicted.json")
+
+    @property
+    def host(self) -> Path:
+        """Cells of the profile, timed again before and after live runs (tidy CSV)."""
+        return self.folder / "host.csv"
+
     def read_table(self, name: str) -> pd.DataFrame:
         """A result table as a frame. Raises InputError when the stage that makes it has not run."""
         import pandas as pd
@@ -100,7 +109,15 @@ class Results:
 
     def predictions_hash(self) -> str:
         """SHA-256 of the predictions file."""
-        return hashlib.sha256(self.predictions.read_bytes()).hexdigest()
+        return digest_of(self.predictions)
+
+    def set_aside(self, setting: Setting, seed: int) -> None:
+        """Move the files of a run that is made again to the folder `live/again`, out of the way of all tables."""
+        log = self.log(setting, seed)
+        aside = log.parent / "again"
+        aside.mkdir(exist_ok=True)
+        for path in log.parent.glob(f"{log.stem}.*"):
+            path.replace(aside / path.name)
 
     def read_state(self) -> dict[str, Any]:
         """The state, empty for a new study."""
@@ -111,3 +128,8 @@ class Results:
     def write_state(self, state: dict[str, Any]) -> None:
         """Write the state, atomically."""
         write_atomically(self.state, json.dumps(state, indent=1))
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from qmodel.report.inline import plain
-from qmodel.report.sections import assumptions, findings, improvement, ladder, threats, validation
+from qmodel.report.sections import assumptions, findings, host, improvement, ladder, threats, validation
 from qmodel.report.sections.evidence import Evidence
 from tests.report.study_files import compared, improvement_rows, make_study
 
@@ -233,6 +233,40 @@ def test_assumptions_fail_where_tests_say_so(study):
 def test_threats_name_what_lies_outside_the_grid(study):
     told = [said(line) for line in threats.fitting(study)]
     assert not any(line.startswith("Extrapolation") for line in told)
+
+
+def with_host(study, before, after):
+    """The same study with the host's speed looked at around each run; what was predicted for it in the table."""
+    runs = study.results.read_table("runs")
+    runs = runs.assign(host_before=np.resize(before, len(runs)), host_after=np.resize(after, len(runs)))
+    study.results.write_table("runs", runs)
+    comparison = study.results.read_table("comparison")
+    slower = comparison.assign(as_profiled=comparison.predicted, predicted=1.1 * comparison.predicted)
+    study.results.write_table("comparison", slower)
+    return Evidence(study.plan, study.results, study.folder)
+
+
+def test_a_host_at_another_speed_is_told_and_predicted_for(study):
+    before = study.measured_comparison.predicted
+    again = with_host(study, [1.0, 1.1, 1.3], [1.01, 1.1, 1.37])
+    (paragraph,) = host.host_speed(again)
+    text = said(paragraph.content)
+    assert "they took between 100 % and 130 % of their time in the profile, 110 % in the median" in text
+    assert text.endswith("changed by 1.0 % in the median and by 5.4 % at most.")
+    assert again.measured_comparison.predicted.to_numpy() == pytest.approx(1.1 * before.to_numpy())
+    threat = only(host.unsteady(again))
+    assert "In 2 runs of 6 the host's times changed by more than 5.0 % between start and end" in threat
+
+
+def test_a_steady_host_is_no_threat(study):
+    again = with_host(study, [0.99, 1.01], [1.0, 1.01])
+    (paragraph,) = host.host_speed(again)
+    assert "99.0 % to 101 % of their time in the profile: the host was steady" in said(paragraph.content)
+    assert list(host.unsteady(again)) == []
+
+
+def test_a_host_not_looked_at_is_not_spoken_of(study):
+    assert list(host.host_speed(study)) == list(host.unsteady(study)) == []
 
 
 def test_a_busy_machine_is_told_first(study):

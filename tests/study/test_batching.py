@@ -10,7 +10,7 @@ import pytest
 
 from qmodel.answer import ClassAnswer, PolicyAnswer
 from qmodel.errors import InputError
-from qmodel.ladder_batches import ladder_of_batches, slowness, times
+from qmodel.ladder_batches import ladder_of_batches, slowness
 from qmodel.policy import FCFS
 from qmodel.scenario import Scenario, System
 from qmodel.service.engine import Engine
@@ -86,7 +86,7 @@ def test_the_ladder_of_a_run_that_was_slower_than_fitted():
     rng = np.random.default_rng(2)
     arrivals = np.cumsum(rng.exponential(1 / 14.0, 400))
     slow = Scenario(scenario.classes, FCFS(), System(
-        batching="continuous", max_batch=4, iteration_time=times(TAKEN, 1.25), engine=scenario.system.engine,
+        batching="continuous", max_batch=4, iteration_time=TAKEN.times(1.25), engine=scenario.system.engine,
     ))  # fmt: skip
     done = replay_scenario(slow, arrivals, np.full(400, 8), np.full(400, 10), tell=None)
     log = pd.DataFrame({

@@ -8,12 +8,15 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from qmodel.errors import InputError
-from qmodel.study import Results, load_plan
+from qmodel.live import LiveRun
+from qmodel.study import Results, live_runs, load_plan
 from qmodel.study.plan import Setting
 from qmodel.study.run import open_results, remaining_seconds, run_study
+from qmodel.study.run_prediction import RunPrediction
 from qmodel.study.watch import Watcher
 
 pytest.importorskip("onnxruntime", reason="needs the live extra")
@@ -107,8 +110,15 @@ def study(tmp_path_factory):
         (folder / f"{name}.toml").write_text(text)
     plan, results = load_plan(folder / "study.toml"), Results(folder / "results")
     open_results(plan, results)
-    assert run_study(plan, results)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(live_runs, "CHANGED", math.inf)  # tests run on busy hosts: each run once
+        assert run_study(plan, results)
     return plan, results
+
+
+def warmup_s(results, setting, seed):
+    """The part of a live run that is not counted: a tenth of its horizon, nothing of an overload."""
+    return 0.0 if setting == OVERLOADED else 0.1 * LiveRun.read(results.log(setting, seed)).meta["horizon_s"]
 
 
 def test_every_setting_is_predicted_before_the_first_live_run(study):
@@ -141,13 +151,11 @@ def test_the_comparison_has_every_live_setting_and_class(study):
 
 def test_service_follows_the_measured_logs(study):
     """The measured mean service in the table is that of the log after the warm-up."""
-    import pandas as pd
-
     plan, results = study
     comparison = results.read_table("comparison")
     setting = plan.live_settings[0]
     log = pd.read_csv(results.log(setting, 1))
-    counted = log[log.scheduled_s >= 0.1 * 1.5]
+    counted = log[log.scheduled_s >= warmup_s(results, setting, 1)]
     row = comparison[
         (comparison.policy == setting.policy)
         & (comparison.exit == setting.exit)
@@ -158,10 +166,10 @@ def test_service_follows_the_measured_logs(study):
     assert row.measured.item() == pytest.approx(counted.service_s.mean(), rel=1e-9)
 
 
-def test_the_ladder_has_five_rungs_and_starts_at_the_measurement(study):
+def test_the_ladder_goes_from_the_measurement_to_the_host_as_profiled(study):
     plan, results = study
     ladder, comparison = results.read_table("ladder"), results.read_table("comparison")
-    assert len(ladder) == len(plan.live_runs) * 3 * 5
+    assert len(ladder) == len(plan.live_runs) * 3 * 6
     ladder, comparison = (table[table.regime == "steady state"] for table in (ladder, comparison))
     live = ladder[ladder.rung == "live"].set_index(["policy", "exit", "load", "class"]).mean_response_s
     means = comparison[comparison.metric == "mean_response_s"].set_index(["policy", "exit", "load", "class"])
@@ -170,12 +178,41 @@ def test_the_ladder_has_five_rungs_and_starts_at_the_measurement(study):
     theory = ladder[ladder.rung == "theory"].set_index(["policy", "exit", "load", "class"]).mean_response_s
     for place, value in theory.items():
         assert value == pytest.approx(means.predicted[place], rel=1e-12)
+    profiled = ladder[ladder.rung == "host as profiled"].set_index(["policy", "exit", "load", "class"])
+    saved = results.read_predictions()
+    for (policy, exit_setting, load, name), value in profiled.mean_response_s.items():
+        assert value == saved[Setting(policy, exit_setting, load)][name].mean_response_s
+
+
+def test_each_run_is_predicted_at_the_speed_of_the_host_before_it(study):
+    """The model takes longer by one factor, the rate is lower by it: all times are longer by it, loads the same."""
+    plan, results = study
+    runs = results.read_table("runs").set_index(["policy", "exit", "load", "seed"])
+    looks = pd.read_csv(results.host)
+    assert set(looks.phase) == {"denoise"}
+    assert set(looks.pacing) == {"idle-gaps"}
+    assert len(plan.live_runs) < looks.block.max() <= 2 * len(plan.live_runs)
+    saved = results.read_predictions()
+    for setting, seed in plan.live_runs:
+        run, held = (
+            LiveRun.read(results.log(setting, seed)),
+            RunPrediction.read(results.run_prediction(setting, seed)),
+        )
+        slower = held.before.factors["denoise"]
+        assert run.meta["about"]["host_before"] == held.before.typical == slower
+        assert run.meta["about"]["run_prediction_sha256"] != results.predictions_hash()
+        assert run.meta["rate"] == pytest.approx(saved[setting].rate / slower, rel=1e-9)
+        if setting != OVERLOADED:
+            assert run.meta["horizon_s"] == pytest.approx(1.5 * slower, rel=1e-9)
+            mean = saved[setting]["all"].mean_response_s * slower
+            assert held.answer["all"].mean_response_s == pytest.approx(mean, rel=1e-6)
+        assert held.after is not None
+        row = runs.loc[(setting.policy, setting.exit, setting.load, seed)]
+        assert (row.host_before, row.host_after) == (slower, held.after.typical)
 
 
 def test_the_simulated_queue_retraces_the_live_run(study):
     """First come first served: Lindley's recursion over the log's arrivals and services, never above the run."""
-    import pandas as pd
-
     plan, results = study
     ladder = results.read_table("ladder")
     every = ladder[ladder["class"] == "all"].set_index(["policy", "exit", "load", "seed", "rung"]).mean_response_s
@@ -184,8 +221,7 @@ def test_the_simulated_queue_retraces_the_live_run(study):
     for setting, seed in runs:
         log = pd.read_csv(results.log(setting, seed))
         responses = np.array(lindley(log.scheduled_s, log.service_s))
-        warmup_s = 0.0 if setting == OVERLOADED else 0.1 * 1.5
-        expected = responses[log.scheduled_s >= warmup_s].mean()
+        expected = responses[log.scheduled_s >= warmup_s(results, setting, seed)].mean()
         rungs = every.sort_index().loc[setting.policy, setting.exit, setting.load, seed]
         assert rungs["measured services"] == pytest.approx(expected, rel=1e-6)
         assert rungs["measured services"] <= rungs["live"]
@@ -202,8 +238,6 @@ def lindley(arrivals, services):
 
 def test_overload_is_judged_over_its_horizon_in_the_same_table(study):
     """The mean of two runs, weighted by their requests; the interval by the spread of the simulated ones."""
-    import pandas as pd
-
     _, results = study
     comparison = results.read_table("comparison")
     rows = comparison[comparison.regime == "overload, finite horizon"]
@@ -212,12 +246,16 @@ def test_overload_is_judged_over_its_horizon_in_the_same_table(study):
     logs = pd.concat(pd.read_csv(results.log(OVERLOADED, seed)) for seed in (1, 2))
     assert len(logs) == pytest.approx(300, abs=70)  # 150 requests a run, as they happened to arrive
     assert mean.measured == pytest.approx((logs.done_s - logs.scheduled_s).mean(), rel=1e-6)
-    predicted = results.read_predictions()[OVERLOADED]
-    assert predicted.run["horizon_s"] == pytest.approx(150 / predicted.rate)
-    assert mean.predicted == predicted["all"].mean_response_s
-    assert not predicted.stable
-    low, high = predicted["all"].ci95["mean_response_s"]
-    half = 0.5 * (high - low) * math.sqrt(1 + predicted.run["replications"] / 2)
+    saved = results.read_predictions()[OVERLOADED]
+    assert saved.run["horizon_s"] == pytest.approx(150 / saved.rate)
+    assert mean.as_profiled == saved["all"].mean_response_s
+    assert not saved.stable
+    held = [RunPrediction.read(results.run_prediction(OVERLOADED, seed)).answer for seed in (1, 2)]
+    counts = [len(pd.read_csv(results.log(OVERLOADED, seed))) for seed in (1, 2)]
+    assert mean.predicted == pytest.approx(np.average([h["all"].mean_response_s for h in held], weights=counts))
+    ends = np.array([h["all"].ci95["mean_response_s"] for h in held])
+    low, high = np.average(ends, axis=0, weights=counts)
+    half = 0.5 * (high - low) * math.sqrt(1 + saved.run["replications"] / 2)
     assert (mean.low, mean.high) == pytest.approx((mean.measured - half, mean.measured + half))
 
 
@@ -242,8 +280,6 @@ def test_quality_is_judged_at_every_step_count_that_is_used(study):
 
 def test_what_the_target_itself_lets_leave_is_measured_predicted_and_run(study):
     """A tolerance that every second step meets: two steps, whatever was asked for; quality stands beside."""
-    import pandas as pd
-
     _, results = study
     setting = Setting("fcfs", "convergence", 0.5)
     log = pd.read_csv(results.log(setting, 1))
@@ -256,12 +292,13 @@ def test_what_the_target_itself_lets_leave_is_measured_predicted_and_run(study):
     assert predicted[setting]["all"].mean_service_s == pytest.approx(share * whole, rel=1e-6)
     comparison = results.read_table("comparison")
     mine = comparison[(comparison.exit == "convergence") & (comparison.metric == "mean_service_s")]
-    counted = log[log.scheduled_s >= 0.15]
+    after = warmup_s(results, setting, 1)
+    counted = log[log.scheduled_s >= after]
     assert mine[mine["class"] == "all"].measured.item() == pytest.approx(counted.service_s.mean(), rel=1e-9)
     ladder = results.read_table("ladder")
     rungs = ladder[(ladder.exit == "convergence") & (ladder["class"] == "all")].set_index("rung").mean_response_s
     responses = np.array(lindley(log.scheduled_s, log.service_s))
-    assert rungs["measured services"] == pytest.approx(responses[log.scheduled_s >= 0.15].mean(), rel=1e-6)
+    assert rungs["measured services"] == pytest.approx(responses[log.scheduled_s >= after].mean(), rel=1e-6)
     judged = results.read_table("setting_quality").set_index(["exit", "class"])
     early = judged.loc[("convergence", "all")]
     assert early.steps == 2.0

@@ -22,6 +22,7 @@ from qmodel.study.leaving import asked
 from qmodel.study.plan import Setting, StudyPlan
 from qmodel.study.prepare import fit_phase, fitted_scenario, iteration_fit
 from qmodel.study.results import Results
+from qmodel.study.run_prediction import HOST_RUNG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -202,22 +203,25 @@ class Evidence:
         """Predictions of all settings, classes and metrics, beside what was measured where it was.
 
         Columns: policy, exit, load, rate, class, metric, predicted, predicted_method, measured, low, high,
-        relative_error, inside, requests, rejected. Raises InputError when the measured table was made with other
-        predictions.
+        relative_error, inside, requests, rejected. What was measured is held against the prediction at the host's
+        speed in the runs. Raises InputError when the measured table was made with other predictions.
         """
         keys = [*WHERE, "class", "metric"]
         predicted = self._predicted_frame()
-        empty = ["predicted_saved", "measured", "low", "high", "relative_error", "inside", "requests"]
+        empty = ["measured", "low", "high", "relative_error", "inside", "requests"]
         if not self.live:
-            return predicted.assign(**dict.fromkeys(empty[1:], np.nan), rejected=False)
-        measured = self.results.read_table("comparison").rename(columns={"predicted": "predicted_saved"})
-        joined = predicted.merge(measured[[*keys, *empty]], on=keys, how="left")
-        known = joined.dropna(subset=["predicted_saved", "predicted"])
-        if len(known) < len(measured) or not np.allclose(known.predicted, known.predicted_saved, rtol=1e-9):
+            return predicted.assign(**dict.fromkeys(empty, np.nan), rejected=False)
+        measured = self.results.read_table("comparison").rename(columns={"predicted": "at_host_speed"})
+        if "as_profiled" not in measured:
+            measured["as_profiled"] = measured.at_host_speed
+        joined = predicted.merge(measured[[*keys, "as_profiled", "at_host_speed", *empty]], on=keys, how="left")
+        known = joined.dropna(subset=["as_profiled", "predicted"])
+        if len(known) < len(measured) or not np.allclose(known.predicted, known.as_profiled, rtol=1e-9):
             raise InputError(
                 str(self.results.table("comparison")), "was made with other predictions", "run the study again"
             )
-        return joined.drop(columns="predicted_saved").assign(rejected=~self.usable(joined))
+        joined["predicted"] = joined.at_host_speed.fillna(joined.predicted)
+        return joined.drop(columns=["as_profiled", "at_host_speed"]).assign(rejected=~self.usable(joined))
 
     def usable(self, rows: pd.DataFrame) -> pd.Series[bool]:
         """Rows of settings whose runs were not rejected."""
@@ -251,7 +255,7 @@ class Evidence:
     def ladder(self) -> pd.DataFrame:
         """The gap ladder of each setting in a steady state, seeds averaged."""
         table = self.results.read_table("ladder")
-        table = table[~self._overloaded(table)]
+        table = table[~self._overloaded(table) & (table.rung != HOST_RUNG)]
         return averaged(table, [*WHERE, "class", "rung"])
 
     @cached_property

@@ -13,6 +13,7 @@ from qmodel.report.quantity import Quantity
 from qmodel.report.sections.assumptions import LEVEL, median_step
 from qmodel.report.sections.evidence import MEAN, Evidence
 from qmodel.report.sections.front import busy_words, container_words
+from qmodel.report.sections.host import unsteady
 from qmodel.report.sections.service import error_rows
 
 SMALL_ERROR = 0.10
@@ -224,4 +225,4 @@ def draws(study: Evidence) -> Content:
     )
 
 
-FINDERS: tuple[Callable[[Evidence], Iterator[Content]], ...] = (machine, cells, fitting, live_runs)
+FINDERS: tuple[Callable[[Evidence], Iterator[Content]], ...] = (machine, cells, fitting, unsteady, live_runs)

@@ -22,6 +22,7 @@ from qmodel.report.names import (
 from qmodel.report.quantity import Estimate, Quantity
 from qmodel.report.sections.evidence import MEAN, Evidence, settings_of
 from qmodel.report.sections.findings import inside_count
+from qmodel.report.sections.host import host_speed
 from qmodel.study.plan import Setting
 
 EXPECTED = 0.95
@@ -47,6 +48,7 @@ def blocks(study: Evidence) -> Iterator[Block]:
         device=study.live_device,
         appendix=prose(" Classes one by one are in @tab:by-class.") if len(study.groups) > 1 else "",
     )
+    yield from host_speed(study)
     yield validation_table(study)
     yield from rejected_runs(study)
     yield from overload(study)
