@@ -36,7 +36,7 @@ from qmodel.theory.numerics.sizes import landmarks
 from qmodel.theory.one_server.m_g_1 import INDEPENDENT, POISSON, given_slowdown
 from qmodel.theory.premises import common_mean, unmet
 from qmodel.theory.result import ClassResult, Result, Unstable
-from qmodel.theory.state.offered_wait import OfferedWait, Stream, offered_waits
+from qmodel.theory.state.offered_wait import Grids, Stream, offered_waits
 from qmodel.theory.supply import delivery
 from qmodel.workload import Distribution
 from qmodel.workload.partial import limited_moment
@@ -169,7 +169,7 @@ def impatience(scenario: Scenario) -> Result | NotAnalysable | Unstable:
         return _memoryless(classes, Memoryless(servers, mean, streams))
     if servers > 1:
         return NotAnalysable("patience with several servers needs one exponential service law", "servers = 1")
-    return _general(classes, *offered_waits(streams), streams)
+    return _general(classes, offered_waits(streams), streams)
 
 
 def _memoryless(classes: Sequence[ServedClass], queue: Memoryless) -> Result:
@@ -192,19 +192,14 @@ def _exponential(law: Distribution | None) -> bool:
     return phases is not None and len(phases) == 1
 
 
-def _general(
-    classes: Sequence[ServedClass], coarse: OfferedWait, fine: OfferedWait, streams: Sequence[Stream]
-) -> Result | NotAnalysable:
-    served = [_extrapolated(coarse.served(s), fine.served(s)) for s in streams]
-    waits = [_extrapolated(coarse.mean_wait(s), fine.mean_wait(s)) for s in streams]
-    error = max(abs(value - fine.served(s)) for value, s in zip(served, streams, strict=True))
-    error = max([error, *(abs(1.0 - fine.mean_wait(s) / wait) for wait, s in zip(waits, streams, strict=True))])
-    error = max(error, fine.beyond)
+def _general(classes: Sequence[ServedClass], grids: Grids, streams: Sequence[Stream]) -> Result | NotAnalysable:
+    served, waits = [grids.served(s) for s in streams], [grids.mean_wait(s) for s in streams]
+    error = max(*(grids.error(s) for s in streams), grids.waits[-1].beyond)
     if not error < HOPELESS:
         return NotAnalysable("patience and service are too far apart for one grid", "laws with lighter tails")
     return Result(
         classes=tuple(
-            _class(c, share, wait, partial(fine.cdf, s), error)
+            _class(c, share, wait, partial(grids.law.cdf, s), error)
             for c, s, share, wait in zip(classes, streams, served, waits, strict=True)
         ),
         name="M/G/1+G FCFS: offered wait by level crossing",
@@ -214,11 +209,6 @@ def _general(
         utilisation=math.fsum(s.rate * share * s.size.mean for s, share in zip(streams, served, strict=True)),
         notes=(f"integral equation solved on a grid, estimated relative error {error:.0e} before extrapolation",),
     )
-
-
-def _extrapolated(coarse: float, fine: float) -> float:
-    """Grid width to 0: the error of linear interpolation goes with its square."""
-    return fine + (fine - coarse) / 3.0
 
 
 def _class(

@@ -7,8 +7,8 @@ offered wait V, which is the unfinished work of those who stay, has mass p_0 at 
 
 since V crosses each level x downwards as often as upwards. A linear Volterra equation: f g_i is taken linear
 between grid points, against which P(S_i > .) is integrated exactly, by E[min(S, x)] and E[min(S, x)^2]; the grid
-has the jumps of f and g_i as double points, and results of two grids are extrapolated to grid width 0, their
-distance being the error estimate. Sources: Brill & Posner, *Oper. Res.* 25 (1977) 662-674 (level crossing);
+has the jumps of f and g_i as double points, and results of two or three grids are extrapolated to grid width 0,
+which gives the error estimate too. Sources: Brill & Posner, *Oper. Res.* 25 (1977) 662-674 (level crossing);
 Baccelli, Boyer & Hebuterne, *Adv. Appl. Prob.* 16 (1984) 887-905 (M/G/1 with impatience).
 """
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.theory.numerics.phases import exponential_phases
 from qmodel.workload import Distribution
 from qmodel.workload.partial import limited_moment, partial_moment
 
@@ -31,15 +32,18 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
 
-POINTS = 300
-"""Points of the coarser grid."""
+FEWEST = 75
+"""Points of the coarsest grid."""
 FINEST = 0.01
 """Width of the first cell, in mean sizes, if all cells but for that were alike."""
-MOST_JUMPS = 40
+MOST_JUMPS, FEW_JUMPS = 100, 20
+"""Jumps that are points of the grid; how many hardly add to them."""
 BEYOND = 1e-8
 """Share of the mean offered wait that may lie beyond the grid."""
 FAR = 1e-3
 """Width of a cell, relative to its distance, from which the survival is taken linear on it."""
+ROWS = 48
+"""Rows of the kernel at a time: all that is made of them stays in the cache."""
 LENGTHENINGS, LONGER = 24, 2.0
 
 
@@ -150,38 +154,98 @@ class OfferedWait:
 
 def _moments_of_cells(law: Distribution, x: Vector) -> Vector:
     """w[a, b]: int_0^{x_a} phi(u) P(S > x_a - u) du = sum_b w[a, b] phi_b for phi linear between the points."""
-    gaps = np.maximum(np.subtract.outer(x, x), 0.0)
-    rows, columns = np.tril_indices(len(x))
-    first, second, beyond = np.zeros_like(gaps), np.zeros_like(gaps), np.zeros_like(gaps)
-    u = gaps[rows, columns]
-    survival = law.sf(u)  # asked for once: it is what takes the time
-    beyond[rows, columns] = survival
-    first[rows, columns] = partial_moment(law, 1, u) + u * survival
-    second[rows, columns] = 0.5 * (partial_moment(law, 2, u) + u**2 * survival)
+    out = np.zeros((len(x), len(x)))
+    for start in range(0, len(x), ROWS):
+        rows = x[start : start + ROWS]
+        columns = start + len(rows)
+        out[start:columns, :columns] = _rows_of_cells(law, rows, x[:columns])
+    return out
+
+
+def _rows_of_cells(law: Distribution, rows: Vector, x: Vector) -> Vector:
+    """The rows of these points, the last ones of x."""
+    u = np.maximum(np.subtract.outer(rows, x), 0.0)
+    beyond, first, second = _integrals(law, u)
     width = np.diff(x)
     whole, moment = first[:, :-1] - first[:, 1:], second[:, :-1] - second[:, 1:]
     with np.errstate(divide="ignore", invalid="ignore"):
-        left = np.where(width > 0, (moment - gaps[:, 1:] * whole) / width, 0.0)
+        left = np.where(width > 0, (moment - u[:, 1:] * whole) / width, 0.0)
     right = whole - left
     if not law.atoms():  # far from the diagonal those differences cancel, and the survival is all but linear
-        far = width < FAR * gaps[:, 1:]
+        far = width < FAR * u[:, 1:]
         near, remote = beyond[:, 1:], beyond[:, :-1]
         left = np.where(far, width * (2.0 * remote + near) / 6.0, left)
         right = np.where(far, width * (remote + 2.0 * near) / 6.0, right)
-    out = np.zeros_like(gaps)
-    inside = np.tril(np.ones_like(gaps), -1)[:, :-1] > 0
+    inside = np.arange(len(x) - 1) < np.arange(len(x) - len(rows), len(x))[:, None]
+    out = np.zeros_like(u)
     out[:, :-1] += np.where(inside, left, 0.0)
     out[:, 1:] += np.where(inside, right, 0.0)
     return out
 
 
-def offered_waits(streams: Sequence[Stream]) -> tuple[OfferedWait, OfferedWait]:
-    """The offered wait on a grid long enough, and on one twice as fine."""
+def _integrals(law: Distribution, u: Vector) -> tuple[Vector, Vector, Vector]:
+    """P(S > u), and the integrals of P(S > v) and v P(S > v) from 0 to u."""
+    phases = exponential_phases(law)
+    if phases is None:
+        beyond = law.sf(u)  # asked for once: it is what takes the time
+        first = partial_moment(law, 1, u) + u * beyond
+        return beyond, first, 0.5 * (partial_moment(law, 2, u) + u * u * beyond)
+    beyond, first, second = np.zeros_like(u), np.zeros_like(u), np.zeros_like(u)
+    for p, mean in phases:
+        gone = -np.expm1(-u / mean)
+        left = 1.0 - gone
+        beyond += p * left
+        first += (p * mean) * gone
+        second += (p * mean) * (mean * gone - u * left)
+    return beyond, first, second
+
+
+@dataclass(frozen=True)
+class Grids:
+    """The offered wait on grids twice as fine each, and on the finest that the law of a response is read from."""
+
+    waits: tuple[OfferedWait, ...]
+    law: OfferedWait
+
+    def served(self, stream: Stream) -> float:
+        """As `OfferedWait.served`, extrapolated."""
+        return extrapolated([wait.served(stream) for wait in self.waits])
+
+    def mean_wait(self, stream: Stream) -> float:
+        """As `OfferedWait.mean_wait`, extrapolated."""
+        return extrapolated([wait.mean_wait(stream) for wait in self.waits])
+
+    def error(self, stream: Stream) -> float:
+        """Relative error of the grid for the law, before extrapolation."""
+        fine = self.waits[-1]
+        share = abs(self.served(stream) - fine.served(stream))
+        wait = abs(1.0 - fine.mean_wait(stream) / self.mean_wait(stream))
+        return max(share, wait) * (fine.points / self.law.points) ** 2
+
+
+def extrapolated(values: Sequence[float]) -> float:
+    """Values on grids twice as fine each, taken to width 0: the error of linear interpolation is even in the width.
+
+    >>> extrapolated([1.0 + 4.0**-k + 16.0**-k for k in range(3)])
+    1.0
+    """
+    found, factor = list(values), 4.0
+    while len(found) > 1:
+        found = [fine + (fine - coarse) / (factor - 1.0) for coarse, fine in itertools.pairwise(found)]
+        factor *= 4.0
+    return found[0]
+
+
+def offered_waits(streams: Sequence[Stream]) -> Grids:
+    """The offered wait on grids long enough, coarser where the sizes have a smooth survival or the jumps many points."""
     patience = [float(s.patience.quantile(0.999)) for s in streams if s.patience is not None]
     end = 8.0 * max(stream.size.mean for stream in streams) + max(patience, default=0.0)
     for _ in range(LENGTHENINGS):
-        coarse = OfferedWait(tuple(streams), end, POINTS)
+        coarse = OfferedWait(tuple(streams), end, FEWEST)
         if coarse.beyond < BEYOND:
             break
         end *= LONGER
-    return coarse, OfferedWait(tuple(streams), end, 2 * POINTS)
+    more = [OfferedWait(tuple(streams), end, FEWEST << k) for k in range(1, 4)]
+    if not any(_marks(stream.size) for stream in streams):
+        return Grids((coarse, *more[:2]), more[2])
+    return Grids(tuple(more[:2] if coarse.grid[1].sum() > FEW_JUMPS else more[1:]), more[2])
