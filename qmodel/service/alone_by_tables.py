@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from qmodel.service.composed import ComposedTime
 from qmodel.service.fitted_iterations import engine_time_of
 from qmodel.service.model import EXACT, Residual
 
@@ -33,14 +35,18 @@ class AloneByTables:
         """That of the model."""
         return f"alone {self.model.fingerprint}"
 
+    @cached_property
+    def _taken(self) -> ComposedTime:
+        return engine_time_of(self.model)
+
     def predict(self, levels: Mapping[str, Any]) -> float:
         """Seconds of the whole service."""
-        taken, inputs = engine_time_of(self.model), float(levels["input_tokens"])
+        taken, inputs = self._taken, float(levels["input_tokens"])
         steps = max(0, round(float(levels["output_tokens"])) - 1)
         contexts = inputs + np.arange(1, steps + 1)
         if not steps:
             return taken.seconds(0, 0.0, inputs, prefills=1)
         looked = np.unique(np.linspace(0, steps - 1, min(steps, 256)).astype(int))
-        each = [taken.seconds(1, float(contexts[at])) for at in looked]
+        each = taken.decoding_alone_s(contexts[looked])
         decoded = float(np.interp(np.arange(steps), looked, each).sum())
         return taken.seconds(0, 0.0, inputs, prefills=1) + decoded

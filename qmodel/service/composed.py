@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -138,25 +138,37 @@ class ComposedTime:
         prefills: int = 0, history_tokens: float = 0.0,
     ) -> float:  # fmt: skip
         """Seconds of one iteration with `sequences` decoding, `context_tokens` in all, beside so much prefill."""
-        taken = self.base_s
-        if self.dense is not None:
-            taken += self.dense.seconds(sequences + prefill_tokens)
-        if self.head is not None:
-            taken += self.head.seconds(sequences + prefills)
+        taken = self._beside_attention(sequences + prefill_tokens, sequences + prefills)
         if self.attention is not None:
             mean = context_tokens / sequences if sequences else self.attention.context[0]
             history = history_tokens if prefill_tokens else self.attention.history[0]
-            taken += _multilinear(self.attention, (prefill_tokens, history, sequences, mean))
+            taken += float(_multilinear(self.attention, (prefill_tokens, history, sequences, mean)))
+        return taken
+
+    def decoding_alone_s(self, contexts: Floats) -> Floats:
+        """Seconds of an iteration in which a request alone makes a token, at each of these contexts."""
+        taken = np.full(contexts.shape, self._beside_attention(1.0, 1.0))
+        if self.attention is not None:
+            taken += _multilinear(self.attention, (0.0, self.attention.history[0], 1.0, contexts))
+        return taken
+
+    def _beside_attention(self, tokens: float, sequences: float) -> float:
+        taken = self.base_s
+        if self.dense is not None:
+            taken += self.dense.seconds(tokens)
+        if self.head is not None:
+            taken += self.head.seconds(sequences)
         return taken
 
 
-def _multilinear(table: AttentionTable, point: tuple[float, ...]) -> float:
+def _multilinear(table: AttentionTable, point: tuple[Any, ...]) -> Any:
+    """The table at a point; the last of its four coordinates may be an array."""
     values = table.filled_s
     for axis, at in zip(table.axes, point, strict=True):
         if axis.size == 1:
             values = values[0]
             continue
-        low = int(np.clip(np.searchsorted(axis, at, side="right") - 1, 0, axis.size - 2))
+        low = np.clip(np.searchsorted(axis, at, side="right") - 1, 0, axis.size - 2)
         share = (at - axis[low]) / (axis[low + 1] - axis[low])
         values = values[low] + share * (values[low + 1] - values[low])
-    return float(values)
+    return values
