@@ -237,7 +237,7 @@ def extrapolated(values: Sequence[float]) -> float:
 
 
 def offered_waits(streams: Sequence[Stream]) -> Grids:
-    """The offered wait on grids long enough, coarser where the sizes have a smooth survival or the jumps many points."""
+    """The offered wait on grids long enough: coarse where the survivals are smooth, or the jumps many points."""
     patience = [float(s.patience.quantile(0.999)) for s in streams if s.patience is not None]
     end = 8.0 * max(stream.size.mean for stream in streams) + max(patience, default=0.0)
     for _ in range(LENGTHENINGS):
