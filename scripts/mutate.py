@@ -1,8 +1,9 @@
 """Mutation check: break formulas one at a time and see whether a test fails.
 
     python scripts/mutate.py [MODULE ...] [--sample 15] [--seed 1] [--jobs 1] [--tests tests/theory] [--map FILE]
+                             [--package qmodel.theory]
 
-MODULE is a name in qmodel.theory (`rank.soap`), all of them by default. Each mutant changes one place of a module:
+MODULE is a name in the package (`rank.soap`), all of them by default. Each mutant changes one place of a module:
 
     plus, minus         a + b <-> a - b                  comparison    a < b <-> a <= b, a < b -> a >= b, == <-> !=
     times, over         a * b <-> a / b; a ** b -> a * b  boolean       and <-> or; `not` dropped
@@ -16,7 +17,7 @@ replaced and the tests that reach the changed function run, those that are quick
 until one fails (killed), or takes several times as long as usual (killed), or none does or tests of `--budget`
 CPU seconds have passed (survived). A first run without mutants finds who reaches what; `--map` keeps that for
 the next time. Mutants that compute the same as the original are listed, with the reason, in
-`scripts/equivalent_mutants.toml`. Exit code 1 if any other survives.
+`scripts/equivalent_mutants.toml` (`package` where that is not qmodel.theory). Exit code 1 if any other survives.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from typing import Any
 import pytest
 
 PACKAGE = "qmodel.theory"
+KEEPS_RESULTS = "qmodel.theory"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 TOLERANCE = 1e-5
 KILLED, BROKEN = 1, 3
@@ -275,9 +277,9 @@ def living() -> dict[str, list[types.FunctionType]]:
 
 @cache
 def keeping() -> list[Any]:
-    """The package's functions that keep their results: a mutant, or who reaches what, would not show in those."""
+    """Functions that keep results of the package: a mutant, or who reaches what, would not show in those."""
     kept = [each for each in gc.get_objects() if hasattr(type(each), "cache_clear")]
-    return [each for each in kept if str(getattr(each, "__module__", "")).startswith(PACKAGE)]
+    return [each for each in kept if str(getattr(each, "__module__", "")).startswith((PACKAGE, KEEPS_RESULTS))]
 
 
 def forget() -> None:
@@ -443,7 +445,8 @@ class Check:
 def _equivalents() -> set[tuple[str, str, str, str]]:
     if not EQUIVALENT.exists():
         return set()
-    listed = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["mutant"]
+    every = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["mutant"]
+    listed = [each for each in every if each.get("package", PACKAGE) == PACKAGE]
     return {(each["module"], each["function"], each["before"], each["after"]) for each in listed}
 
 
@@ -456,6 +459,7 @@ def all_modules() -> list[str]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=inspect.getdoc(sys.modules[__name__]).partition("\n")[0])
     parser.add_argument("modules", nargs="*", metavar="MODULE")
+    parser.add_argument("--package", default=PACKAGE, help="whose modules are changed")
     parser.add_argument("--sample", type=int, default=15, help="mutants a module; 0: all of them")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
@@ -467,6 +471,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
+    global PACKAGE
     from hypothesis import Phase, settings
 
     phases = (Phase.explicit, Phase.generate)
@@ -474,6 +479,7 @@ def main() -> int:
     os.environ["HYPOTHESIS_PROFILE"] = "mutation"
     sys.path.insert(0, str(Path.cwd()))
     options = arguments()
+    PACKAGE = options.package
     check = Check(options, options.modules or all_modules())
     for module in all_modules():
         importlib.import_module(f"{PACKAGE}.{module}")

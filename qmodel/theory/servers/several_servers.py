@@ -120,19 +120,39 @@ def _times(factor: float, transform: Transform) -> Transform:
 def _interrupting(classes: Sequence[ServedClass], servers: int, mean: float) -> Result:
     """The classes up to each level are an M/M/k of their own: the number of one level is a difference."""
     times: dict[str, float] = {}
-    rate = before = 0.0
+    above = 0.0
     for own in levels(classes):
-        added = math.fsum(served.rate for served in own)
-        rate += added
-        number = rate * (exponential_wait(servers, rate, mean) + mean)
-        times |= {served.name: (number - before) / added for served in own}
-        before = number
+        upto = above + mean * math.fsum(served.rate for served in own)
+        times |= dict.fromkeys((served.name for served in own), mean * number_more(servers, above, upto))
+        above = upto
     return Result(
         classes=tuple(ClassResult(served, mean, times[served.name]) for served in classes),
         name=f"M/M/{servers} preemptive priority",
         source="Buzen & Bondi 1983",
         assumptions=(*ASSUMED, "interrupted work is kept, switching is free"),
     )
+
+
+def number_more(servers: int, low: float, high: float) -> float:
+    """(E[N(high)] - E[N(low)]) / (high - low) of M/M/k at these offered loads, right however near they are.
+
+    E[N] = a + C a / (k - a), C = k B / (k - a + a B), B_j = a B_{j-1} / (j + a B_{j-1}): the difference quotient of
+    each from that of the one before, without a difference of numbers.
+
+    >>> number_more(1, 0.5, 0.5)  # of a / (1 - a): 1 / (1 - a)^2
+    4.0
+    """
+    at_low, at_high, more = 1.0, 1.0, 0.0  # Erlang's B at either load, and its difference quotient
+    for j in range(1, servers + 1):
+        carried, carried_high, rise = low * at_low, high * at_high, at_high + low * more
+        more = j * rise / ((j + carried) * (j + carried_high))
+        at_low, at_high = carried / (j + carried), carried_high / (j + carried_high)
+    rise = at_high + low * more
+    left, left_high = servers - low, servers - high
+    below, below_high = left + low * at_low, left_high + high * at_high
+    waits = servers * at_low / below
+    waits_more = servers * (more / below_high + at_low * (1.0 - rise) / (below * below_high))
+    return 1.0 + waits_more * high / left_high + waits * servers / (left * left_high)
 
 
 def _scaled_priority(classes: Sequence[ServedClass], servers: int, preemptive: bool) -> Result:
