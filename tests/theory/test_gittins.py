@@ -13,8 +13,9 @@ from qmodel.policy.gittins_index import gittins_table
 from qmodel.scenario import Scenario
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
-from qmodel.theory.rank.blind_order import blind_means, turning_ages
+from qmodel.theory.rank.blind_order import blind_means
 from qmodel.theory.rank.gittins import gittins_paths, path_of_table
+from qmodel.theory.rank.monotone_runs import Runs
 from qmodel.theory.rank.rank_path import Path
 from qmodel.theory.rank.soap import Background
 from qmodel.workload import (
@@ -188,7 +189,7 @@ def test_paths_of_tables():
     assert rising.last[-1] > rising.first[-1] and rising.end[-1] > 1e30
     assert falling.last[-1] == falling.first[-1] == pytest.approx(0.0, abs=1e-9)
     many = Path(*(np.array(column) for column in (range(60), range(1, 61), [*range(60)][::-1], [*range(60)][::-1])))
-    assert turning_ages([many], np.unique(many.first)) == ()
+    assert len(Runs(many).turning_ranks) == 60
     assert replace(many, first=many.last).cut(np.array([0.5])).first.tolist() == many.first.tolist()
 
 

@@ -1,7 +1,8 @@
 """Orders that know a request's class and age but not its size: one rank path a class, by SOAP.
 
-Sizes are integrated exactly. The conditional mean response bends at the ages where the worst rank so far starts or
-stops to grow, and where it passes a rank at which some path turns; panels end there.
+Sizes are integrated on panels of their own law. The mean response of a size jumps or bends where the worst rank so
+far reaches or leaves a rank at which some path begins, stays or turns. It changes fast where that rank passes those
+of the ages at which another law's mass is. Panels end there.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ import numpy as np
 
 from qmodel.scenario import ServedClass
 from qmodel.theory.numerics.sizes import SizeGrid
+from qmodel.theory.rank.blind_stay import Known, mean_stays
+from qmodel.theory.rank.monotone_runs import Runs
 from qmodel.theory.rank.rank_path import Path
-from qmodel.theory.rank.soap import Background, Kind, Newcomers, Relevance, mean_responses
-from qmodel.theory.supply import merged
+from qmodel.theory.rank.relevant_work import BlindKind, RelevantWork
+from qmodel.theory.rank.soap import Background
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
+
 UNSEEN = 1e-13
 """Share of the requests, or of their work, below which a size is left out."""
-MOST_TURNS = 48
-"""Ages at which panels end beyond those of the laws; of more, none: steps so small need no care."""
+ORDER = 6
+"""Nodes of a panel; panels are many."""
+MOST_TURNS = 256
+"""Ranks at which the load of newcomers jumps and panels end; of more, at none: steps so small need no care."""
 
 
 def blind_means(
@@ -37,24 +43,37 @@ def blind_means(
     turns: tuple[float, ...] = (),
 ) -> dict[str, float]:
     """Mean response of each class, whose rank by age is its path; it may bend or jump at the ages `turns`."""
-    endless = {name: _endless(path) for name, path in paths.items()}
-    turning = np.unique(np.concatenate([_turning_ranks(path) for path in endless.values()]))
-    if len(turning) <= MOST_TURNS:
-        endless = {name: path.cut(turning) for name, path in endless.items()}
-    kinds = {each.name: Kind(each.rate, endless[each.name], each.size) for each in classes}
-    grid = SizeGrid(*merged(classes), turns=(*turns, *turning_ages(list(endless.values()), turning)))
-    relevance = Relevance(list(kinds.values()), background=background)
-    falling = [path for path in endless.values() if (path.last < path.first).any()]
-    seen = np.concatenate([path.at(grid.nodes) for path in falling]) if falling else np.empty(0)
-    newcomers = Newcomers.of(list(kinds.values()), relevance, np.unique([*seen, *np.nextafter(turning, np.inf)]))
-    means = {}
-    for served in classes:
-        weights = grid.weights(served.size)
-        held = weights * np.maximum(grid.sizes / served.size.mean, 1.0) > UNSEEN
-        relevance.prepare(kinds[served.name].path.worst_before(grid.sizes[held]))
-        times = mean_responses(kinds[served.name], grid.sizes[held], relevance, newcomers)
-        means[served.name] = float(weights[held] @ times)
-    return means
+    kinds = {each.name: BlindKind(each.rate, _endless(paths[each.name]), each.size) for each in classes}
+    work = RelevantWork(list(kinds.values()), background or Background())
+    return {name: _mean(kind, _grid(kind, work, turns), work) for name, kind in kinds.items()}
+
+
+def _grid(kind: BlindKind, work: RelevantWork, turns: tuple[float, ...]) -> SizeGrid:
+    """Sizes of the kind: panels end where its path bends, and where its rank passes one at which another's does."""
+    if kind.discrete:
+        return SizeGrid(kind.rate, kind.law)
+    jumps = work.turns[0]
+    _, *crossed = kind.runs.intervals(jumps, np.zeros(len(jumps), dtype=bool))
+    hard = turning_ages(kind.runs, jumps) if len(jumps) <= MOST_TURNS else np.empty(0)
+    hard = np.concatenate((hard, *crossed)) if len(crossed[0]) <= MOST_TURNS else hard
+    seen = [other.path.at(other.marks) for other in work.kinds if other is not kind]
+    found = np.concatenate((hard, kind.marks, *(turning_ages(kind.runs, ranks) for ranks in seen)))
+    low, high = kind.law.quantile(UNSEEN), kind.law.upper_quantile(UNSEEN)
+    return SizeGrid(
+        kind.rate, kind.law, turns=(*turns, *found[(low < found) & (found < high)].tolist()), order=ORDER
+    )
+
+
+def _mean(kind: BlindKind, grid: SizeGrid, work: RelevantWork) -> float:
+    weights = grid.weights(kind.law)
+    held = weights * np.maximum(grid.sizes / kind.law.mean, 1.0) > UNSEEN
+    sizes = grid.sizes[held]
+    ranks, worst = kind.path.before(sizes)
+    levels, place = np.unique(worst, return_inverse=True)
+    loads = work.newcomers(levels)
+    before = work.delays(levels, loads)[place]
+    times = before + mean_stays(kind.runs, sizes, ranks, work.turns, Known(levels, loads, work.newcomers))
+    return float(weights[held] @ times)
 
 
 def _endless(path: Path) -> Path:
@@ -64,37 +83,7 @@ def _endless(path: Path) -> Path:
     return replace(path, end=np.append(path.end[:-1], math.inf))
 
 
-def turning_ages(paths: Sequence[Path], levels: Floats) -> tuple[float, ...]:
-    """Ages where the worst rank so far starts or stops to grow on a path, or passes one of these ranks."""
-    if len(levels) > MOST_TURNS:
-        return ()
-    found: set[float] = set()
-    for path in paths:
-        top = np.maximum.accumulate(np.maximum(path.first, path.last))
-        before = np.concatenate(([path.first[0]], top[:-1]))
-        growing = top > before
-        found |= set(path.start[1:][growing[1:] != growing[:-1]].tolist())
-        for level in levels:
-            found |= _passing(path, before, top, float(level))
-    return tuple(sorted(age for age in found if age > 0))
-
-
-def _turning_ranks(path: Path) -> Floats:
-    """Ranks at birth, at jumps, and where the path turns."""
-    slope = np.sign(np.nan_to_num(path.last) - np.nan_to_num(path.first))
-    jumps = np.append(False, path.first[1:] != path.last[:-1])
-    turns = np.append(True, slope[1:] != slope[:-1]) | jumps
-    ranks = np.concatenate((path.first[turns], path.last[:-1][turns[1:]]))
-    return np.asarray(ranks[np.isfinite(ranks)])
-
-
-def _passing(path: Path, before: Floats, top: Floats, level: float) -> set[float]:
-    """Where the worst rank so far first reaches a level: inside a piece, or at its start by a jump."""
-    reached = np.flatnonzero((before < level) & (level <= top))
-    if not len(reached):
-        return set()
-    i = reached[0]
-    first, last = path.first[i], path.last[i]
-    if first >= level or not np.isfinite(first):
-        return {float(path.start[i])}
-    return {float(path.start[i] + (level - first) / (last - first) * (path.end[i] - path.start[i]))}
+def turning_ages(runs: Runs, ranks: Floats) -> Floats:
+    """Ages where the worst rank so far reaches or leaves one of these."""
+    found = runs.first_end(np.repeat(ranks, 2), np.tile([True, False], len(ranks)))
+    return np.unique(found[(found > 0) & np.isfinite(found)])

@@ -34,12 +34,6 @@ class Path:
         """Largest rank at any age."""
         return float(np.maximum(self.first, self.last).max())
 
-    @property
-    def rises(self) -> Floats:
-        """By how much each piece rises, 0 where it is infinite."""
-        with np.errstate(invalid="ignore"):
-            return np.where(np.isfinite(self.first), self.last - self.first, 0.0)
-
     def at(self, ages: Floats) -> Floats:
         """Rank at these ages."""
         piece = np.maximum(np.searchsorted(self.start, ages, side="right") - 1, 0)
@@ -52,13 +46,14 @@ class Path:
         part = np.minimum((age - self.start[seen]) / (self.end[seen] - self.start[seen]), 1.0)
         return float(np.maximum(self.first[seen], self._at(seen, part)).max())
 
-    def worst_before(self, ages: Floats) -> Floats:
-        """`worst_upto` at each of these ages."""
+    def before(self, ages: Floats) -> tuple[Floats, Floats]:
+        """Rank just before each of these ages, and `worst_upto` them."""
         piece = np.searchsorted(self.start, ages, side="left") - 1
         full = np.maximum.accumulate(np.maximum(self.first, self.last))
         earlier = np.where(piece > 0, full[piece - 1], -np.inf)
-        part = np.minimum((ages - self.start[piece]) / (self.end[piece] - self.start[piece]), 1.0)
-        return np.asarray(np.maximum(earlier, np.maximum(self.first[piece], self._at(piece, part))))
+        part = (ages - self.start[piece]) / (self.end[piece] - self.start[piece])
+        rank = np.where(part < 1.0, self._at(piece, part), self.last[piece])
+        return rank, np.maximum(earlier, np.maximum(self.first[piece], rank))
 
     def at_end(self, age: float) -> Floats:
         """Rank at the end of each piece, or at `age` where that comes before (the limit from below)."""
