@@ -22,6 +22,7 @@ from qmodel.validation import Table, read_toml, validated
 
 if TYPE_CHECKING:
     from qmodel.measure import ProfileSpec
+    from qmodel.policy import Policy
 
 Positive = Field(gt=0)
 
@@ -111,7 +112,7 @@ class QualityTable(Table):
 
 
 class StudyTables(Table):
-    """The whole file."""
+    """The whole file. `options` holds those of policies by name: `mlfq = { thresholds = [0.01, 0.1] }`."""
 
     name: str
     title: str
@@ -120,6 +121,7 @@ class StudyTables(Table):
     profile: str | None = None
     scenario: str
     policies: list[str] = Field(min_length=1)
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     loads: list[float] = Field(min_length=1)
     baseline: str
     percentiles: list[float] = Field(default=[50.0, 95.0, 99.0])
@@ -143,6 +145,9 @@ class StudyTables(Table):
                 raise ValueError(f"exit '{table.name}': requests belong to a target's own exits")
         if self.baseline not in self.policies:
             raise ValueError(f"baseline '{self.baseline}' is not among the policies")
+        odd = [name for name in self.options if name not in self.policies]
+        if odd:
+            raise ValueError(f"options of policy '{odd[0]}', which is not among the policies")
         if any(not 0 < load < 1 for load in self.loads):
             raise ValueError("loads must lie between 0 and 1; more than that goes into [[live.overload]]")
         return self
@@ -294,16 +299,20 @@ class StudyPlan:
         service = {"system.service": _service(models)} if models else {}
         return read_scenario(self.scenario_path, {**service, **(settings or {})})
 
+    def policy(self, name: str) -> Policy:
+        """The policy of that name with its options. Raises InputError."""
+        from qmodel.policy import make_policy
+
+        return make_policy(name, self.folder, **self.tables.options.get(name, {}))
+
     def scenario(self, base: Scenario, setting: Setting) -> Scenario:
         """The question that one setting asks: its load counts the service without early exit.
 
         Of a target's own exits it is the question as it is run: the law of what they take is measured
         (`qmodel.study.leaving`).
         """
-        from qmodel.policy import make_policy
-
         table = self.exit_table(setting.exit)
-        made = at_load(base, setting.load).with_policy(make_policy(setting.policy))
+        made = at_load(base, setting.load).with_policy(self.policy(setting.policy))
         if table.own:
             return made
         return made.with_transforms(*(() if table.kind is None else (make_transform(table),)))
@@ -331,4 +340,9 @@ def load_plan(path: Path) -> StudyPlan:
     for named in (plan.profile_path, plan.scenario_path):
         if named is not None and not named.is_file():
             raise InputError(f"{path}", f"names {named}, which is not there", "correct the path")
+    for name in plan.tables.policies:
+        try:
+            plan.policy(name)
+        except InputError as error:
+            raise InputError(f"{path}, {error.place}", error.fault, error.remedy) from error
     return plan

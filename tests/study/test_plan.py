@@ -7,7 +7,9 @@ import pytest
 from qmodel.errors import InputError
 from qmodel.study.plan import Setting, load_plan
 
-STUDY = Path(__file__).parents[2] / "experiments" / "digits-diffusion" / "study.toml"
+HERE = Path(__file__).parents[2]
+STUDY = HERE / "experiments" / "digits-diffusion" / "study.toml"
+MODEL = HERE / "measurements" / "amd-epyc-2-cores" / "digits-diffusion.model.json"
 
 
 @pytest.fixture
@@ -34,6 +36,17 @@ def test_the_shipped_study_is_sound():
             "loads = [0.3, 0.5, 0.7, 1.2]\nbaseline",
             "load 0.85 is not predicted",
         ),
+        (
+            'baseline = "fcfs"',
+            'baseline = "fcfs"\noptions = { mlfq = {} }',
+            "options of policy 'mlfq', which is not among",
+        ),
+        (
+            'baseline = "fcfs"',
+            'baseline = "fcfs"\noptions = { ps = { x = 1 } }',
+            "policy 'ps', x: is no option of it",
+        ),
+        ('"ps"]\nloads', '"ps", "srptt"]\nloads', "policy 'srptt': is unknown; did you mean 'srpt'?"),
         ('title = "', 'titel = "', "titel: is not known; did you mean 'title'?"),
         ('profile = "profile.toml"', 'profile = "prof.toml"', "prof.toml, which is not there"),
         ('exit = "fewer-steps"', 'exit = "fewer-stepps"', "did you mean 'fewer-steps'?"),
@@ -57,6 +70,15 @@ def test_a_damaged_study_is_one_clear_line(copied, old, new, line):
     assert line in str(caught.value)
     assert str(copied) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_options_reach_the_policy(copied):
+    more = '"ps", "mlfq"]\noptions = { mlfq = { thresholds = [0.5] } }\nloads'
+    copied.write_text(copied.read_text().replace('"ps"]\nloads', more, 1))
+    plan = load_plan(copied)
+    setting = Setting("mlfq", "none", 0.5)
+    base = plan.base_scenario({"denoise": MODEL})
+    assert plan.scenario(base, setting).policy.thresholds == [0.5]
 
 
 def test_overload_is_planned_over_a_horizon(copied):
