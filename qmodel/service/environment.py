@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmodel.errors import InputError
+from qmodel.workload.markov_arrivals import stationary_phases
 
 RELATIVE = 1e-9
 """Row sums of a generator may miss 0 by this share of the largest rate, as rounded decimals do."""
@@ -52,11 +53,9 @@ class Environment:
     @cached_property
     def stationary(self) -> NDArray[np.float64]:
         """Long-run share of time in each state, shape (states,)."""
-        states = len(self.speeds)
-        equations = np.vstack((np.array(self.generator).T, np.ones(states)))
-        return np.asarray(np.linalg.lstsq(equations, np.append(np.zeros(states), 1.0), rcond=None)[0])
+        return stationary_phases(np.array(self.generator))
 
     @property
     def mean_speed(self) -> float:
         """Long-run seconds of service done a second."""
-        return round(float(self.stationary @ np.array(self.speeds)), 15)
+        return float(self.stationary @ np.array(self.speeds))
