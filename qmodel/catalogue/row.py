@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from qmodel.catalogue.case import Case
 
 How = Literal["exact", "approximation", "simulation"]
+UNSEEN = 1000
+"""Added to the seed of what is judged: the seed of what is tuned or learned on."""
 FOLDER = Path(str(files("qmodel.catalogue") / "scenarios"))
 
 
@@ -30,6 +32,33 @@ class Tuned:
     budget: int = 30
     requests: int = 20_000
 
+    @property
+    def words(self) -> str:
+        """What is done, in words."""
+        return f"{', '.join(self.knobs)} searched for the least {self.objective} in {self.budget} tries"
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """The threshold above which another model serves, so that a request's loss of quality + `price` x response is
+    least: of the Markov decision problem ("optimum", by value iteration), of the best in a trace of `requests`
+    requests ("static"), or by Q-learning on it ("learned"). The trace is not what the setting is judged on.
+    """
+
+    how: Literal["optimum", "static", "learned"]
+    price: float
+    requests: int = 20_000
+
+    @property
+    def words(self) -> str:
+        """What is done, in words."""
+        ways = {
+            "optimum": "by value iteration",
+            "static": f"the best in a trace of {self.requests:,} requests",
+            "learned": f"learned from the costs in a trace of {self.requests:,} requests",
+        }
+        return f"threshold {ways[self.how]}, a second of response worth {self.price:g} of quality"
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -45,7 +74,7 @@ class Setting:
     requests: int = 100_000
     horizon_s: float | None = None
     replications: int = 10
-    tuned: Tuned | None = None
+    tuned: Tuned | Controlled | None = None
 
 
 @dataclass(frozen=True)

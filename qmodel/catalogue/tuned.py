@@ -10,7 +10,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qmodel.catalogue.row import Setting, Tuned
+from qmodel.catalogue.controlled import controlled
+from qmodel.catalogue.row import UNSEEN, Controlled, Setting, Tuned
 from qmodel.errors import InputError
 from qmodel.planning.knobs import Knob, Values, parse_knob
 from qmodel.planning.tuners import Tried, tuned
@@ -19,15 +20,16 @@ from qmodel.predict import Asking, simulate_one
 if TYPE_CHECKING:
     from qmodel.catalogue.case import Case
 
-UNSEEN = 1000
 HOPELESS = 1e6
-"""Added to the seed of what is judged: the seed of what is tuned on. What an unstable try counts."""
+"""What an unstable try counts."""
 
 
 def resolved(case: Case, setting: Setting) -> Setting:
     """The setting with the values that its tuner found, which its label then tells; as it is without a tuner."""
     if setting.tuned is None:
         return setting
+    if isinstance(setting.tuned, Controlled):
+        return controlled(case, setting, setting.tuned)
     found = search(case, setting, setting.tuned)
     knobs = [parse_knob(text) for text in setting.tuned.knobs]
     told = ", ".join(f"{_last(knob)} {value:.3g}" for knob, value in zip(knobs, found.best, strict=True))

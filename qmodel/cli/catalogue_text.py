@@ -54,8 +54,7 @@ def settings_in_words(setting: Setting) -> str:
     """What a setting changes of the scenario, or searches for."""
     changed = [f"{path} = {shown(value)}" for path, value in setting.changes.items()]
     if setting.tuned is not None:
-        how = setting.tuned
-        changed.append(f"{', '.join(how.knobs)} searched for the least {how.objective} in {how.budget} tries")
+        changed.append(setting.tuned.words)
     return ", ".join(changed) or "as below"
 
 

@@ -20,7 +20,7 @@ NO_TURNS = {**CALM, "policy.options.quantum": 1e6}
 
 def judged(case: Case, setting: Setting, values: tuple[float | int, ...]) -> float:
     """The 95th percentile at these values on the requests that no tuner saw."""
-    assert setting.tuned is not None
+    assert isinstance(setting.tuned, Tuned)
     return objective(case, setting, setting.tuned, values, judged=True)
 
 
@@ -30,7 +30,7 @@ def accept(case: Case) -> Iterator[Check]:
     values = [values_at([knob], point) for point in lattice([knob], 200)]
     best = min(judged(case, BAYESIAN, each) for each in values)
     for setting in (BAYESIAN, ANNEALING):
-        assert setting.tuned is not None
+        assert isinstance(setting.tuned, Tuned)
         tried = search(case, setting, setting.tuned)
         yield true(f"{setting.label}: {len(tried.known)} tries, at most 30", len(tried.known) <= 30)
         found = judged(case, setting, tried.best)
