@@ -43,6 +43,8 @@ TURN, STEEP = 0.65, 4.5
 """Where the taper is at 1/2, as a share of the terms, and its slope: at the last term it is 1e-10."""
 NEAR = 1e-6
 """Distance of log P(T > t) from its goal that one more step of interpolation is to remove."""
+EARLIEST = math.log(1e-150)
+"""No series for times below this, in horizons."""
 FIRST_TERMS, MOST_TERMS = 256, 2**15
 
 
@@ -191,7 +193,7 @@ class InvertedLaw:
         """P(T <= t)."""
         if t <= 0 or self._mass == 0:
             return float(self._known(t))
-        window = max(-20, math.ceil(math.log(t / self._horizon, 4)))
+        window = math.ceil(max(math.log(t) - math.log(self._horizon), EARLIEST) / math.log(4.0))
         if window not in self._series:
             horizon = self._horizon * 4.0**window
             self._series[window] = _Series(self._path, horizon, self._mass, self._most_terms, self._still)
@@ -201,6 +203,8 @@ class InvertedLaw:
 
     def percentile(self, percent: float) -> float:
         """Smallest t with P(T <= t) >= percent/100."""
+        if percent / 100.0 <= self._known(0.0):
+            return 0.0
         if percent not in self._found:
             search = (self.cdf, percent / 100.0, self._seen, self._scale, self._jumps, NEAR)
             self._found[percent] = interpolated(*search)
@@ -226,6 +230,8 @@ class BlendedLaw:
     def percentile(self, percent: float) -> float:
         """Smallest t with P(T <= t) >= percent/100."""
         level = percent / 100.0
+        if level <= self.cdf(0.0):
+            return 0.0
         for t in {law.percentile(percent) for law in self._laws}:
             self._seen[t] = self.cdf(t)
         return interpolated(self.cdf, level, self._seen, self._scale, still=NEAR)
