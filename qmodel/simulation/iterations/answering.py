@@ -120,7 +120,8 @@ def _steady(
         outcome, totals = collected(drawn, scenario.policy, rules, seed=seed)
         warmup = 0 if _recorded(scenario) else warm_up(len(drawn))
         rates = [each.rate for each in scenario.classes]
-        counted = by_class(outcome.of(slice(warmup, None)), scenario.classes, percentiles, rates)
+        kept = outcome.of(slice(warmup, None))
+        counted = by_class(kept, scenario.classes, percentiles, rates, rules.condition is not None)
         metrics = [each for _, each in counted]
         metrics[0].update(gap_metrics(totals, percentiles, warmup))
         reached = precision is None or _reached(metrics, precision)
@@ -166,7 +167,8 @@ def _replicated(
             totals.add(spent)
             span = float(last.done_s[last.served].max()) if last.served.any() else horizon_s
             rates = np.bincount(last.class_index, minlength=len(scenario.classes)) / max(span, horizon_s)
-            counted = by_class(last, scenario.classes, percentiles, rates.tolist())
+            conditional = rules.condition is not None
+            counted = by_class(last, scenario.classes, percentiles, rates.tolist(), conditional)
             counted[0][1].update(gap_metrics(spent, percentiles, 0))
             found.append(counted)
         if progress:
@@ -251,6 +253,8 @@ def _notes(
         notes.append("no end of the warm-up was found; ask for more requests")
     if _recorded(scenario):
         notes.append("recorded arrivals: one pass over the trace, from empty, nothing left out")
+    if load is not None and scenario.condition is not None:
+        notes.append("load: the rate over the capacity while the queue condition holds, as it does in overload")
     if load is not None and abs(load - 1.0) < NEAR:
         notes.append(f"the rate is within {100 * NEAR:.0f} % of the capacity measured: stability is not certain")
     return notes

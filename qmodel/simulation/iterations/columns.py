@@ -30,7 +30,7 @@ anything but what was computed before is computed."""
 COUNTS_OF_REQUEST = (
     "request", "class_index", "prompt", "output", "generated", "computed", "prefix", "blocks", "reserved", "chunk",
     "state", "swapped", "late", "resumed", "preemptions", "recomputed", "stage", "stages", "farthest", "cached",
-    "mark",
+    "mark", "reduced",
 )  # fmt: skip
 TIMES_OF_REQUEST = (
     "arrival_s",
@@ -47,7 +47,7 @@ COUNTS_OF_ENGINE = (
     "next", "live", "running", "decoding", "waiting", "paused", "tick", "soonest", "used", "context", "reserved",
     "iterations", "free_rows", "records", "tokens", "preemptions", "recomputed", "swapped", "spoken", "uneven",
     "outside", "balked", "computed", "samples", "peak_running", "peak_tokens", "peak_blocks",
-    "freed", "reached", "caching",
+    "freed", "reached", "caching", "long_queue",
 )  # fmt: skip
 TIMES_OF_ENGINE = ("now_s", "decoded_s", "extra_s", "busy_s", "sample_s", "gap_s")
 
@@ -63,13 +63,15 @@ LIVE = _record(COUNTS_OF_REQUEST, TIMES_OF_REQUEST)
 the last decoding iteration, in which it had no part. `away_s`: seconds of pauses. `stage`, `stages`: row of the
 next service, and how many follow. `farthest`: tokens once computed, before the cache was lost. `cached`, `mark`:
 full blocks given back that hold its cache, and where (see `prefix_cache`). `encode_s`: seconds of encoding to come
-at admission. `digest_s`, `digested_s`: when its reader digests the last token, and the sum of those times."""
+at admission. `reduced`: its service started while the queue was long. `digest_s`, `digested_s`: when its reader
+digests the last token, and the sum of those times."""
 
 NOW = _record(COUNTS_OF_ENGINE, TIMES_OF_ENGINE)
 """The engine's present. `tick` counts decoding iterations, `soonest` is the tick at which the next request ends.
 `used`: KV blocks in use; `context`: tokens of those that decode. `extra_s`: swapping and resuming due before the
 next iteration. `balked`: the first in the queue goes before others that run, but was not let in yet. `uneven`: not
-all that decode emitted a token when the last iteration ended. `freed`, `reached`, `caching`: see `prefix_cache`."""
+all that decode emitted a token when the last iteration ended. `freed`, `reached`, `caching`: see `prefix_cache`.
+`long_queue`: whether the queue condition held when it was last read."""
 
 
 class Arrivals(NamedTuple):
@@ -112,7 +114,8 @@ class Limits(NamedTuple):
     `reader_s` and `awaited_s` (one entry a class): seconds a token at which a reader reads, and the expected time
     to first token; NaN where nobody asks. `exit_at`, `exit_until`: shares of an iteration's work a token may leave
     after, and the cumulated probabilities. `most_anew`: tokens that may be computed again before it is asked
-    whether anything else is computed (see `loop.thrashes`).
+    whether anything else is computed (see `loop.thrashes`). `above`, `below`, `clip`: the queue condition, and the
+    most tokens of an output while it holds; `above` is NEVER where there is none, `below` without hysteresis.
     """
 
     max_batch: int
@@ -144,6 +147,9 @@ class Limits(NamedTuple):
     jumps: bool
     sample_s: float
     timeline: bool
+    above: int
+    below: int
+    clip: int
 
 
 class Times(NamedTuple):
@@ -209,6 +215,7 @@ class Records(NamedTuple):
     preemptions: Integers
     recomputed: Integers
     qoe: Floats
+    reduced: Integers
 
 
 class Sinks(NamedTuple):

@@ -31,12 +31,14 @@ def conservation_of_requests(requests: TokenRequests, outcome: TokenOutcome) -> 
 
 def conservation_of_tokens(requests: TokenRequests, outcome: TokenOutcome, totals: Totals) -> list[str]:
     """A served request has emitted all its tokens, nobody else any, and the engine no more and no fewer."""
-    wanted = requests.output + _later(requests, requests.later.output)
+    wanted = _asked(requests, outcome) + _later(requests, requests.later.output)
     faults = []
     if not np.array_equal(outcome.output[outcome.served], wanted[outcome.served]):
         faults.append("a served request has not the tokens it asked for")
     if outcome.output[~outcome.served].any():
         faults.append("a request that was not served has tokens")
+    if (outcome.output > requests.output + _later(requests, requests.later.output)).any():
+        faults.append("a request has more tokens than it asked for")
     if totals.tokens != int(outcome.output.sum()):
         faults.append(f"{totals.tokens} tokens came out, requests have {int(outcome.output.sum())}")
     return faults
@@ -47,7 +49,7 @@ def conservation_of_work(requests: TokenRequests, outcome: TokenOutcome, totals:
 
     So preemption, swapping and moving neither lose work nor count it twice.
     """
-    needed = requests.prompt + requests.output - 1 - requests.prefix
+    needed = requests.prompt + _asked(requests, outcome) - 1 - requests.prefix
     needed = needed + _later(requests, requests.later.prompt + requests.later.output)
     expected = int(needed[outcome.served].sum()) + int(outcome.recomputed.sum())
     return [] if totals.computed == expected else [f"{totals.computed} tokens were computed, {expected} expected"]
@@ -108,6 +110,11 @@ def littles_law(outcome: TokenOutcome, present: NDArray[np.float64], each_s: flo
     sampled, times = float(present.sum()) * each_s, float((outcome.done_s - outcome.arrival_s).sum())
     slack = each_s * len(outcome)
     return [] if abs(sampled - times) <= slack else [f"{sampled:g} request seconds sampled, {times:g} spent"]
+
+
+def _asked(requests: TokenRequests, outcome: TokenOutcome) -> NDArray[np.int64]:
+    """Output tokens of the first service: fewer for those whose service started while the queue was long."""
+    return np.where(outcome.reduced == 1, outcome.output, requests.output)
 
 
 def _later(requests: TokenRequests, values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -54,7 +54,7 @@ DECODE, PROMPTS, STUCK = range(3)
 
 
 @inlined
-def fill_batch(engine: Engine, limits: Limits, records: Records, budget: int) -> bool:
+def fill_batch(engine: Engine, limits: Limits, form: Any, records: Records, budget: int) -> bool:
     """Admit from the queue while budget, cap and memory allow; returns whether anybody was admitted."""
     now = engine.now[0]
     admitted = False
@@ -70,7 +70,7 @@ def fill_batch(engine: Engine, limits: Limits, records: Records, budget: int) ->
             if now.running > 0 or not drop_kept_cache(engine, limits):
                 break
             continue
-        budget -= admit(engine, limits, budget)
+        budget -= admit(engine, limits, form, budget)
         admitted = True
     return admitted
 
@@ -85,7 +85,7 @@ def plan(engine: Engine, limits: Limits, form: Any, records: Records) -> tuple[i
         changed = make_way(engine, limits, form)
     if limits.prefill_first:
         budget = continue_prompts(engine, limits, limits.max_tokens)
-        changed |= fill_batch(engine, limits, records, budget)
+        changed |= fill_batch(engine, limits, form, records, budget)
         if prompts_planned(engine)[0] > 0:
             return PROMPTS, False
     short = hold_blocks(engine, limits, form)
@@ -93,7 +93,7 @@ def plan(engine: Engine, limits: Limits, form: Any, records: Records) -> tuple[i
         find_soonest(engine)
     elif not limits.prefill_first:
         budget = continue_prompts(engine, limits, prefill_budget(engine, limits))
-        changed |= fill_batch(engine, limits, records, budget)
+        changed |= fill_batch(engine, limits, form, records, budget)
     if short:
         continue_prompts(engine, limits, prefill_budget(engine, limits))
     if now.running == 0 and not short and now.waiting > 0 and loses_patience_s(engine) > now.now_s:

@@ -28,11 +28,13 @@ TIMES = ("response", "ttft", "tpot")
 
 
 def class_metrics(
-    part: TokenOutcome, classes: Sequence[RequestClass], percentiles: Sequence[float], rate: float
-) -> Metrics:
+    part: TokenOutcome, classes: Sequence[RequestClass], percentiles: Sequence[float], rate: float,
+    conditional: bool = False,
+) -> Metrics:  # fmt: skip
     """Every metric of these requests, `rate` of which come a second; None where it cannot be had.
 
-    Times are of those served to the end. A request that was rejected or gave up misses its promise.
+    Times are of those served to the end, and so is the share of those for whom the queue condition held
+    (`conditional`: there is one). A request that was rejected or gave up misses its promise.
     """
     served = part.of(part.served)
     metrics: Metrics = {
@@ -54,6 +56,8 @@ def class_metrics(
     told = served.qoe[~np.isnan(served.qoe)]
     metrics["mean_qoe"] = _mean(told)
     metrics["preemptions_per_request"] = _mean(part.preemptions.astype(float))
+    if conditional:
+        metrics["share_reduced"] = batch_share(served.reduced == 1) if len(served) else None
     for ending, name in ((1, "rejected_share"), (2, "abandoned_share")):
         if (part.ended == ending).any():
             metrics[name] = batch_share(part.ended == ending)
@@ -72,15 +76,16 @@ def _scaled(interval: Interval | None, factor: float) -> Interval | None:
 
 
 def by_class(
-    part: TokenOutcome, classes: Sequence[RequestClass], percentiles: Sequence[float], rates: Sequence[float]
-) -> list[tuple[int, Metrics]]:
+    part: TokenOutcome, classes: Sequence[RequestClass], percentiles: Sequence[float], rates: Sequence[float],
+    conditional: bool = False,
+) -> list[tuple[int, Metrics]]:  # fmt: skip
     """Number and metrics of all requests, then of those of each class; `rates` of the classes."""
-    found = [(len(part), class_metrics(part, classes, percentiles, sum(rates)))]
+    found = [(len(part), class_metrics(part, classes, percentiles, sum(rates), conditional))]
     for index, rate in enumerate(rates):
         if len(rates) == 1:
             return [*found, found[0]]
         own = part.of(np.flatnonzero(part.class_index == index))
-        found.append((len(own), class_metrics(own, classes, percentiles, rate)))
+        found.append((len(own), class_metrics(own, classes, percentiles, rate, conditional)))
     return found
 
 

@@ -31,7 +31,7 @@ class TokenOutcome:
     `ended`: 0 served, 1 rejected (it needs more memory than there is, or the system is full), 2 abandoned.
     `start_s` first admission, `first_s` first token, `done_s` last token, `away_s` seconds of pauses,
     `preemptions` times preempted, `recomputed` tokens computed again, `qoe` quality of experience (NaN where no
-    reader is described).
+    reader is described), `reduced` 1 where the queue condition held as service started.
     """
 
     request: Integers
@@ -47,6 +47,7 @@ class TokenOutcome:
     preemptions: Integers
     recomputed: Integers
     qoe: Floats
+    reduced: Integers
 
     def __len__(self) -> int:
         return self.request.size

@@ -53,6 +53,7 @@ def record(engine: Engine, limits: Limits, records: Records, row: int, ended: in
     records.output[at] = request.generated
     records.preemptions[at] = request.preemptions
     records.recomputed[at] = request.recomputed
+    records.reduced[at] = request.reduced
     records.qoe[at] = experience(limits, request) if ended == SERVED else np.nan
     now.records = at + 1
     request.state = FREE
@@ -93,7 +94,7 @@ def arrive(
     request.stage, request.stages = arrivals.stage[at], arrivals.stages[at]
     request.blocks = request.reserved = request.chunk = request.swapped = 0
     request.late = request.resumed = request.preemptions = request.recomputed = 0
-    request.farthest = request.cached = request.mark = 0
+    request.farthest = request.cached = request.mark = request.reduced = 0
     request.encode_s = arrivals.encode_s[at]
     request.start_s = request.first_s = np.nan
     request.away_s = request.digest_s = request.digested_s = 0.0

@@ -112,6 +112,7 @@ class _Passage:
         self.fates = TokenOutcome(
             np.arange(n), requests.class_index, none.copy(), requests.first_arrival_s, never.copy(), never.copy(),
             never.copy(), np.zeros(n), requests.prompt, none.copy(), none.copy(), none.copy(), never.copy(),
+            none.copy(),
         )  # fmt: skip
 
     def through(self, seed: int, jumps: bool) -> tuple[TokenOutcome, Totals]:

@@ -14,7 +14,7 @@ from qmodel.policy.routing import Routing
 from qmodel.service.composed import AttentionTable, ComposedTime, Curve
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
-from qmodel.service.transform import EarlyExit
+from qmodel.service.transform import EarlyExit, QueueCondition
 
 if TYPE_CHECKING:
     from qmodel.policy import Policy
@@ -36,7 +36,8 @@ class Rules:
     `max_batch` is bounded by the token budget too, for every decoding request takes its tokens in every iteration.
     `resume_s`: time that each resumption of a preempted request costs. `early_exit`: at which share of an
     iteration's work a token leaves; None: at the end. `servers`: so many engines, each with these bounds and a
-    queue of its own, which `routing` feeds.
+    queue of its own, which `routing` feeds. `condition`: while it holds, a service that starts makes `clip` tokens
+    at most.
     """
 
     time: Time
@@ -48,6 +49,8 @@ class Rules:
     early_exit: EarlyExit | None = None
     servers: int = 1
     routing: Routing = field(default_factory=Routing)
+    condition: QueueCondition | None = None
+    clip: int = UNBOUNDED
 
     def __post_init__(self) -> None:
         tokens = 1 + self.engine.speculative_tokens
@@ -61,6 +64,9 @@ class Rules:
             self._check_routing()
         if self.buffer is not None and len(self.engine.pipeline) > 1:
             raise InputError("system, buffer", "is not simulated with separate pools", "leave it out")
+        if self.condition is not None and (self.servers > 1 or len(self.engine.pipeline) > 1):
+            fault = "is not simulated with several engines"
+            raise InputError("transform, above_queue", fault, "take one engine, or leave it out")
         stops = self.early_exit is not None and self.early_exit.delivery == "stop"
         if stops and not isinstance(self.time, IterationTime):
             fault = "cannot be told from a table of whole iterations"
@@ -136,7 +142,7 @@ def limits_of(
     """What bounds the engine and how it decides, as the loop reads it."""
     from qmodel.simulation.iterations.columns import Limits
 
-    engine, leaving = rules.engine, rules.early_exit
+    engine, leaving, when = rules.engine, rules.early_exit, rules.condition
     prompt_s, token_s = rules.alone_s(context)
     readers = [reader(each) for each in classes]
     capacity = rules.kv_capacity_tokens
@@ -170,6 +176,9 @@ def limits_of(
         jumps=jumps,
         sample_s=float(sample_s),
         timeline=timeline,
+        above=UNBOUNDED if when is None else when.above,
+        below=UNBOUNDED if when is None or when.below is None else when.below,
+        clip=rules.clip,
     )
 
 

@@ -11,8 +11,8 @@ from qmodel.answer import ClassAnswer
 from qmodel.errors import InputError
 from qmodel.service.engine import Engine
 from qmodel.service.fitted_iterations import engine_time_of
-from qmodel.service.transform import ClipOutput, EarlyExit
-from qmodel.simulation.iterations.rules import Rules
+from qmodel.service.transform import ClipOutput, EarlyExit, QueueCondition
+from qmodel.simulation.iterations.rules import UNBOUNDED, Rules
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -44,14 +44,33 @@ def rules_of(scenario: Scenario) -> Rules:
         early_exit=_early_exit(scenario),
         servers=system.servers,
         routing=system.routing,
+        condition=_condition(scenario),
+        clip=min(
+            (each.max_tokens for each in scenario.transforms if isinstance(each, ClipOutput)), default=UNBOUNDED
+        ),
     )
+
+
+def _condition(scenario: Scenario) -> QueueCondition | None:
+    """The queue condition, of clip-output alone: a batch is computed in one pass, by one model."""
+    for transform in scenario.transforms:
+        if transform.when is not None and not isinstance(transform, ClipOutput):
+            fault = f"of {type(transform).__name__} has no meaning where one pass serves the whole batch"
+            raise InputError("transform, above_queue", fault, "clip-output gives fewer tokens by above_queue")
+    found = scenario.condition
+    if found is not None:
+        for feature in ("patience", "pause"):
+            if feature in scenario.features:
+                fault = f"is not simulated with {feature} and continuous batching"
+                raise InputError("transform, above_queue", fault, "leave one of them out")
+        if found.swap_time_s > 0:
+            raise InputError("transform, swap_time_s", "has nothing to swap: clip-output", "leave it out")
+    return found
 
 
 def _early_exit(scenario: Scenario) -> EarlyExit | None:
     found = None
     for transform in scenario.transforms:
-        if transform.when is not None:
-            raise InputError("transform, above_queue", "is not simulated with continuous batching", "leave it out")
         if isinstance(transform, EarlyExit) and found is None:
             found = transform
         elif not isinstance(transform, ClipOutput):
@@ -61,10 +80,10 @@ def _early_exit(scenario: Scenario) -> EarlyExit | None:
 
 
 def clipped(scenario: Scenario) -> Scenario:
-    """The same scenario with the outputs of its classes as long as its transforms leave them."""
+    """The same scenario with the outputs of its classes as long as its unconditional transforms leave them."""
     classes = scenario.classes
     for transform in scenario.transforms:
-        if isinstance(transform, ClipOutput):
+        if isinstance(transform, ClipOutput) and transform.when is None:
             classes = [replace(each, factors=transform.clipped(each.factors)) for each in classes]
     return replace(scenario, classes=classes)
 
