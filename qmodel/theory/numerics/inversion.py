@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from qmodel.theory.numerics.euler import taper
 from qmodel.theory.numerics.exponentials import exponential
 from qmodel.theory.numerics.roots import interpolated
 
@@ -132,9 +133,7 @@ class _Series:
 
 @lru_cache
 def _taper(n: int) -> NDArray[np.float64]:
-    """1 over the first terms, then down to 0 as the tail of a normal law: what happens far from t is not felt."""
-    x = (np.arange(n) / n - TURN) / (1.0 - TURN)
-    return np.array([0.5 * math.erfc(STEEP * u) for u in x])
+    return taper(n, TURN, STEEP)
 
 
 class InvertedLaw:

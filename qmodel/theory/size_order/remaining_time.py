@@ -188,7 +188,7 @@ def _roots(s: Complex, guess: Complex, shares: Floats, y: Floats) -> Complex:
     total = shares.sum(axis=1)[:, None]
     pair = np.stack((shares, shares * y), axis=2)
     for _ in range(ITERATIONS):
-        sums = np.exp(-theta[:, :, None] * y) @ pair
+        sums = exponential(-theta[:, :, None] * y) @ pair
         step = (theta - total + sums[:, :, 0] - s) / (1.0 - sums[:, :, 1])
         theta -= step
         if (np.abs(step) <= NEARLY * np.abs(theta)).all():

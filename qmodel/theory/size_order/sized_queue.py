@@ -149,7 +149,7 @@ class SizedQueue:
         self, sizes: SizesUpto, t: float, span: float, terms: int, masses: Masses, rows: slice
     ) -> tuple[Floats, PointMasses]:
         """The integral along a contour of theta, without the point masses, and these."""
-        contour, weights = euler.contour(span, terms), euler.weights(terms)
+        contour, weights = euler.contour(span, terms), euler.tapered(terms)
         decays = euler.decays(sizes.x, span, terms)
         x, width = sizes.x[rows, None], max(NARROWEST, BLOCK // len(sizes.x))
         values, known = np.zeros(len(x)), None
