@@ -14,7 +14,6 @@ from qmodel.theory.one_server.sharing_law import SharingLaw
 from qmodel.theory.one_server.sharing_phases import SharedServer, SharedServerLaw, erlang_phases
 from qmodel.workload import (
     Deterministic,
-    Discrete,
     Erlang,
     Exponential,
     Gamma,
@@ -22,7 +21,7 @@ from qmodel.workload import (
     Lognormal,
     Mixture,
 )
-from tests.theory.scenarios import one, several
+from tests.theory.scenarios import several
 
 UNIT = Exponential(1.0)
 
@@ -67,9 +66,6 @@ def test_far_beyond_where_the_double_inversion_loses_its_digits():
     """1.5e6 requests simulated: P(T <= 200) = 0.99633 +- 0.00017."""
     size = Hyperexponential(1.0, 20.0)
     assert law_of(size, 0.8, size).cdf(200.0) == pytest.approx(0.9965176, abs=1e-6)
-    wide = Discrete((0.5, 400.0), (0.999, 0.001))  # no mixture of Erlangs, a size far beyond 30 times 1 / rate
-    assert analyse(one(0.9 / wide.mean, wide, PS()))["a"].p99_response_s is None
-    assert analyse(one(0.5, Discrete((0.5, 1.0), (0.5, 0.5)), PS()))["a"].p99_response_s is not None
 
 
 def test_classes_share_a_server():

@@ -28,9 +28,12 @@ from qmodel.theory.numerics.inversion import Law
 from qmodel.theory.numerics.panels import Panels
 from qmodel.theory.numerics.sizes import components
 from qmodel.theory.one_server.m_g_1 import INDEPENDENT, POISSON, positive_wait
+from qmodel.theory.one_server.sharing_any_law import AnySharedServer, tabulated
 from qmodel.theory.one_server.sharing_law import SharingLaw
-from qmodel.theory.one_server.sharing_phases import SharedServer, SharedServerLaw, erlang_phases
+from qmodel.theory.one_server.sharing_phases import Server, SharedServer, SharedServerLaw, erlang_phases
+from qmodel.theory.one_server.sharing_sizes import UNFELT, in_cells
 from qmodel.theory.result import ClassResult, Result
+from qmodel.theory.size_order.sizes_upto import arrays_of
 from qmodel.theory.supply import delivery, merged
 from qmodel.workload import Discrete, Distribution, Gamma, Hyperexponential
 from qmodel.workload.distribution import Scaled
@@ -43,6 +46,7 @@ MOST_COMPONENTS = 8
 LONGEST, FEW = 30.0, 1e-5
 """The double inversion loses its digits where more requests than these come in a service, but for FEW services."""
 LEFT, FACTOR, ORDER, TERMS, MOST_ATOMS = 1e-13, 3.0, 8, 32, 64
+MOST_VALUES = 128
 """For the variance: probability of sizes past the last panel, panels and their nodes, terms of the inversion, and
 atoms at which panels end."""
 
@@ -79,7 +83,10 @@ def _laws(owners: Sequence[Distribution], rate: float, size: Distribution) -> Se
     """One law for each of these laws of size until delivery, where there is one in less than a second."""
     erlangs = erlang_phases(size)
     if erlangs is not None:
-        server = SharedServer(rate, size, erlangs, tuple(owners))
+        server: Server = SharedServer(rate, size, erlangs, tuple(owners))
+        return [SharedServerLaw([(1.0, own)], server) for own in owners]
+    if tabulated(rate, size, owners):
+        server = AnySharedServer(rate, size, tuple(owners))
         return [SharedServerLaw([(1.0, own)], server) for own in owners]
     quick = quickly_inverted(size) and rate * _largest(size, FEW) <= LONGEST
     return [SharingLaw(own, rate, size) if quick else None for own in owners]
@@ -100,11 +107,21 @@ def second_moment(given: Distribution, rate: float, size: Distribution) -> float
     """
     if math.isinf(given.moment(2)):
         return math.inf
+    size = _in_cells(size)
     panels = Panels.through(_ends(given, size), math.inf, ORDER)
     y = panels.nodes
     left = given.mean - limited_moment(given, 1, y)
     inner = float((panels.weights * left) @ _waits_longer(rate, size, y))
     return (2.0 * inner + given.moment(2)) / (1.0 - rate * size.mean) ** 2
+
+
+def _in_cells(size: Distribution) -> Distribution:
+    """A law of many values as one of few, with the first three moments of each cell: those that the wait feels."""
+    values, masses = arrays_of(size)
+    if len(values) <= MOST_VALUES or masses.sum() < 1.0 - UNFELT:
+        return size
+    values, masses = in_cells(values, masses, MOST_VALUES)
+    return Discrete(tuple(values.tolist()), tuple(masses.tolist()))
 
 
 def _ends(given: Distribution, size: Distribution) -> set[float]:

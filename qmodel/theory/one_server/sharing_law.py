@@ -72,7 +72,7 @@ class SharingLaw:
         met = weights @ exact
         x, weights = self._sizes_upto(t, fine=False)
         first, ratio = self._point_masses(x)
-        return float(met + weights @ np.clip(self._rest(x, t - x), 0.0, 1.0 - first / (1.0 - ratio)))
+        return float(met + weights @ np.clip(self.rest(x, t - x), 0.0, 1.0 - first / (1.0 - ratio)))
 
     def together(self, shares: Sequence[float], laws: Sequence[Law]) -> Law | None:
         """The law of a request of any of these classes, if all are of one queue."""
@@ -110,7 +110,7 @@ class SharingLaw:
         residual = 1.0 - limited_moment(self.size, 1, x) / self.size.mean
         return (1.0 - self._load) * alone, self._load * residual * alone
 
-    def _rest(self, x: Floats, u: Floats) -> Floats:
+    def rest(self, x: Floats, u: Floats) -> Floats:
         """P(V(x) - x <= u) without the point masses, elementwise."""
         out = np.zeros_like(x)
         out[x * self.rate > FLUID] = (u >= self._load * (x + u))[x * self.rate > FLUID]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -43,6 +43,7 @@ MULTIPLES, MULTIPLES_EARLY, EARLY = 12, 40, 5.0
 fewer requests than EARLY are likely to have come."""
 SAME, AT_ONCE = 1e-12, 2e-6
 """Up to x (1 + AT_ONCE) there are but the point masses."""
+LARGEST = 600.0
 UNFELT = 1e-9
 """Share of the work that a part of the law may bring without being told apart."""
 
@@ -58,8 +59,9 @@ def erlang_phases(law: Distribution) -> Erlangs | None:
     [(1.0, 2, 0.5)]
     """
     found: Erlangs = []
+    felt = UNFELT * law.mean
     for share, part in weighted_components(law):
-        if share * part.mean <= UNFELT * law.mean:
+        if share * part.mean <= felt:
             continue
         factor, inner = (part.factor, part.law) if isinstance(part, Scaled) else (1.0, part)
         if isinstance(inner, Hyperexponential):
@@ -71,6 +73,58 @@ def erlang_phases(law: Distribution) -> Erlangs | None:
     return found if sum(phases for _, phases, _ in found) <= MOST_PHASES else None
 
 
+@dataclass(frozen=True)
+class PointMasses:
+    """V(x) = n x has mass first ratio^(n-1), for each x; what is left of the law is inverted."""
+
+    x: Floats
+    first: Floats
+    ratio: Floats
+
+    @classmethod
+    def of(cls, rate: float, load: float, attained: Floats, x: Floats) -> PointMasses:
+        """`attained` is P(R <= x), R the residual size."""
+        alone = np.exp(-rate * x)
+        return cls(x, (1.0 - load) * alone, load * (1.0 - attained) * alone)
+
+    def upto(self, t: float) -> Floats:
+        """Mass of the multiples of x up to t."""
+        return np.asarray(self.first * (1.0 - self.ratio ** np.floor(t / self.x * (1 + SAME))) / (1.0 - self.ratio))
+
+    def rest(self, excess: Complex, t: float, span: float, terms: int) -> Floats:
+        """P(V(x) <= t) besides, from E[exp(-s (V(x) - x))] on the contour of `span`, one row an x."""
+        s = euler.contour(span, terms)
+        known = self.first[:, None] / (1.0 - self.ratio[:, None] * euler.decays(self.x, span, terms))
+        turned = (excess - known) * exponential(np.multiply.outer(t - self.x, s)) / s
+        return np.asarray(turned.real @ euler.weights(terms) / span)
+
+
+class Server(Protocol):
+    """What a law needs of the server that its requests share."""
+
+    @property
+    def load(self) -> float:
+        """lambda E[S]."""
+
+    @property
+    def most_terms(self) -> int:
+        """Terms of an inversion, at most."""
+
+    @property
+    def error(self) -> float:
+        """Error that more terms do not show."""
+
+    @property
+    def atoms(self) -> tuple[Floats, Floats]:
+        """Where the laws of the response may jump, first."""
+
+    def times(self, terms: int) -> list[float]:
+        """Times at which the law is known with so many terms."""
+
+    def probability(self, law: Distribution, t: float, terms: int) -> float:
+        """P(T <= t) of requests with this law until delivery."""
+
+
 @dataclass
 class SharedServer:
     """The server that requests at `rate`, with sizes of law `size`, share; `erlangs` are those of the size."""
@@ -79,6 +133,8 @@ class SharedServer:
     size: Distribution
     erlangs: Erlangs
     others: tuple[Distribution, ...] = ()
+    most_terms: int = MOST_TERMS
+    error: float = 0.0
     _known: dict[tuple[float, int], tuple[SizesUpto, Floats]] = field(default_factory=dict)
 
     @cached_property
@@ -101,25 +157,20 @@ class SharedServer:
             self._known[key] = sizes, np.concatenate((self._upto(sizes.nodes, t, t, terms), *alone))
         return self._known[key]
 
-    def _point_masses(self, x: Floats) -> tuple[Floats, Floats]:
-        """Mass at x, and the ratio of the masses at successive multiples of it."""
-        alone = np.exp(-self.rate * x)
-        residual = 1.0 - limited_moment(self.size, 1, x) / self.size.mean
-        return (1.0 - self.load) * alone, self.load * residual * alone
+    def probability(self, law: Distribution, t: float, terms: int) -> float:
+        """P(T <= t) of requests with this law until delivery."""
+        sizes, given = self.responses(t, terms)
+        return float(sizes.weights(law) @ given)
 
     def _upto(self, x: Floats, t: float, span: float, terms: int) -> Floats:
         """P(V(x) <= t), elementwise; `span` is the time to which the contour is scaled."""
-        first, ratio = self._point_masses(x)
-        masses = first * (1.0 - ratio ** np.floor(t / x * (1 + SAME))) / (1.0 - ratio)
+        masses = PointMasses.of(self.rate, self.load, limited_moment(self.size, 1, x) / self.size.mean, x)
         if not len(x) or span <= AT_ONCE * t:
-            return np.asarray(masses)
+            return masses.upto(t)
         s = euler.contour(span, terms)
         roots, weights = self._roots(s)
-        turns = sum(w * exponential(np.multiply.outer(x, q - s)) for q, w in zip(roots.T, weights.T, strict=True))
-        known = first[:, None] / (1.0 - ratio[:, None] * euler.decays(x, span, terms))
-        excess = ((1.0 - self.load) / turns - known) * exponential(np.multiply.outer(t - x, s)) / s
-        rest = excess.real @ euler.weights(terms) / span
-        return np.asarray(masses + rest)
+        turns = sum(w * _below(np.multiply.outer(x, q - s)) for q, w in zip(roots.T, weights.T, strict=True))
+        return np.asarray(masses.upto(t) + masses.rest((1.0 - self.load) / turns, t, span, terms))
 
     def _roots(self, s: Complex) -> tuple[Complex, Complex]:
         """The roots q_i at each s (rows), and s^2 / (q_i^2 (1 + lambda S~'(q_i)))."""
@@ -151,6 +202,12 @@ class SharedServer:
         return values, np.zeros(len(values))
 
 
+def _below(z: Complex) -> Complex:
+    """exp(z), held at exp(LARGEST): one over it is 0 to any purpose."""
+    np.minimum(z.real, LARGEST, out=z.real)
+    return exponential(z)
+
+
 class SharedServerLaw(DoublingLaw):
     """The law of the response of requests whose sizes have these laws, in these shares.
 
@@ -161,9 +218,14 @@ class SharedServerLaw(DoublingLaw):
     0.982437
     """
 
-    def __init__(self, own: Sequence[tuple[float, Distribution]], server: SharedServer) -> None:
-        super().__init__(own, server.load, MOST_TERMS)
+    def __init__(self, own: Sequence[tuple[float, Distribution]], server: Server) -> None:
+        super().__init__(own, server.load, server.most_terms)
         self.server = server
+
+    @property
+    def error(self) -> float:
+        """Largest estimated error of the probabilities computed so far."""
+        return super().error + self.server.error
 
     def together(self, shares: Sequence[float], laws: Sequence[Law]) -> Law | None:
         """The law of a request of any of these classes, if all are of one queue."""
@@ -177,9 +239,8 @@ class SharedServerLaw(DoublingLaw):
         return self.server.times(self._terms)
 
     def _value(self, t: float, terms: int) -> float:
-        sizes, given = self.server.responses(t, terms)
-        weights = sum(share * sizes.weights(law) for share, law in self.own)
-        return float(np.clip(weights @ given, 0.0, 1.0))
+        found = sum(share * self.server.probability(law, t, terms) for share, law in self.own)
+        return float(np.clip(found, 0.0, 1.0))
 
     def _jumps(self) -> Floats:
         return self.server.atoms[0]
