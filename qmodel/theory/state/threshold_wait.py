@@ -6,11 +6,12 @@ behind it. With alpha_a(s) = E[exp(-sX); a arrivals in X] of that service,
 
     g_p(r) = sum_a alpha_a(s) g_{p-1}(r + a),
 
-and once r >= K all services to come are long, a power of one transform. A request that arrives finds a
+and once r >= K all services to come are long: g_p = f_p, a power of one transform. A request that arrives finds a
 service under way, begun with n' present; it has j arrivals before it in that service and i behind it, with
 transform K_{j,i}(s) of the rest of the service, where sum K_{j,i} z^j w^i = (X~(lambda(1-z)) -
-X~(s+lambda(1-w))) / (s + lambda z - lambda w). It then holds position n' + j with i behind it. Numbers
-present of total probability below 1e-10 are left out.
+X~(s+lambda(1-w))) / (s + lambda z - lambda w). It then holds position n' + j with i behind it. The sum over all of
+f_p is one of powers, by the generating functions of `threshold_begun`; g_p(i) - f_p is soon negligible, as
+hardly ever fewer than K arrive in many services.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.service.transform import QueueCondition
-from qmodel.theory.numerics.arrival_counts import coefficients, count_probabilities
 from qmodel.theory.numerics.inversion import InvertedLaw, Law
 from qmodel.theory.state.modes import LONG, SHORT, mode_of
 from qmodel.theory.state.threshold import ThresholdChain
+from qmodel.theory.state.threshold_begun import FARTHEST, MODES, Begun, Change, Step
 from qmodel.workload import Distribution
 
 if TYPE_CHECKING:
@@ -34,62 +35,70 @@ if TYPE_CHECKING:
 
     Complex = NDArray[np.complex128]
 
-LEFT_OUT = 1e-10
-MOST_PRESENT = 4000
 HIGHEST = 12
 """Largest threshold: rounding errors of the recursion for K_{j,i} grow with binomials of it."""
-MOST_ARRIVALS = 128
-BLOCK = 1024
+FEW = 4
+"""Threshold up to which few points give the coefficients alpha_a, at a radius that costs them five digits."""
+NEGLIGIBLE = 1e-12
+"""Probability of positions, and transform from there on, that are left out."""
+BLOCK = 256
 MOST_TERMS = 4096
-MODES = (SHORT, LONG)
+STILL = 5e-6
+"""Change of a probability on doubling the terms of its inversion below which it stands."""
 
 
-@dataclass(frozen=True)
-class Step:
-    """A service, its swap included, and the arrivals during it."""
-
-    law: Distribution
-    rate: float
-
-    @cached_property
-    def counts(self) -> NDArray[np.float64]:
-        """P(A = j) up to where it is negligible, or MOST_ARRIVALS."""
-        most = 32
-        while True:
-            found = count_probabilities(self.law.lst, self.rate, most)
-            if 1.0 - found.sum() < 0.01 * LEFT_OUT or most == MOST_ARRIVALS:
-                return found
-            most *= 2
-
-    def alpha(self, s: Complex, most: int) -> Complex:
-        """E[exp(-sX); A = a] for a = 0..most - 1, along the last axis."""
-
-        def generating(z: Complex) -> Complex:
-            return self.law.lst(s[:, None] + self.rate * (1.0 - z))
-
-        return coefficients(generating, most - 1)
-
-    def rest(self, s: Complex, alpha: Complex) -> tuple[Complex, Complex]:
-        """K_{j,i}(s), i < K, as [i, j, s], and its sum over all i as [j, s]."""
-        table = np.empty((alpha.shape[1], len(self.counts), len(s)), dtype=complex)
-        own: Complex = np.outer(self.counts, np.ones(len(s))).astype(complex)
-        before = own
-        for i in range(len(table)):
-            sources = own if i == 0 else self.rate * before
-            before = table[i] = _rising(s, self.rate, sources, alpha[:, i])
-        return table, _rising(s - self.rate, self.rate, own, self.law.lst(s))
+def alpha(step: Step, s: Complex, most: int) -> Complex:
+    """E[exp(-sX); A = a] for a = 0..most - 1, one row an a."""
+    if most == 1:
+        return np.asarray(step.law.lst(s + step.rate))[None]
+    points, radius = (most + 2, 0.02) if most <= FEW else (8 * most, 1e-14 ** (0.125 / most))
+    z = radius * np.exp(2j * np.pi * np.arange(points) / points)
+    values = step.law.lst(s + step.rate * (1.0 - z[:, None]))
+    return np.asarray(np.fft.fft(values, axis=0)[:most] * (radius ** -np.arange(float(most)) / points)[:, None])
 
 
-def _rising(s: Complex, rate: float, sources: Complex, first: Complex) -> Complex:
+def rest(step: Step, s: Complex, alphas: Complex, whole: Complex) -> tuple[Complex, Complex]:
+    """K_{j,i}(s), i < K, as [i, j, s], and its sum over all i, as [j, s]."""
+    up = np.abs(s) > step.rate
+    table = np.empty((len(alphas), len(step.counts), len(s)), dtype=complex)
+    sources = np.repeat(step.counts.astype(complex)[:, None], len(s), axis=1)
+    before = sources
+    for i, first in enumerate(alphas):
+        before = table[i] = _rising(s, up, step.rate, before, first)
+        before = step.rate * before
+    less = s - step.rate
+    return table, _rising(less, np.abs(less) > step.rate, step.rate, sources, whole)
+
+
+def _rising(s: Complex, up: NDArray[np.bool_], rate: float, sources: Complex, first: Complex) -> Complex:
     """x_j with s x_j + rate x_{j-1} = sources_j - [j = 0] first: upwards where |s| > rate, else downwards."""
     out = np.zeros_like(sources)
-    up = np.abs(s) > rate
-    out[0, up] = (sources[0, up] - first[up]) / s[up]
-    for j in range(1, len(sources)):
-        out[j, up] = (sources[j, up] - rate * out[j - 1, up]) / s[up]
-    for j in range(len(sources) - 1, 0, -1):
-        out[j - 1, ~up] = (sources[j, ~up] - s[~up] * out[j, ~up]) / rate
+    if up.any():
+        _upwards(out, up, s, rate, sources, first)
+    if not up.all():
+        _downwards(out, ~up, s, rate, sources)
     return out
+
+
+def _upwards(
+    out: Complex, up: NDArray[np.bool_], s: Complex, rate: float, sources: Complex, first: Complex
+) -> None:
+    inverse = 1.0 / s[up]
+    part = sources[:, up] * inverse
+    part[0] -= first[up] * inverse
+    inverse *= -rate
+    for j in range(1, len(part)):
+        part[j] += inverse * part[j - 1]
+    out[:, up] = part
+
+
+def _downwards(out: Complex, down: NDArray[np.bool_], s: Complex, rate: float, sources: Complex) -> None:
+    part = np.zeros((len(sources), int(down.sum())), dtype=complex)
+    part[:-1] = sources[1:, down] / rate
+    factor = -s[down] / rate
+    for j in range(len(part) - 2, -1, -1):
+        part[j] += factor * part[j + 1]
+    out[:, down] = part
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,12 @@ class TaggedWait:
     chain: ThresholdChain
 
     @cached_property
-    def idle(self) -> dict[tuple[int, int], float]:
+    def begun(self) -> Begun:
+        """What an arrival finds under way."""
+        return Begun(self.rate, self.laws, self.condition, self.chain)
+
+    @cached_property
+    def idle(self) -> dict[Change, float]:
         """Probability that an arrival finds nobody, by the mode of the last service and of its own."""
         found = self.chain.boundary[:, 0] / self.chain.total
         return {(last, mode_of(1, last, self.condition)): float(found[last]) for last in MODES}
@@ -118,106 +132,94 @@ class TaggedWait:
         return np.concatenate(blocks, axis=1)
 
     @cached_property
-    def too_long(self) -> bool:
-        """Whether arrivals in one service, or requests present, are too many to follow."""
-        left = max(1.0 - float(step.counts.sum()) for step in self._steps.values())
-        return left > LEFT_OUT or self._begun is None
+    def _changes(self) -> list[Change]:
+        """Changes of mode that occur."""
+        return [change for change, found in self.begun.by_number.items() if found.any()]
 
     @cached_property
-    def _steps(self) -> dict[tuple[int, int], Step]:
-        changes = [(last, mode) for last in MODES for mode in MODES]
-        return {
-            (last, mode): Step(self.laws[mode].shifted(self.swap_s if last != mode else 0.0), self.rate)
-            for last, mode in changes
-        }
-
-    @cached_property
-    def _begun(self) -> dict[tuple[int, int], NDArray[np.float64]] | None:
-        """Per departure, services begun with n = 0, 1, ... present, by change of mode; None if n goes too far."""
-        boundary, above = self.chain.boundary / self.chain.total, self.condition.above
-        begun = {change: np.zeros(MOST_PRESENT) for change in self._steps}
-        for last in MODES:
-            for n in range(above + 1):
-                begun[last, mode_of(max(n, 1), last, self.condition)][max(n, 1)] += boundary[last, n]
-        tails = {change: np.append(1.0 - np.cumsum(step.counts), 0.0) for change, step in self._steps.items()}
-        left = 1.0 - float(boundary.sum())
-        for n in range(above + 1, MOST_PRESENT):
-            if left < LEFT_OUT:
-                return {change: found[:n] for change, found in begun.items()}
-            upward = sum(_convolved(found, tails[change], n) for change, found in begun.items())
-            after_short = sum(
-                _convolved(begun[last, SHORT], self._steps[last, SHORT].counts, n + 1) for last in MODES
-            )
-            stay, change = self._steps[LONG, LONG].counts[0], self._steps[SHORT, LONG].counts[0]
-            begun[SHORT, LONG][n] = after_short
-            begun[LONG, LONG][n] = max(upward - after_short * change, 0.0) / stay
-            left -= begun[SHORT, LONG][n] + begun[LONG, LONG][n]
-        return None
+    def _positions(self) -> int:
+        """The position from which on it is negligible that fewer than K arrive until the own service, or less."""
+        above, begun = self.condition.above, self.begun
+        beyond = np.full(FARTHEST, 1.0 - sum(self.idle.values()))
+        for change in self._changes:
+            left = np.append(1.0 - begun.steps[change].counts[0], begun.steps[change].tails[1:])
+            beyond[1:] -= np.convolve(begun.by_number[change], left)[: FARTHEST - 1].cumsum()
+        most = [np.cumsum(np.pad(begun.steps[c].counts, (0, above))[:above]) for c in self._changes]
+        law, few = np.diff(np.max(most, axis=0), prepend=0.0), np.eye(1, above)[0]
+        p = 1
+        while p < FARTHEST - 1 and (p <= above + 1 or few.sum() * beyond[p] >= NEGLIGIBLE):
+            few, p = np.convolve(few, law)[:above], p + 1
+        return p
 
     def _busy(self, s: Complex) -> Complex:
-        assert self._begun is not None
-        above = self.condition.above
-        alphas = {change: step.alpha(s, above) for change, step in self._steps.items()}
-        wholes = {change: step.law.lst(s) for change, step in self._steps.items()}
-        arriving = {change: self._found(change, s, alphas[change]) for change in self._steps}
-        most = max(len(found) for found in self._begun.values())
-        ahead = self._own_start(s)
-        far = {last: self._own_swap(last, LONG, s) for last in MODES}
+        steps = self.begun.steps
+        alphas = {step: alpha(step, s, self.condition.above) for step in set(steps.values())}
+        wholes = {step: np.asarray(step.law.lst(s)) for step in alphas}
+        rests = {step: rest(step, s, alphas[step], wholes[step]) for step in {steps[c] for c in self._changes}}
+        ahead = self._ahead(s, alphas, wholes)
         out = np.zeros((2, len(s)), dtype=complex)
-        for p in range(1, most):
-            for (_, mode), (near, beyond) in arriving.items():
-                out += np.einsum("rs,rms->ms", near[:, p], ahead[mode])
-                out[LONG] += beyond[p] * far[mode]
-            ahead, far = self._one_ahead_more(p + 1, ahead, far, alphas, wholes)
+        for change in self._changes:
+            near, all_behind = rests[steps[change]]
+            out[LONG] += self._far(change, s, all_behind, wholes)
+            weights = self._weights(change)
+            for r, table in enumerate(near):
+                found = (weights @ table.view(float)).view(complex)
+                out += np.einsum("ps,pms->ms", found, ahead[change[1]][1:, r])
         return out
 
-    def _found(self, change: tuple[int, int], s: Complex, alpha: Complex) -> tuple[Complex, Complex]:
-        """Of arrivals that find this change under way: transform until its end with r = 0..K-1 behind, as
-        [r, position, s], and with more behind, as [position, s]."""
-        assert self._begun is not None
-        table, whole = self._steps[change].rest(s, alpha)
-        begun = self._begun[change]
-        places = np.subtract.outer(np.arange(len(begun)), np.arange(len(whole)))
-        weights = np.where(places > 0, begun[np.maximum(places, 0)], 0.0) * self.rate
-        near = np.array([weights @ part for part in table])
-        return near, weights @ whole - near.sum(axis=0)
+    def _weights(self, change: Change) -> NDArray[np.float64]:
+        """lambda times services begun with n, at [position - 1, arrivals before]: position = n + arrivals before."""
+        begun = self.begun.by_number[change]
+        places = np.subtract.outer(np.arange(1, self._positions), np.arange(len(self.begun.steps[change].counts)))
+        return np.where(places > 0, begun[np.maximum(places, 0)], 0.0) * self.rate
+
+    def _far(self, change: Change, s: Complex, rests: Complex, wholes: dict[Step, Complex]) -> Complex:
+        """sum of f_p over the arrivals that find this change under way."""
+        begun, mode = self.begun, change[1]
+        power = wholes[begun.steps[LONG, LONG]]
+        later = np.zeros_like(s)
+        for part in rests[:0:-1]:
+            later = later * power + part
+        further = begun.generating(change, power, 1) * later + rests[0] * begun.generating(change, power, 2)
+        first = begun.known[change][1] * rests[0] * self._own_swap(mode, LONG, s)
+        return self.rate * (first + wholes[begun.steps[mode, LONG]] * further)
 
     def _own_swap(self, last: int, mode: int, s: Complex) -> Complex:
         return np.exp(-s * self.swap_s) if last != mode else np.ones_like(s)
 
-    def _own_start(self, s: Complex) -> dict[int, Complex]:
-        """At the own start (p = 1), by mode of the last service: [r, own mode, s]."""
-        out = {}
+    def _ahead(self, s: Complex, alphas: dict[Step, Complex], wholes: dict[Step, Complex]) -> list[Complex]:
+        """g_p(r) - f_p, r = 0..K-1, by the mode of the last service: [p, r, own mode, s]."""
+        above, steps = self.condition.above, self.begun.steps
+        out = [np.zeros((self._positions, above, 2, len(s)), dtype=complex) for _ in MODES]
+        far = [self._own_swap(last, LONG, s) for last in MODES]
         for last in MODES:
-            out[last] = np.zeros((self.condition.above, 2, len(s)), dtype=complex)
-            for r in range(self.condition.above):
+            for r in range(above):
                 mode = mode_of(1 + r, last, self.condition)
-                out[last][r, mode] = self._own_swap(last, mode, s)
+                out[last][1, r, mode] += self._own_swap(last, mode, s)
+                out[last][1, r, LONG] -= far[last]
+        for p in range(2, above + 1):
+            further = [wholes[steps[last, LONG]] * far[LONG] for last in MODES]
+            for last in MODES:
+                for r in range(above):
+                    mode = mode_of(p + r, last, self.condition)
+                    own = alphas[steps[last, mode]][: above - r]
+                    out[last][p, r] = np.einsum("as,ams->ms", own, out[mode][p - 1, r:])
+                    out[last][p, r, LONG] += wholes[steps[last, mode]] * far[mode] - further[last]
+            far = further
+        for last in (LONG, SHORT):
+            self._all_long(out, last, alphas[steps[last, LONG]])
         return out
 
-    def _one_ahead_more(
-        self,
-        p: int,
-        ahead: dict[int, Complex],
-        far: dict[int, Complex],
-        alphas: dict[tuple[int, int], Complex],
-        wholes: dict[tuple[int, int], Complex],
-    ) -> tuple[dict[int, Complex], dict[int, Complex]]:
-        """From position p - 1 to position p."""
-        out = {last: np.zeros_like(ahead[last]) for last in MODES}
-        for last in MODES:
-            for r in range(self.condition.above):
-                mode = mode_of(p + r, last, self.condition)
-                alpha = alphas[last, mode][:, : self.condition.above - r]
-                out[last][r] = np.einsum("sa,ams->ms", alpha, ahead[mode][r:])
-                out[last][r, LONG] += (wholes[last, mode] - alpha.sum(axis=1)) * far[mode]
-        return out, {last: wholes[last, LONG] * far[LONG] for last in MODES}
-
-
-def _convolved(begun: NDArray[np.float64], law: NDArray[np.float64], n: int) -> float:
-    """sum_k begun_k law_{n-k} for k < n."""
-    first = max(0, n - len(law) + 1)
-    return float(begun[first:n] @ law[n - first : 0 : -1])
+    def _all_long(self, out: list[Complex], last: int, own: Complex) -> None:
+        """From position K + 1 on, in place: by long services, of which the first may come after a short one."""
+        above, steps = self.condition.above, self.begun.steps
+        if last == SHORT and steps[last, LONG] is steps[LONG, LONG]:
+            out[last][above + 1 :] = out[LONG][above + 1 :]
+            return
+        for p in range(above + 1, self._positions):
+            here, before = out[last][p], out[LONG][p - 1]
+            for a in range(above):
+                here[: above - a] += own[a] * before[a:]
 
 
 class RememberedWait:
@@ -236,7 +238,7 @@ class RememberedWait:
 
 def response_laws(wait: TaggedWait, deliveries: Sequence[Sequence[Distribution]], scale: float) -> list[Law | None]:
     """Law of the response of each class, given by its service until delivery in either mode."""
-    if wait.condition.above > HIGHEST or wait.too_long:
+    if wait.condition.above > HIGHEST or wait.begun.too_long:
         return [None] * len(deliveries)
     busy = RememberedWait(wait)
     return [_response_law(wait, busy, laws, scale) for laws in deliveries]
@@ -245,7 +247,7 @@ def response_laws(wait: TaggedWait, deliveries: Sequence[Sequence[Distribution]]
 def _response_law(
     wait: TaggedWait, busy: RememberedWait, laws: Sequence[Distribution], scale: float
 ) -> InvertedLaw:
-    def rest(s: Complex) -> Complex:
+    def until_delivery(s: Complex) -> Complex:
         return np.asarray(sum(part * law.lst(s) for part, law in zip(busy(s), laws, strict=True)))
 
     def known(t: float) -> float:
@@ -254,4 +256,4 @@ def _response_law(
             for (last, mode), p in wait.idle.items()
         )
 
-    return InvertedLaw(rest, 1.0 - sum(wait.idle.values()), known, scale, MOST_TERMS)
+    return InvertedLaw(until_delivery, 1.0 - sum(wait.idle.values()), known, scale, MOST_TERMS, still=STILL)
