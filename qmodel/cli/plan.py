@@ -21,6 +21,7 @@ def command(
     max_batch: str | None = typer.Option(None, help="Batch caps to choose from: 8,16,32."),
     vary: list[str] = typer.Option([], help="PATH=V1,V2 any field of the scenario to choose from; repeatable."),
     kind: list[str] = typer.Option([], help="NAME=FILE a kind of server: fields of [system], price; repeatable."),
+    mix: bool = typer.Option(False, "--mix", help="Also fleets of two kinds, arrivals dealt at random."),
     objective: str | None = typer.Option(
         None, help="servers | price | rate | quality | energy (servers or price if several are given, else rate)."
     ),
@@ -59,6 +60,7 @@ def command(
         vary=varied(vary),
         settings=ask.settings(set_),
         kinds=[read_kind(text) for text in kind],
+        mix=mix,
         objective=objective,  # type: ignore[arg-type]
         rate=rate,
         trace=None if trace is None else read_recorded(trace),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from qmodel.cli.tables import Column, blocks, significant
 from qmodel.planning.confirming import Check, Confirmed
+from qmodel.planning.fleets import Fleet
 from qmodel.planning.judging import Judged
 from qmodel.planning.plan import Plan
 from qmodel.planning.search import Found
@@ -117,10 +118,39 @@ def label(bound: Bound, one: Judged) -> str:
 
 
 def conclusion(plan: Plan, width: int) -> Iterator[str]:
-    """Winner and runner-up, or the nearest miss."""
+    """What was set aside, winner and runner-up, and the fleet of two kinds."""
     for one in plan.failed:
         text = f"set aside: {described(one.judged)}, which a longer simulation did not confirm"
         yield from wrapped(text, width)
+    yield from of_one_kind(plan, width)
+    if plan.mixed:
+        yield ""
+        yield from fleet_lines(plan, width)
+
+
+def fleet_lines(plan: Plan, width: int) -> Iterator[str]:
+    """The fleet of two kinds, each with its simulation, and what it saves."""
+    fleet = plan.fleet
+    if fleet is None:
+        yield "no fleet of two kinds meets them"
+        return
+    share = f"{fleet.share:.1%} of the arrivals to the first, at random"
+    yield from wrapped(f"two kinds: {fleet.servers} servers, price {significant(fleet.price)}; {share}", width)
+    for part in fleet.parts:
+        yield from confirmed_lines(f"- {part.judged.setting.changed['kind']}", part, None, width)
+    if plan.winner is not None:
+        yield from wrapped(f"against the winner: {saved(plan.winner.judged, fleet)}", width)
+
+
+def saved(one: Judged, fleet: Fleet) -> str:
+    """What a fleet of two kinds costs more or less than servers of one kind."""
+    more = fleet.servers - one.servers
+    price = 100 * (fleet.price / one.price - 1)
+    return f"price {price:+.1f} %, {abs(more)} server{'s' * (abs(more) != 1)} {'more' if more >= 0 else 'less'}"
+
+
+def of_one_kind(plan: Plan, width: int) -> Iterator[str]:
+    """Winner and runner-up, or the nearest miss."""
     if plan.winner is None:
         yield from nothing_meets(plan, width)
         return

@@ -10,6 +10,7 @@ from typing import Any
 from qmodel.errors import InputError
 from qmodel.planning.candidates import Setting
 from qmodel.planning.confirming import Confirmed, confirm
+from qmodel.planning.fleets import Fleet, best_fleet
 from qmodel.planning.judging import Judge, Judged
 from qmodel.planning.kinds import Kind, settings_of_kinds
 from qmodel.planning.recorded import Recorded, with_recorded
@@ -31,7 +32,8 @@ class Plan:
     """What was found: the winner and the runner-up, each confirmed; of each setting the best; how many were asked.
 
     `winner` is None when nothing meets the bounds; `nearest` is then what misses them by least. `largest_rates` are
-    those at which winner and runner-up still meet the bounds, with the servers they have.
+    those at which winner and runner-up still meet the bounds, with the servers they have. `fleet` is the best of
+    two kinds of servers, where such fleets were asked for (`mixed`).
     """
 
     objective: Objective
@@ -44,11 +46,13 @@ class Plan:
     answered: int
     largest_rates: tuple[float | None, float | None] = (None, None)
     failed: tuple[Confirmed, ...] = ()
+    fleet: Fleet | None = None
+    mixed: bool = False
 
     @property
     def met(self) -> bool:
-        """Whether some candidate meets every bound."""
-        return self.winner is not None
+        """Whether some candidate, or a fleet of two kinds, meets every bound."""
+        return self.winner is not None or self.fleet is not None
 
 
 def plan(
@@ -61,6 +65,7 @@ def plan(
     vary: Mapping[str, Sequence[Any]] | None = None,
     settings: Mapping[str, str] | None = None,
     kinds: Sequence[Kind] = (),
+    mix: bool = False,
     objective: Objective | None = None,
     rate: float | None = None,
     trace: Recorded | None = None,
@@ -74,7 +79,8 @@ def plan(
     without them the classes' own hold. `objective`: fewest "servers", least "price", largest "rate", best "quality"
     or least "energy"; by default servers where several numbers are given, else the rate. `max_batch` is short for
     `vary` of `system.max_batch`. `kinds` of servers are chosen among, one kind for all servers; where their prices
-    differ, price takes the place of servers. With `trace`, its requests come in place of the scenario's arrivals.
+    differ, price takes the place of servers; with `mix` the best fleet of two kinds stands beside. With `trace`,
+    its requests come in place of the scenario's arrivals.
 
     >>> from qmodel.workload import Exponential, Poisson, RequestClass
     >>> chat = RequestClass("chat", arrivals=Poisson(rate=1.6), service=Exponential(mean=1.0))
@@ -96,7 +102,11 @@ def plan(
     found = search(candidates, counts or [given_servers], judge, objective, progress)
     _refuse_hopeless(found)
     total = len(candidates) * len(counts or [1])
-    return _concluded(found, judge, objective, requests, total)
+    concluded = _concluded(found, judge, objective, requests, total)
+    if not mix:
+        return concluded
+    fleet = best_fleet(candidates, counts or [given_servers], judge, objective, requests)
+    return replace(concluded, fleet=fleet, mixed=True, answered=judge.asked)
 
 
 def _usual_objective(servers: Sequence[int], kinds: Sequence[Kind]) -> Objective:

@@ -8,6 +8,7 @@ from typing import Any
 
 import qmodel
 from qmodel.planning.confirming import Check, Confirmed
+from qmodel.planning.fleets import Fleet
 from qmodel.planning.judging import Judged
 from qmodel.planning.plan import Plan
 from qmodel.planning.search import Found
@@ -29,6 +30,7 @@ def to_dict(plan: Plan) -> dict[str, Any]:
         "winner": None if plan.winner is None else confirmed(plan.winner) | {"largest_rate": rates[0]},
         "runner_up": None if plan.runner_up is None else confirmed(plan.runner_up) | {"largest_rate": rates[1]},
         "closeness": closeness(plan),
+        "fleet": None if plan.fleet is None else fleet(plan.fleet),
         "nearest_miss": None if plan.nearest is None else entry(plan.nearest),
         "failed_confirmation": [confirmed(each) for each in plan.failed],
         "settings": [found_entry(each) for each in plan.found],
@@ -86,6 +88,12 @@ def confirmed(one: Confirmed) -> dict[str, Any]:
             "fault": one.fault or None,
         }
     }
+
+
+def fleet(one: Fleet) -> dict[str, Any]:
+    """A fleet of two kinds: what the arrivals are dealt to."""
+    parts = [confirmed(part) for part in one.parts]
+    return {"price": one.price, "servers": one.servers, "first_share": one.share, "parts": parts}
 
 
 def checked(check: Check) -> dict[str, Any]:
