@@ -111,7 +111,7 @@ def interpolated(
         look(max(2.0 * max(points), start) if len(points) < 3 else _onward(points, goal))
     low = max(t for t, tail in points.items() if tail > goal)
     high = min(t for t, tail in points.items() if tail <= goal)
-    steps, width, middle = 0, high - low, high
+    steps, width, middle = 0, high - low, min((high, low), key=lambda t: abs(points[t] - goal))
     while high - low > tolerance * high:
         if abs(points[middle] - goal) <= still and _away(points, goal, middle) <= SMALL * middle:
             return _between(points, goal, low, high, tolerance)

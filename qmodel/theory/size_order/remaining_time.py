@@ -34,7 +34,7 @@ PANELS = 3
 """Panels whose nodes' roots are found in one step."""
 NEARLY, ITERATIONS = 1e-5, 40
 """Newton's steps end with one below NEARLY, whose square is below rounding."""
-ORDER, FAR = 9, 0.7
+ORDER, FAR = 9, 1.0
 """The series for exp(-delta y) ends with the power ORDER, and is used while delta y stays below FAR."""
 
 
