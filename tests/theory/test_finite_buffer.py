@@ -10,6 +10,7 @@ from qmodel.policy import FCFS, LCFS, PS, SRPT, RandomOrder
 from qmodel.scenario import Scenario, System
 from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
+from qmodel.theory.numerics.arrival_counts import count_probabilities
 from qmodel.theory.state import finite_buffer
 from qmodel.theory.state.finite_buffer import birth_and_death, embedded_law
 from qmodel.workload import (
@@ -65,7 +66,7 @@ def test_erlangs_loss_is_insensitive():
         found = analyse(scenario(4, (3.0, law), servers=4))["all"]
         assert found.rejected_share == pytest.approx(3.375 / (1 + 3 + 4.5 + 4.5 + 3.375), rel=1e-12)
         assert found.mean_wait_s == pytest.approx(0.0, abs=1e-12)
-        assert found.p50_response_s == pytest.approx(float(law.quantile(0.5)), rel=1e-9)
+        assert found.p50_response_s == pytest.approx(float(law.quantile(0.5)), rel=1e-8)
 
 
 def test_large_buffers_are_none():
@@ -161,3 +162,25 @@ def test_large_buffers_neither_overflow_nor_lose_digits(load):
 def test_nothing_infinite():
     found = analyse(scenario(20, (1.5, Lognormal(1.0, 50.0))), percentiles=())["all"]
     assert math.isfinite(found.mean_response_s) and 1 / 3 < found.rejected_share < 1
+
+
+@pytest.mark.parametrize(("rate", "law"), [(0.7, H2), (1.5, Deterministic(1.0)), (60.0, Exponential(1.0))])
+def test_the_embedded_chain_balances(rate, law):
+    """The numbers left at departures are stationary for the chain of arrivals in services, cut at K - 1."""
+    buffer = 12
+    found = embedded_law(rate, law, buffer)
+    left = found[:-1] / found[:-1].sum()
+    counts = count_probabilities(law.lst, rate, 64)
+    after = np.zeros(buffer)
+    for n, mass in enumerate(left):
+        base = max(n, 1) - 1
+        after[base : buffer - 1] += mass * counts[: buffer - 1 - base]
+    after[-1] = 1.0 - after[:-1].sum()
+    assert after == pytest.approx(left, abs=1e-13)
+    assert (1.0 - found[-1]) * rate * law.mean == pytest.approx(1.0 - found[0], rel=1e-10)
+
+
+def test_a_server_far_too_slow_is_always_full():
+    """So many arrivals in a service that none is never: each departure leaves K - 1 behind."""
+    found = embedded_law(2000.0, Deterministic(1.0), 5)
+    assert found == pytest.approx([0.0, 0.0, 0.0, 0.0, 1 / 2000, 1 - 1 / 2000], abs=1e-12)

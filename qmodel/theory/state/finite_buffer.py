@@ -27,7 +27,6 @@ from qmodel.policy import FCFS, LCFS, PS, RandomOrder
 from qmodel.scenario import Scenario, ServedClass
 from qmodel.theory.numerics.arrival_counts import count_probabilities
 from qmodel.theory.numerics.inversion import Transform
-from qmodel.theory.numerics.stationary import stationary_law
 from qmodel.theory.one_server.m_g_1 import INDEPENDENT, POISSON, after_wait, given_slowdown
 from qmodel.theory.premises import common_mean, unmet
 from qmodel.theory.result import ClassResult, Result
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 
 MOST = 1000
 """Largest buffer whose chain is solved for a general law."""
+LARGEST = 1e100
+"""Growth from state to state beyond which the earlier ones are scaled down."""
 SOURCE = "Erlang 1917; Keilson 1966; Takagi 1993"
 
 
@@ -57,17 +58,36 @@ def birth_and_death(servers: int, offered: float, buffer: int) -> Vector:
 
 
 def embedded_law(rate: float, size: Distribution, buffer: int) -> Vector:
-    """p_0, ..., p_K of M/G/1/K."""
-    counts = count_probabilities(size.lst, rate, buffer)
-    left = np.zeros((buffer, buffer))
-    for n in range(buffer):
-        base = max(n, 1) - 1
-        left[n, base:] = counts[: buffer - base]
-        left[n, -1] += max(0.0, 1.0 - left[n].sum())
-    order = slice(None, None, -1 if rate * size.mean > 1 else 1)  # from the likely states to the unlikely ones
-    pi = stationary_law(left[order, order])[order]
+    """p_0, ..., p_K of M/G/1/K.
+
+    The number left goes down from n + 1 as often as up from n or fewer,
+
+        a_0 pi_{n+1} = sum_{k<=n} pi_k P(A > n - b_k),   b_k = max(k, 1) - 1,
+
+    and nothing is subtracted.
+    """
+    none = float(size.lst(np.array(rate)).real)
+    pi = _left_behind(none, _tails(rate, size, buffer), buffer)
     unit = pi[0] + rate * size.mean
     return np.append(pi / unit, _rejected(pi, unit))
+
+
+def _tails(rate: float, size: Distribution, buffer: int) -> Vector:
+    """P(A > j), j = 0..K - 1."""
+    return np.maximum(1.0 - np.cumsum(count_probabilities(size.lst, rate, buffer)[:buffer]), 0.0)
+
+
+def _left_behind(none: float, tails: Vector, buffer: int) -> Vector:
+    """pi_0, ..., pi_{K-1}, from those that are not negligible beside the next."""
+    pi = np.zeros(buffer)
+    pi[0] = 1.0
+    for n in range(buffer - 1):
+        upward = float(pi[0] * tails[n] + pi[1 : n + 1] @ tails[n:0:-1])
+        if upward > none * LARGEST:
+            pi[: n + 1] *= none / upward
+            upward = none
+        pi[n + 1] = upward / none if none > 0 else 1.0
+    return np.asarray(pi / pi.sum())
 
 
 def _rejected(pi: Vector, unit: float) -> float:

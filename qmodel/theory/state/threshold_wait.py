@@ -168,7 +168,7 @@ class TaggedWait:
         return out
 
     def _weights(self, change: Change) -> NDArray[np.float64]:
-        """lambda times services begun with n, at [position - 1, arrivals before]: position = n + arrivals before."""
+        """lambda times services begun with n, at [position - 1, arrivals before]; the position is n + those."""
         begun = self.begun.by_number[change]
         places = np.subtract.outer(np.arange(1, self._positions), np.arange(len(self.begun.steps[change].counts)))
         return np.where(places > 0, begun[np.maximum(places, 0)], 0.0) * self.rate
