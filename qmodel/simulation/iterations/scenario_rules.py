@@ -30,7 +30,7 @@ def rules_of(scenario: Scenario) -> Rules:
     unknown = sorted(scenario.features - HANDLED)
     if unknown:
         raise InputError(f"simulation, {unknown[0]}", "is not simulated with continuous batching", "leave it out")
-    system = scenario.system
+    system, condition = scenario.system, _condition(scenario)
     if system.iteration_time is None and system.model is None:
         remedy = "continuous batching needs iteration_time with base, per_sequence, ..., or a fitted service"
         raise InputError("system, iteration_time", "is missing", remedy)
@@ -44,7 +44,7 @@ def rules_of(scenario: Scenario) -> Rules:
         early_exit=_early_exit(scenario),
         servers=system.servers,
         routing=system.routing,
-        condition=_condition(scenario),
+        condition=condition,
         clip=min(
             (each.max_tokens for each in scenario.transforms if isinstance(each, ClipOutput)), default=UNBOUNDED
         ),
