@@ -1,8 +1,7 @@
 """Continuous batching for real: an engine's own iterations under the policy object, in a thread.
 
 Between two iterations arrivals join, those that are done leave, and those whose clients went away are taken out,
-with their slot and their KV blocks. Where a preemptive policy lets displaced requests keep their cache, no more are
-taken in than the cache can hold all at once.
+with their slot and their KV blocks.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ USUAL = 0.999
 """The engine makes room for lengths up to this quantile of the classes' laws; longer ones come too, if they fit."""
 FRUITLESS = 100
 """Iterations in a row that compute nobody before those present are given up."""
-RETRY_S = 1.0
 
 
 class BatchServer(Threaded):
@@ -52,14 +50,15 @@ class BatchServer(Threaded):
         self._demand = Demand(scenario, seed)
         batches = _batches(scenario)
         assert batches.worth is not None and batches.max_batch is not None
-        self._worth, self._block_tokens = batches.worth, batches.kv_block_tokens
-        self._scheduler = Leaving(scenario.policy, batches.max_batch, batches.worth, scenario.condition)
+        self._worth = batches.worth
+        self._scheduler = Leaving(
+            scenario.policy, batches.max_batch, batches.worth, scenario.condition, batches.drops
+        )
         self._session: Any = made.open(batches, self._scheduler)
         self._room: int | None = getattr(self._session, "capacity_tokens", None)
-        self._keeps = scenario.policy.preemptive
         self._streams: dict[Sequence, Stream] = {}
         self.memory_used = 0.0
-        self._number = self._left = self._held = self._fruitless = 0
+        self._number = self._left = self._fruitless = 0
         self._new: list[Stream] = []
         self._ended: list[tuple[Stream, str]] = []
         super().__init__("batch-server")
@@ -75,19 +74,20 @@ class BatchServer(Threaded):
         return max(0, self._number - self._left - self.running)
 
     def admit(self, order: Order) -> Stream:
-        """Put a request in the queue. Raises Refused for one that the memory can never hold, or not now."""
+        """Put a request in the queue. Raises Refused for one that the memory can never hold."""
         seen = self._demand.seen(order)
         output, output_long = self._clips.of(seen.output_tokens)
-        tokens = self._rounded(seen.prompt_tokens + output)
-        self._check_room(tokens)
+        tokens = seen.prompt_tokens + output
+        if self._room is not None and tokens > self._room:
+            raise Refused(400, f"{tokens} tokens exceed the KV memory of {self._room}")
         size_s = self._worth.size(seen.prompt_tokens, output)
         stream = Stream(order, output)
         levels = {"input_tokens": seen.prompt_tokens, "output_tokens": output}
         work = Work(levels, size_s, self._demand.seed())
         entry = Entry(self._number, self._demand.request(seen, size_s), payload=work)
-        stream.backend_state = Sequence(entry, seen.prompt_tokens, output, output_long)
+        prefix = min(int(seen.request_class.prefix_hit * seen.prompt_tokens), seen.prompt_tokens - 1)
+        stream.backend_state = Sequence(entry, seen.prompt_tokens, output, output_long, prefix=prefix)
         self._number += 1
-        self._held += tokens
         self._orders.put((self._join, stream))
         return stream
 
@@ -95,18 +95,6 @@ class BatchServer(Threaded):
         """Take a request out, wherever it is, before the next iteration."""
         stream.withdrawn = True
         self._orders.put((self._abandon, stream))
-
-    def _rounded(self, tokens: int) -> int:
-        """Tokens of whole KV blocks."""
-        return -(-tokens // self._block_tokens) * self._block_tokens
-
-    def _check_room(self, tokens: int) -> None:
-        if self._room is None:
-            return
-        if tokens > self._room:
-            raise Refused(400, f"{tokens} tokens exceed the KV memory of {self._room}")
-        if self._keeps and self._held + tokens > self._room:
-            raise Refused(429, "the KV memory is spoken for by those present", RETRY_S)
 
     def _release(self) -> None:
         self._session.close()
@@ -195,8 +183,6 @@ class BatchServer(Threaded):
         for stream in new:
             stream.put(1, now)
         for stream, failure in ended:
-            sequence: Sequence = stream.backend_state
-            self._held -= self._rounded(sequence.prompt + stream.output_tokens)
             stream.end(failure)
 
 

@@ -84,9 +84,10 @@ class Demand:
 
 
 SERVED = frozenset({"buffer"})
-EMULATED = SERVED | {"preemption-cost", "prefix-hit"}
-"""Features of a system (`Scenario.features`) that are served, by any engine and by the emulated batching one; those
-of arrivals are the clients' affair."""
+BATCHED = SERVED | {"prefix-hit"}
+EMULATED = BATCHED | {"preemption-cost"}
+"""Features of a system (`Scenario.features`) that are served: by any engine, by one that batches, by the emulated
+one that batches. Those of arrivals are the clients' affair."""
 
 
 def check_served(

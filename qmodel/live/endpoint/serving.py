@@ -15,7 +15,7 @@ from aiohttp import web
 from qmodel.errors import InputError
 from qmodel.live.endpoint.app import Endpoint
 from qmodel.live.endpoint.batched import BatchServer
-from qmodel.live.endpoint.demand import EMULATED, check_served
+from qmodel.live.endpoint.demand import BATCHED, EMULATED, check_served
 from qmodel.live.endpoint.emulator import Emulator
 from qmodel.live.endpoint.single import SingleServer
 from qmodel.live.endpoint.stream import Backend
@@ -39,7 +39,7 @@ def make_backend(
         check_served(scenario, EMULATED)
         return Emulator(scenario, seed, **options)
     if batching == "continuous":
-        check_served(scenario, transforms=(ClipOutput,))
+        check_served(scenario, BATCHED, (ClipOutput,))
         return BatchServer(scenario, engine, threads, seed, **options)
     check_served(scenario)
     if batching == "dynamic":

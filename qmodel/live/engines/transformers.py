@@ -59,7 +59,10 @@ class TransformersEngine:
 
 
 class TransformersSession:
-    """One run on the manager: requests by number there, `Sequence` here. `capacity_tokens`: size of the KV cache."""
+    """One run on the manager: requests by number there, `Sequence` here.
+
+    `capacity_tokens` is the size of the KV cache.
+    """
 
     def __init__(self, target: TransformersBatching, batches: Batches, scheduler: BatchScheduler) -> None:
         self._target, self._scheduler = target, scheduler
