@@ -32,6 +32,7 @@ from tests.theory.queues import Estimate
 
 SLOW = Environment((1.0, 0.5), ((-0.1, 0.1), (0.3, -0.3)))
 DOWN = Environment((1.0, 0.0), ((-0.1, 0.1), (1.0, -1.0)))
+QUICK = Environment((2.0, 3.0), ((-0.1, 0.1), (0.2, -0.2)))
 THREE = Environment((2.0, 0.5, 0.0), ((-1.0, 0.5, 0.5), (0.2, -0.3, 0.1), (1.0, 0.0, -1.0)))
 BURSTY = Mmpp((3.0, 0.5), ((-0.1, 0.1), (0.3, -0.3)))
 
@@ -80,6 +81,35 @@ def test_one_speed_is_pollaczek_khinchine(law):
         assert answer["all"].p90_response_s == pytest.approx(plain["all"].p90_response_s, rel=1e-5)
 
 
+@pytest.mark.parametrize("load", [0.01, 0.5, 0.95])
+@pytest.mark.parametrize(
+    "environment",
+    [Environment((2.0, 3.0), ((-0.1, 0.1), (0.2, -0.2))), Environment((8.0,), ((0.0,),)), THREE],
+    ids=repr,
+)
+def test_the_wait_ends_where_the_service_starts(environment, load):
+    """Never negative, however quick the server; the service lasts as long as the speeds met in it make it."""
+    law = Uniform(0.5, 1.5)
+    streams = [(Poisson(load * environment.mean_speed / 2), law), (Poisson(load * environment.mean_speed / 2), law)]
+    for part in analyse(scenario(environment, *streams), percentiles=()).classes:
+        assert part.mean_wait_s > 0
+        assert part.mean_response_s == pytest.approx(part.mean_wait_s + part.mean_service_s, rel=1e-12)
+        if 0 not in environment.speeds:
+            assert 1 / max(environment.speeds) * 0.999 < part.mean_service_s < 1 / min(environment.speeds) * 1.001
+
+
+def test_the_wait_against_simulation():
+    """A request's wait is the response of one of no size that joins the same work."""
+    rate = 0.6 * THREE.mean_speed
+    streams = [Poisson(rate), Poisson(0.1 * rate)], [Exponential(1.0)] * 2
+    times, sizes, numbers = special_queues.stream(*streams, 300_000, seed=6)
+    sizes = np.where(numbers == 1, 1e-9, sizes)
+    responses = special_queues.in_environment(times, sizes, THREE.speeds, THREE.generator, seed=7)
+    queue = Capacity.of(THREE, [Poisson(rate)], [Exponential(1.0)])
+    assert Estimate.of(responses[numbers == 0]).agrees(queue.mean_response(0, Exponential(1.0)))
+    assert Estimate.of(responses[numbers == 1]).agrees(queue.mean_wait(0), within=0.03)
+
+
 def test_quick_environment_is_its_mean_speed():
     quick = Environment((1.0, 0.5), ((-1e5, 1e5), (3e5, -3e5)))
     expected = 1.0 / (quick.mean_speed - 0.5)
@@ -104,7 +134,10 @@ def test_breakdowns_by_completion_times(law):
     second = stretch**2 * law.moment(2) + law.mean * fail * 2 / repair**2
     idle_outage = fail / (fail + repair) / repair
     wait = rate * second / 2 / (1 - rate * completion) + idle_outage
-    assert mean(DOWN, Poisson(rate), law) == pytest.approx(wait + completion, rel=1e-9)
+    found = analyse(scenario(DOWN, (Poisson(rate), law)), percentiles=())["all"]
+    assert found.mean_response_s == pytest.approx(wait + completion, rel=1e-9)
+    assert found.mean_wait_s == pytest.approx(wait, rel=1e-8)
+    assert found.mean_service_s == pytest.approx(completion, rel=1e-9)
 
 
 STREAMS = {

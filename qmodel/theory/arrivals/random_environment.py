@@ -8,8 +8,9 @@ reaches x at a time with transform
     E[exp(-w T(x))] = exp(-K x),   K(w) = C_U^-1 (w I - D_UU - D_UO (w I - D_OO)^-1 D_OU),
 
 so that over the law of X it is sum_j x~(kappa_j) P_j over the eigenvalues of K and their projectors; from an outage
-its end comes first. Its derivative at 0 is the mean. Arrivals may be bursty as in MAP/G/1. Sources: Asmussen,
-*Applied Probability and Queues* (2003), chapter XI; Takine, *Queueing Systems* 49 (2005) 7-22 (M/G/1 with
+its end comes first. Its derivative at 0 is the mean: of the wait, until the service starts, with V alone; of the
+service, interruptions and all, what S adds. Arrivals may be bursty as in MAP/G/1. Sources: Asmussen, *Applied
+Probability and Queues* (2003), chapter XI; Takine, *Queueing Systems* 49 (2005) 7-22 (M/G/1 with
 Markov-modulated speed); Mitrani & Avi-Itzhak, *Oper. Res.* 16 (1968) 628-638 (breakdowns).
 
 >>> from qmodel.service.environment import Environment
@@ -49,7 +50,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Matrix = NDArray[np.float64]
+    Vector = NDArray[np.float64]
     Complex = NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class Reaching:
+    """How the capacity grows: rates of the phases per unit of work (`steps`), phases in which it first grows
+    (`start`), the time until then (`stopped`), the mean time per unit of work (`pace`), what a phase adds to it."""
+
+    steps: Matrix
+    start: Matrix
+    stopped: Vector
+    pace: float
+    deviation: Vector
 
 
 @dataclass(frozen=True)
@@ -108,37 +122,50 @@ class Capacity:
         return np.asarray((reached * weights).sum(axis=1))
 
     def mean_response(self, stream: int, own: Distribution) -> float:
-        """E[T] (s): the mean pace for E[X], and what the phases at both ends add."""
+        """E[T] (s) of a class whose request is delivered after work `own`: until it starts, and from then on."""
+        return self.mean_wait(stream) + self.mean_service(stream, own)
+
+    def mean_wait(self, stream: int) -> float:
+        """Mean time (s) until the service of a class's requests starts: the work found is done, at some speed."""
         if any(math.isinf(law.moment(2)) for law in self.work.laws):
             return math.inf
+        found = self._reaching
+        phases = self.work.seen(self.work.phases, self.marked[stream])
+        amount = -float(self.work.seen(self.work.slope, self.marked[stream]).sum())
+        ended = self._phases_when_done(stream, None) - phases @ found.start
+        return float(phases @ found.stopped + amount * found.pace + ended @ found.deviation)
+
+    def mean_service(self, stream: int, own: Distribution) -> float:
+        """Mean time (s) that work `own` takes from then on, outages included."""
+        change = self._phases_when_done(stream, own) - self._phases_when_done(stream, None)
+        return float(own.mean * self._reaching.pace + change @ self._reaching.deviation)
+
+    @cached_property
+    def _reaching(self) -> Reaching:
         up, rates = self.up, self.work.generator
         pace, begun = self._pace(np.zeros(1, dtype=complex))
-        a, start = -pace[0].real, begun[0].real
+        steps, start = -pace[0].real, begun[0].real
         stopped = np.zeros(len(rates))
         if not up.all():
             stopped[~up] = np.linalg.solve(-rates[np.ix_(~up, ~up)], np.ones(int((~up).sum())))
-        b = (1.0 + rates[up] @ stopped) / self.work.speeds[up]
-        one = np.ones(len(b))
-        alpha = stationary_law(a)
+        each = (1.0 + rates[up] @ stopped) / self.work.speeds[up]
+        one, stationary = np.ones(len(each)), stationary_law(steps)
         scale = np.abs(self.work.d0).max() / self.work.speeds.max()
-        group = np.outer(one, alpha) / scale - np.linalg.inv(scale * np.outer(one, alpha) - a)
-        phases = self.work.seen(self.work.phases, self.marked[stream])
-        amount = own.mean - float(self.work.seen(self.work.slope, self.marked[stream]).sum())
-        ended = self._phases_when_done(a, start, stream, own) - phases @ start
-        return float(phases @ stopped + amount * (alpha @ b) + ended @ group @ b)
+        group = np.outer(one, stationary) / scale - np.linalg.inv(scale * np.outer(one, stationary) - steps)
+        return Reaching(steps, start, stopped, float(stationary @ each), np.asarray(group @ each))
 
-    def _phases_when_done(self, a: Matrix, start: Matrix, stream: int, own: Distribution) -> Matrix:
-        values, vectors = np.linalg.eig(-a)
+    def _phases_when_done(self, stream: int, own: Distribution | None) -> Vector:
+        """Phases in which the work found, and `own` if any, is done."""
+        values, vectors = np.linalg.eig(-self._reaching.steps)
         pace = np.abs(self.work.d0).max() / self.work.speeds.max()
         values = np.where(np.abs(values) <= 1e-12 * pace, 0.0, values).astype(complex)
         moving = values != 0
         rows = np.empty((len(values), len(self.work.speeds)), dtype=complex)
         rows[~moving] = self.work.seen(self.work.phases, self.marked[stream])
-        rows[moving] = (
-            self.work.seen(self.work.transform(values[moving]), self.marked[stream])
-            * own.lst(values[moving])[:, None]
-        )
-        weights = np.einsum("jm,mu,uj->j", rows, start, vectors)
+        rows[moving] = self.work.seen(self.work.transform(values[moving]), self.marked[stream])
+        if own is not None:
+            rows[moving] *= own.lst(values[moving])[:, None]
+        weights = np.einsum("jm,mu,uj->j", rows, self._reaching.start, vectors)
         return np.asarray((weights @ np.linalg.inv(vectors)).real)
 
     def atoms(self, stream: int, own: Distribution) -> Atoms:
@@ -197,4 +224,5 @@ def _class(stream: int, served: ServedClass, queue: Capacity) -> ClassResult:
         return queue.transform(w, stream, given) - np.exp(-np.multiply.outer(w, places)) @ masses
 
     law = InvertedLaw(rest, 1.0 - math.fsum(masses), cdf_of(atoms), scale=given.mean)
-    return ClassResult(served, given.mean, queue.mean_response(stream, given), law=law)
+    service = queue.mean_service(stream, given)
+    return ClassResult(served, service, queue.mean_wait(stream) + service, law=law)
