@@ -44,8 +44,8 @@ TURN, STEEP = 0.65, 4.5
 """Where the taper is at 1/2, as a share of the terms, and its slope: at the last term it is 1e-10."""
 NEAR = 1e-6
 """Distance of log P(T > t) from its goal that one more step of interpolation is to remove."""
-EARLIEST = math.log(1e-150)
-"""No series for times below this, in horizons."""
+EARLIEST = 1e-120
+"""Times below this, in horizons, count as 0."""
 FIRST_TERMS, MOST_TERMS = 256, 2**15
 
 
@@ -190,9 +190,9 @@ class InvertedLaw:
 
     def cdf(self, t: float) -> float:
         """P(T <= t)."""
-        if t <= 0 or self._mass == 0:
+        if t <= EARLIEST * self._horizon or self._mass == 0:
             return float(self._known(t))
-        window = math.ceil(max(math.log(t) - math.log(self._horizon), EARLIEST) / math.log(4.0))
+        window = math.ceil(math.log(t / self._horizon, 4))
         if window not in self._series:
             horizon = self._horizon * 4.0**window
             self._series[window] = _Series(self._path, horizon, self._mass, self._most_terms, self._still)
