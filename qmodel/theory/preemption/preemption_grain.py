@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.scenario import ServedClass
+from qmodel.theory.numerics.panels import NODES
 from qmodel.theory.numerics.sizes import SizeGrid
 from qmodel.theory.one_server.np_priority import residual_work
+from qmodel.theory.preemption.step_sums import StepSums
 from qmodel.theory.size_order.size_based import average
 from qmodel.theory.supply import levels, merged
 from qmodel.workload import Distribution
@@ -45,6 +47,10 @@ MOST_STEPS = 20_000
 MOST_TURNS = 400
 """Steps, up to almost every size, for which orders by size are computed."""
 FORGOTTEN = 1e-13
+FEW_PARTS, FEWER_NODES = 100, 5
+"""Of so many parts of steps or more each has fewer nodes."""
+MOST_PARTS = 1500
+"""Of more parts of steps, those inside a step are not told apart when sizes are averaged."""
 
 
 def steps_of(law: Distribution, grain: float) -> float:
@@ -108,33 +114,19 @@ def smallest_first_means(classes: Sequence[ServedClass], grain: float) -> Means:
 
 def shortest_remaining_means(classes: Sequence[ServedClass], grain: float) -> Means:
     """SRPT."""
-    rate, law, grid = _grid(classes, grain)
-    x, z = grid.sizes, last_step(grid.sizes, grain)
-    below, upto = 1.0 - grid.load_below, 1.0 - grid.load_upto
-    residual = 0.5 * rate * (partial_moment(law, 2, x) + _recycled(law, x, grain))
-    return _averaged(classes, grid, residual / (below * upto) + _stretched(rate, law, x, grain) + z)
-
-
-def _recycled(law: Distribution, x: Floats, grain: float) -> Floats:
-    """E[j g^2 + (S - j g)^2; S > x]."""
-    out = np.zeros_like(x)
-    for j in range(int(steps_of(law, grain)) + 1):
-        start = x + j * grain
-        mass, first, second = (
-            partial_moment(law, k, start + grain) - partial_moment(law, k, start) for k in (0, 1, 2)
-        )
-        out += (j * grain**2 + (j * grain) ** 2) * mass - 2.0 * j * grain * first + second
-    return np.maximum(out, 0.0)
-
-
-def _stretched(rate: float, law: Distribution, x: Floats, grain: float) -> Floats:
-    """Time from the first service to the last step: each step prolonged by those who go first at its end."""
-    out, inside = np.zeros_like(x), np.ceil(x / grain * (1.0 - 1e-13))
-    for i in range(1, int(inside.max())):
-        held = inside > i
-        left = (x[held] - i * grain) * (1.0 - 1e-13)
-        out[held] += grain / (1.0 - rate * partial_moment(law, 1, left))
-    return out
+    rate, law = merged(classes)
+    sums = StepSums(rate, law, grain, int(steps_of(law, grain)))
+    edges = sums.edges[1:] if sums.steps * len(sums.edges) < MOST_PARTS else sums.edges[-1:]
+    ends = (grain * np.arange(sums.steps)[:, None] + edges).reshape(-1)
+    grid = SizeGrid(rate, law, turns=tuple(ends.tolist()), order=NODES if len(ends) < FEW_PARTS else FEWER_NODES)
+    weights = np.array([grid.weights(served.size) for served in classes])
+    held = weights.any(axis=0)
+    x = grid.sizes[held]
+    recycled, stretched = sums(x)
+    below, upto = 1.0 - grid.load_below[held], 1.0 - grid.load_upto[held]
+    residual = 0.5 * rate * (partial_moment(law, 2, x) + recycled)
+    times = residual / (below * upto) + stretched + last_step(x, grain)
+    return {served.name: average(own[held], times) for served, own in zip(classes, weights, strict=True)}
 
 
 def last_step(sizes: Floats, grain: float) -> Floats:
