@@ -26,7 +26,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from qmodel.theory.servers.shortest_queue_chain import jockeying_chain
+from qmodel.theory.servers.shortest_queue_chain import JockeyingChain, jockeying_chain
 
 MOST_STATES, MOST_SMALL = 1_800, 900
 """States of the chain, and of one of the small systems of the mean field: more take longer than an answer may."""
@@ -139,10 +139,10 @@ def widest(servers: int, load: float, choices: int, most: int = MOST_STATES) -> 
 def states(servers: int, choices: int, width: int) -> int:
     """How many states the chain has.
 
-    >>> states(2, 2, 3), len(jockeying_chain(2, 2, 3).states)
+    >>> states(2, 2, 3), len(JockeyingChain(2, 2, 3).states)
     (14, 14)
     """
-    top = jockeying_chain(servers, choices, width).longest
+    top = JockeyingChain(servers, choices, width).longest
     return sum(math.comb(servers - 2 + w, w) * (top + 1 - w) for w in range(width + 1)) if servers > 1 else top + 1
 
 
