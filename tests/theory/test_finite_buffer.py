@@ -184,3 +184,10 @@ def test_a_server_far_too_slow_is_always_full():
     """So many arrivals in a service that none is never: each departure leaves K - 1 behind."""
     found = embedded_law(2000.0, Deterministic(1.0), 5)
     assert found == pytest.approx([0.0, 0.0, 0.0, 0.0, 1 / 2000, 1 - 1 / 2000], abs=1e-12)
+
+
+@pytest.mark.parametrize("buffer", [20, 1000])
+@pytest.mark.parametrize("rate", [1e-9, 1e-4])
+def test_tiny_rates_leave_digits_of_the_wait(buffer, rate):
+    found = analyse(scenario(buffer, (rate, Deterministic(1.0))), percentiles=())["all"]
+    assert found.mean_wait_s == pytest.approx(rate / 2 / (1 - rate), rel=1e-5)

@@ -243,3 +243,15 @@ def test_transform_of_the_wait(law, condition, load):
     service = chain.started[0] * law.mean + chain.started[1] * long.mean
     slope = (4 * at.sum(axis=0)[1] - at.sum(axis=0)[2] - 3 * at.sum(axis=0)[0]) / (2 * h)
     assert swaps - slope == pytest.approx(scale - service, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1e-5])
+@pytest.mark.parametrize("policy", [FCFS(), *BOTH], ids=lambda p: p.name)
+@pytest.mark.parametrize("above", [4, 20])
+def test_tiny_rates_leave_digits_of_the_wait(policy, rate, above):
+    """lambda E[S^2] / 2 of those who are before one, in first order."""
+    laws = [Hyperexponential(1.0, 3.0), Exponential(1.0)]
+    answer = analyse(several([(rate, law) for law in laws], policy, transforms=[swap(0.6, above)]), percentiles=())
+    plain = analyse(several([(rate, law) for law in laws], policy), percentiles=())
+    for part, other in zip(answer.classes, plain.classes, strict=True):
+        assert part.mean_wait_s == pytest.approx(other.mean_wait_s, rel=1e-4, abs=1e-15)

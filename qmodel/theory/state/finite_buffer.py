@@ -17,6 +17,7 @@ responses are those of the accepted: E[T] = E[N] / (lambda (1 - p_K)). Any load 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from qmodel.policy import FCFS, LCFS, PS, RandomOrder
 from qmodel.scenario import Scenario, ServedClass
 from qmodel.theory.numerics.arrival_counts import count_probabilities
 from qmodel.theory.numerics.inversion import Transform
-from qmodel.theory.one_server.m_g_1 import INDEPENDENT, POISSON, after_wait, given_slowdown
+from qmodel.theory.one_server.m_g_1 import INDEPENDENT, POISSON, after_wait, given_slowdown, mean_wait
 from qmodel.theory.premises import common_mean, unmet
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.supply import delivery, merged
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 MOST = 1000
 """Largest buffer whose chain is solved for a general law."""
+NEVER = 1e-14
+"""Share rejected that is no more than rounding: the wait of one server is that without a buffer."""
 LARGEST = 1e100
 """Growth from state to state beyond which the earlier ones are scaled down."""
 SOURCE = "Erlang 1917; Keilson 1966; Takagi 1993"
@@ -114,12 +117,14 @@ def finite_buffer(scenario: Scenario) -> Result | NotAnalysable:
         return NotAnalysable(f"no result for several servers or buffers beyond {MOST} here", "exponential service")
     else:
         law = embedded_law(rate, size, buffer)
-    number, accepted = float(np.arange(buffer + 1) @ law), 1.0 - float(law[-1])
-    response = number / (rate * accepted)
+    accepted = 1.0 - float(law[-1])
+    response = float(np.arange(buffer + 1) @ law) / (rate * accepted)
     if type(scenario.policy) is PS:
         results = [_shared(served, response / size.mean) for served in classes]
     else:
         wait, seen = max(0.0, response - size.mean), law[:-1] / accepted
+        if servers == 1 and law[-1] < NEVER and math.isfinite(size.moment(2)):
+            wait = mean_wait(rate, size)
         lawful = type(scenario.policy) is FCFS and (memoryless or buffer == servers)
         results = [_waited(served, wait, seen if lawful else None, servers, size.mean) for served in classes]
     return Result(

@@ -9,7 +9,9 @@ from qmodel.answer import NotAnalysable
 from qmodel.policy import FCFS, NonPreemptivePriority, Policy, PreemptivePriority
 from qmodel.scenario import ServedClass
 from qmodel.service.transform import QueueCondition
-from qmodel.theory.one_server.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON
+from qmodel.theory.one_server.m_g_1 import INDEPENDENT, ONE_SERVER, POISSON, mean_wait
+from qmodel.theory.one_server.np_priority import non_preemptive
+from qmodel.theory.one_server.preemptive_priority import preemptive_resume
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.state.modes import LONG, SHORT, deliveries, service_in, two_mode_results, two_modes
 from qmodel.theory.state.threshold import threshold_chain
@@ -22,6 +24,8 @@ from qmodel.workload import Distribution
 
 HIGHEST = {"fcfs": 400, "np-priority": 64, "pr-priority": 64}
 """Largest thresholds: the cost of the chains grows with their cube."""
+NEVER = 1e-12
+"""Share of long services below which rounding would outweigh them, and the queue is the one without a threshold."""
 SOURCE = "embedded chain at departures: Neuts 1989; threshold control: Federgruen & Tijms 1980"
 READ_AT_START = "the queue is read as a service starts"
 
@@ -57,6 +61,8 @@ def fcfs(classes: Sequence[ServedClass], condition: QueueCondition) -> Result:
     chain = threshold_chain(rate, short, long, condition)
     mean_service = chain.started[SHORT] * short.mean + chain.started[LONG] * long.mean
     wait = chain.mean_number / rate - mean_service
+    if chain.started[LONG] < NEVER:
+        wait = mean_wait(rate, short)
     tagged = TaggedWait(rate, (short, long), condition, chain)
     laws = response_laws(tagged, [deliveries(served) for served in classes], wait + mean_service)
     return Result(
@@ -79,6 +85,8 @@ def _two_priorities(policy: Policy, classes: Sequence[ServedClass], condition: Q
     found |= (
         _broken_into(lower, chain) if isinstance(chain, PreemptiveChain) else _waiting_first(lower, chain.low, low)
     )
+    if max(services.share_long for services in chain.services) < NEVER:
+        found = _without_threshold(policy, classes, found)
     return Result(
         classes=tuple(found[served.name] for served in classes),
         name=f"M/G/1 {policy.name} with a queue threshold: embedded chain of the lower priority",
@@ -86,6 +94,17 @@ def _two_priorities(policy: Policy, classes: Sequence[ServedClass], condition: Q
         assumptions=(POISSON, INDEPENDENT, ONE_SERVER, READ_AT_START),
         utilisation=_busy(chain),
     )
+
+
+def _without_threshold(
+    policy: Policy, classes: Sequence[ServedClass], found: dict[str, ClassResult]
+) -> dict[str, ClassResult]:
+    """The same with the means of short services alone."""
+    plain = (preemptive_resume if policy.preemptive else non_preemptive)(classes)
+    return {
+        part.served.name: replace(found[part.served.name], mean_response=part.mean_response)
+        for part in plain.classes
+    }
 
 
 def _busy(chain: LowChain) -> float:
