@@ -140,6 +140,27 @@ def test_against_long_simulations(name):
     assert found.error < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("law", "load", "t", "interval"),
+    [
+        (Mixture((0.5, 0.5), (Deterministic(3.0), Lognormal(1.0, 4.0))), 0.5, 4.5, (0.682752, 0.684035)),
+        (Mixture((0.5, 0.5), (Deterministic(3.0), Lognormal(1.0, 4.0))), 0.5, 5.5, (0.750467, 0.751805)),
+        (LAWS["discrete"], 0.1, 4.95, (0.966311, 0.966696)),
+        (LAWS["discrete"], 0.1, 7.29, (0.992776, 0.992925)),
+    ],
+)
+def test_point_masses_among_smaller_sizes(law, load, t, interval):
+    """95 % intervals of 1e7 requests simulated."""
+    assert interval[0] < server_of(law, load).probability(law, t, 80) < interval[1]
+
+
+def test_soon_after_a_point_mass_as_by_the_equation():
+    """The double inversion, and beyond a fifth of the size the equation on the contour of V(x) - x."""
+    law = Mixture((0.5, 0.5), (Deterministic(3.0), Lognormal(1.0, 4.0)))
+    below, beyond = (server_of(law, 0.5).probability(law, t, 40) for t in (3.5999, 3.6001))
+    assert 0.0 < beyond - below < 4e-5
+
+
 def test_a_thousand_values():
     law = Empirical(np.random.default_rng(1).lognormal(0.0, 1.2, 1000))
     answer = analyse(one(0.8 / law.mean, law, PS()))["a"]
@@ -257,7 +278,7 @@ def test_narrow_parts_are_met():
     other = Discrete((1.0, 2.0, 3.0), (1 / 3, 1 / 3, 1 / 3))
     for t in (1.5, 2.6, 8.0):
         assert found.cdf(t) == pytest.approx(law_of(other, 0.5).cdf(t), abs=2e-3)
-    assert found.error < 1e-4
+    assert 1e-5 < found.error < 5e-4  # all but point masses: the law of the response all but jumps
 
 
 def test_a_function_of_too_many_steps_says_how_far_off_its_table_is():

@@ -29,7 +29,7 @@ from qmodel.theory.numerics import euler
 from qmodel.theory.numerics.exponentials import exponential
 from qmodel.theory.one_server.sharing_equation import SharingEquation
 from qmodel.theory.one_server.sharing_law import SharingLaw
-from qmodel.theory.one_server.sharing_phases import EARLY, MULTIPLES, MULTIPLES_EARLY, PointMasses
+from qmodel.theory.one_server.sharing_phases import AT_ONCE, EARLY, MULTIPLES, MULTIPLES_EARLY, PointMasses
 from qmodel.theory.one_server.sharing_pieces import Pieces
 from qmodel.theory.one_server.sharing_sizes import MOST_NARROW, SizeTable, narrow_parts, turning_points
 from qmodel.workload import Distribution
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Complex = NDArray[np.complex128]
 
-MOST_TERMS = 160
+MOST_TERMS = 80
 HIGHEST_LOAD = 0.999
 PERIODS, GROWTH, STEEPEST = 4.0, 8.0, 0.4
 """Panels of the equation are no longer than PERIODS t / terms, nor than GROWTH mean times between arrivals or
@@ -53,8 +54,8 @@ AVERAGE, WIDENING = 10, 3.0
 ALONE, MOST_ALONE, FELT = 0.02, 16, 0.25
 """Point masses x of at least ALONE, the last so many and not below this share of t, are inverted by themselves:
 V(x) has an edge at x, and V(x) - x has it at 0."""
-SHORT = 0.47
-"""A span t - x below this share of t is left to the double inversion, which loses nothing while V(x) < 2x."""
+SOON, SHORT = 0.2, 0.15
+"""Up to a span t - x of SOON x the double inversion loses nothing; from a span of SHORT t on the equation does."""
 REACH = 8.0
 """Tables of the laws reach to powers of this many mean sizes."""
 
@@ -158,7 +159,7 @@ class AnySharedServer:
             equation = SharingEquation(Pieces(ends), self.rate, self._table(self.size, t).larger)
             many = MULTIPLES_EARLY if self.rate * t < EARLY else MULTIPLES
             marks = {t / n for n in range(2, many)} | {end for law in self.others for end in law.support()}
-            marks |= {WIDENING**k * (1.0 - self.load) / self.rate for k in range(self._steps(t))}
+            marks |= {WIDENING**k * (1.0 - self.load) / self.rate for k in range(-2, self._steps(t))}
             pieces = Pieces(_apart(set(ends.tolist()) | {mark for mark in marks if 0 < mark < t}), AVERAGE)
             rest = self._rest(equation, pieces.nodes, t, t, terms)
             alone = {x: self._rest_alone(equation, x, t, terms) for x in self._alone(t)}
@@ -166,22 +167,47 @@ class AnySharedServer:
         return self._known[key]
 
     def _rest_alone(self, equation: SharingEquation, x: float, t: float, terms: int) -> float:
-        at = np.array([x])
-        if t - x < SHORT * t:
+        """Of one size, on a contour of V(x) - x: in closed form, by the double inversion, or by the equation."""
+        at, span = np.array([x]), t - x
+        if x <= self.size.support()[0]:
+            if span <= AT_ONCE * t:
+                return 0.0
+            return float(
+                self._inverted(self._closed(euler.contour(span, terms), x)[None, :], at, t, span, terms)[0]
+            )
+        if span <= self._soon(x):
             return float(SharingLaw(self.size, self.rate, self.size).rest(at, t - at)[0])
-        return float(self._rest(equation, at, t, t - x, terms)[0])
+        return float(self._rest(equation, at, t, span, terms)[0])
+
+    def _closed(self, s: Complex, x: float) -> Complex:
+        """D(s, x) exp(-s x) where no request is smaller than x, and so a is lambda up to x."""
+        rate, alone = self.rate, np.exp(-s * x)
+        inside = s * (math.exp(rate * x) - alone) / (s + rate) ** 2 + rate * x * alone / (s + rate)
+        return (1.0 - self.load) * alone + s * inside
+
+    def _soon(self, x: float) -> float:
+        """Span in which no request of a given size can have come and gone: the double inversion has it exactly."""
+        values = self._table(self.size, x).larger.values
+        return min(SOON * x, float(values.min(initial=math.inf)))
 
     def _rest(self, equation: SharingEquation, x: Floats, t: float, span: float, terms: int) -> Floats:
         """P(V(x) <= t) less the point masses of V(x); `span` is the time to which the contour is scaled."""
         s = euler.contour(span, terms)
-        below = equation.denominators(equation.solve(s), x, self.load)
-        excess = (1.0 - self.load) / (below * exponential(np.multiply.outer(-x, s)))
-        return self._point_masses(x, t).rest(excess, t, span, terms)
+        below = equation.denominators(equation.solve(s), x, self.load) * exponential(np.multiply.outer(-x, s))
+        return self._inverted(below, x, t, span, terms)
+
+    def _inverted(self, below: Complex, x: Floats, t: float, span: float, terms: int) -> Floats:
+        """From D(s, x) exp(-s x)."""
+        return self._point_masses(x, t).rest((1.0 - self.load) / below, t, span, terms)
 
     def _alone(self, t: float) -> list[float]:
         values, masses = self.atoms
         chosen = values[(masses >= ALONE) & (values <= t) & (values >= FELT * t)]
-        return [float(value) for value in chosen[-MOST_ALONE:]]
+        return [float(x) for x in chosen[-MOST_ALONE:] if self._quick(x, t) or t - x >= SHORT * t]
+
+    def _quick(self, x: float, t: float) -> bool:
+        """Whether the equation is not needed for this size alone."""
+        return x <= self.size.support()[0] or t - x <= self._soon(x)
 
     def _steps(self, t: float) -> int:
         """Powers of WIDENING from (1 - rho)/lambda, the size in which the point masses fall, to t."""
@@ -192,7 +218,7 @@ class AnySharedServer:
         least = FINEST * min(1.0 / self.rate, t)
         inner = {end for end in self._table(self.size, t).smooth.pieces.ends.tolist() if least < end < t}
         marks = _apart(inner | {0.0, t} | set(turning_points(self.size, t)))
-        spans = [t - x for x in self._alone(t) if t - x >= SHORT * t]
+        spans = [t - x for x in self._alone(t) if not self._quick(x, t)]
         finest = PERIODS * min(spans, default=t) / terms
         certain = self.rate * t * (1.0 - self.load) ** 4 > CERTAIN * self.load**2
         dense = 3.0 * t * (1.0 - self.load) if certain else 0.0
