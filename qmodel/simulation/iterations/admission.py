@@ -27,7 +27,6 @@ from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import fits_for_good
 from qmodel.simulation.iterations.prefix_cache import found, take_back
-from qmodel.simulation.iterations.queue_condition import read_condition
 
 
 @inlined
@@ -125,7 +124,7 @@ def make_way(engine: Engine, limits: Limits, form: Any) -> bool:
 
 
 @part
-def admit(engine: Engine, limits: Limits, form: Any, budget: int) -> int:
+def admit(engine: Engine, limits: Limits, budget: int) -> int:
     """Admit the first waiting request; returns the tokens that it computes in the coming iteration."""
     now = engine.now[0]
     row = engine.wait_row[0]
@@ -133,8 +132,6 @@ def admit(engine: Engine, limits: Limits, form: Any, budget: int) -> int:
     now.waiting = pop(engine.wait_key, engine.wait_tie, engine.wait_row, now.waiting)
     if request.cached > 0:
         take_back(engine, limits, row, True)
-    if limits.above < NEVER and not request.start_s >= 0.0:
-        read_condition(engine, limits, form, row)
     chunk = first_chunk(engine, limits, request, budget)
     more = blocks_to_admit(engine, limits, request, chunk)
     now.used += more

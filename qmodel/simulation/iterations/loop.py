@@ -17,6 +17,7 @@ from qmodel.simulation.iterations.columns import (
     FLUSH,
     GROW,
     MORE,
+    NEVER,
     OVER,
     PREFILLING,
     REJECTED,
@@ -35,6 +36,7 @@ from qmodel.simulation.iterations.heap import pop
 from qmodel.simulation.iterations.memory import hold_blocks, prefill_budget
 from qmodel.simulation.iterations.passage import arrive, come_back, drop_impatient, end_service, record
 from qmodel.simulation.iterations.prefix_cache import take_back
+from qmodel.simulation.iterations.queue_condition import read_condition
 from qmodel.simulation.iterations.ranks import copy_rank
 from qmodel.simulation.iterations.rounds import (
     accept_drafts,
@@ -70,7 +72,9 @@ def fill_batch(engine: Engine, limits: Limits, form: Any, records: Records, budg
             if now.running > 0 or not drop_kept_cache(engine, limits):
                 break
             continue
-        budget -= admit(engine, limits, form, budget)
+        if limits.above < NEVER and not engine.live[row].start_s >= 0.0:
+            read_condition(engine, limits, form, row)
+        budget -= admit(engine, limits, budget)
         admitted = True
     return admitted
 
