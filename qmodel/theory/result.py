@@ -34,6 +34,9 @@ NEAREST_SATURATION = 1e-5
 """M/M/1 percentiles by inversion are right to 5e-8 at a load of 1 - 1e-4 and 40 % off at 1 - 1e-6."""
 
 
+FARTHEST = 2e9
+"""Mean services, times 1 - load, past which probabilities of a heavy tail by inversion are off by 1e-4."""
+
 FEW_NAMES = 8
 """Classes named in a note, at most."""
 
@@ -76,8 +79,25 @@ def answer_of(scenario: Scenario, result: Result, percentiles: Sequence[float]) 
         source=result.source,
         assumptions=list(result.assumptions),
     )
-    answer.notes = [*result.notes, *_moment_notes(result, seconds), *_inversion_notes(result, percentiles)]
+    far = _without_far_times(answer) if percentiles else []
+    answer.notes = [*result.notes, *_moment_notes(result, seconds), *_inversion_notes(result, percentiles), *far]
     return answer
+
+
+def _without_far_times(answer: PolicyAnswer) -> list[str]:
+    """Leave out the percentiles of tails so heavy that transforms have lost their digits there; say so."""
+    longest = max(part.metrics["mean_service_s"] or 0.0 for part in answer.classes)
+    farthest = FARTHEST * max(1.0 - (answer.utilisation or 0.0), 0.01) * longest
+    left_out = False
+    for part in answer.classes:
+        for name, value in part.metrics.items():
+            if _is_percentile(name) and value is not None and value > farthest:
+                part.metrics[name], left_out = None, True
+    return [f"percentiles beyond {farthest:.3g} s are beyond double precision"] * left_out
+
+
+def _is_percentile(name: str) -> bool:
+    return name[0] == "p" and name[1].isdigit() and name.endswith("_s")
 
 
 def _invertible(result: Result, scenario: Scenario) -> Result:

@@ -159,9 +159,11 @@ class Weibull(Continuous):
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
         x = np.asarray(x, dtype=float)
+        left = self.sf(x)
+        inside = np.where(left > 0, np.maximum(x, 0.0), self.scale)  # powers of what is beyond overflow
         with np.errstate(divide="ignore"):
-            slope = self.shape / self.scale * (np.maximum(x, 0.0) / self.scale) ** (self.shape - 1.0)
-        return np.where(x < 0, 0.0, slope * np.exp(-self._hazard(x)))
+            slope = self.shape / self.scale * (inside / self.scale) ** (self.shape - 1.0)
+        return np.where((x < 0) | (left == 0), 0.0, slope * left)
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
         with np.errstate(divide="ignore"):

@@ -17,6 +17,9 @@ from qmodel.workload.quadrature import nodes
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+FAR = 1e90
+"""Third powers from here on are beyond a double."""
+
 
 def limited_moment(law: Distribution, k: int, x: ArrayLike) -> NDArray[np.float64]:
     """E[min(S, x)^k], elementwise, for k >= 1.
@@ -26,7 +29,13 @@ def limited_moment(law: Distribution, k: int, x: ArrayLike) -> NDArray[np.float6
     """
     x = np.asarray(x, dtype=float)
     beyond = law.sf(x)
-    return partial_moment(law, k, x) + np.where(beyond > 0, np.where(beyond > 0, x, 0.0) ** k * beyond, 0.0)
+    left = np.where(beyond > 0, x, 0.0)
+    far = left > FAR  # their powers are beyond a double where the products with what is left are not
+    return (
+        partial_moment(law, k, x)
+        + np.where(far, 0.0, left) ** k * beyond
+        + (np.where(far, left, 0.0) * beyond ** (1.0 / k)) ** k
+    )
 
 
 @singledispatch
