@@ -196,15 +196,14 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
     rows = []
     for setting, run in evaluation.each_run():
         scenario = evaluation.asked(setting, run)
-        if batches(evaluation) and scenario.condition is not None:
-            continue  # the simulated engine, whose rungs these are, reads no queue condition
         own = evaluation.plan.exit_table(setting.exit).target
         given = evaluation.run_prediction(setting, run).answer, evaluation.warmup_s(setting, run)
         horizon_s = run.meta["horizon_s"] if evaluation.overloaded(setting) else None
+        schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
         if batches(evaluation):
-            rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], *given, horizon_s)
+            log = run.log if scenario.condition is None else as_asked_for(run.log, schedule)
+            rungs = ladder_of_batches(scenario, log, run.meta["loop"], *given, horizon_s)
         else:
-            schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
             log, schedule = (run.log, schedule) if own is None else ladder_inputs(run.log, schedule)
             rungs = ladder(scenario, log, schedule, *given, horizon_s)
         if evaluation.plan.watches_host:
@@ -213,6 +212,12 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
         rows += [{**of, **_plain(rung), "explains": rung.explains} for rung in rungs]
     columns = "policy exit load seed class rung mean_response_s low high explains regime".split()
     return pd.DataFrame(rows, columns=columns)
+
+
+def as_asked_for(log: pd.DataFrame, schedule: pd.DataFrame) -> pd.DataFrame:
+    """The log with the outputs that were asked for, whatever became of them while the queue was long."""
+    whole = schedule.set_index("request_id").output_tokens
+    return log.assign(output_tokens=log.request_id.map(whole))
 
 
 def _plain(rung: Rung) -> dict[str, Any]:

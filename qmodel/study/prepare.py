@@ -142,13 +142,7 @@ def predicted(
 ) -> PolicyAnswer:
     """The answer to one setting, asked as this scenario: by theory, or by simulation.
 
-    Overload is simulated over `horizon_s`, its own seconds if none are given. A queue condition on continuous
-    batching is answered by the live scheduler in virtual time.
+    Overload is simulated over `horizon_s`, its own seconds if none are given.
     """
     horizon_s = (horizon_s or plan.horizon_s(setting, scenario)) if setting in plan.overloads else None
-    asking = Asking(percentiles=tuple(plan.tables.percentiles), horizon_s=horizon_s)
-    if scenario.system.batching != "continuous" or scenario.condition is None or asking.horizon_s is not None:
-        return answer_one(scenario, asking)
-    from qmodel.live.virtual import answer_in_virtual_time
-
-    return answer_in_virtual_time(scenario, percentiles=asking.percentiles)
+    return answer_one(scenario, Asking(percentiles=tuple(plan.tables.percentiles), horizon_s=horizon_s))

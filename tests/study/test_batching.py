@@ -17,6 +17,7 @@ from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
 from qmodel.simulation.iterations.replaying import replay_scenario
 from qmodel.study.batching import alike, at_load, capacity, settings_of
+from qmodel.study.evaluate import as_asked_for
 from qmodel.workload import Deterministic, Exponential, Poisson, RequestClass
 
 TAKEN = IterationTime(base=0.01, per_sequence=0.001)
@@ -125,3 +126,10 @@ def test_the_ladder_of_whole_batches(model):
     assert means["live"] == pytest.approx((0.0165 + 0.0335 + 0.0325 + 0.0165) / 4)
     assert means["measured services"] == pytest.approx(means["live"])
     assert means["fitted services"] == pytest.approx((0.011 + 0.022 + 0.021 + 0.011) / 4)
+
+
+def test_the_ladder_of_a_queue_condition_serves_what_was_asked_for():
+    """The log has the outputs that the long queue left; the rungs start from those that were asked for."""
+    log = pd.DataFrame({"request_id": [2, 0, 1], "output_tokens": [4, 4, 9]})
+    schedule = pd.DataFrame({"request_id": [0, 1, 2], "output_tokens": [30, 9, 50]})
+    assert as_asked_for(log, schedule).output_tokens.tolist() == [50, 30, 9]

@@ -10,7 +10,7 @@ import pytest
 from qmodel.errors import InputError
 from qmodel.live.order import make_order
 from qmodel.live.schedule import draw_schedule
-from qmodel.live.virtual import ENGINE, serve
+from tests.live.virtual import ENGINE, serve
 from qmodel.policy import make_policy
 from qmodel.policy.routing import Routing
 from qmodel.predict import Asking, predict
