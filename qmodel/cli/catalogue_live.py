@@ -43,9 +43,9 @@ def lines(ran: LiveRan) -> Iterator[str]:
     yield f"{row.code} {row.name}: {row.title}"
     yield ""
     rows = list(figures(ran))
-    names = [Column("", [one[0] for one in rows], is_name=True), Column("metric", [one[1] for one in rows], True)]
-    numbers = [Column(head, [one[i] for one in rows]) for i, head in enumerate(("predicted", "live", "95 %"), 2)]
-    for block in blocks(names, numbers, Column("gap", [one[5] for one in rows], True), width()):
+    names = [Column("", [one[0] for one in rows], is_name=True)]
+    numbers = [Column(head, [one[i] for one in rows]) for i, head in enumerate(("predicted", "live", "95 %"), 1)]
+    for block in blocks(names, numbers, Column("gap", [one[4] for one in rows], True), width()):
         yield from (block[0], "-" * len(block[0]), *block[1:], "")
     yield from changes(ran)
     yield ""
@@ -54,9 +54,12 @@ def lines(ran: LiveRan) -> Iterator[str]:
 
 
 def figures(ran: LiveRan) -> Iterator[tuple[str, ...]]:
-    """A row for each setting and metric that both know; the gap is live over predicted, "inside" its interval."""
+    """Below each setting a row for each metric that both know; the gap is live over predicted.
+
+    It is "inside" where the interval of the live run holds what was predicted.
+    """
     for both in ran.both:
-        label = both.setting.label
+        yield both.setting.label, "", "", "", ""
         for metric in shown(ran):
             found = both.figures(metric)
             if found is None:
@@ -67,8 +70,7 @@ def figures(ran: LiveRan) -> Iterator[tuple[str, ...]]:
                 low, high = (significant(end, 3) for end in interval)
                 span = f"{low} to {high}" if interval[1] < float("inf") else f"from {low} on"
                 gap += ", inside" if interval[0] <= predicted <= interval[1] else ""
-            yield label, named(metric), significant(predicted), significant(live), span, gap
-            label = ""
+            yield f"  {named(metric)}", significant(predicted), significant(live), span, gap
 
 
 def shown(ran: LiveRan) -> list[str]:

@@ -201,3 +201,18 @@ def test_quality_of_readers_by_hand(tmp_path: Path) -> None:
     add_qoe(answer, run, scenario, 0.0)
     late = 1 - (1.0 + 1.0) / (2 * 2.125 - 1.0 - 1.125)
     assert answer["all"].metrics["mean_qoe"] == pytest.approx((1.0 + late) / 2)
+
+
+def test_batches_predicted_then_run_with_the_rungs_of_the_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(on_engine.Tokens, "target", property(lambda self: {"kind": "emulated"}))
+    monkeypatch.setenv("COLUMNS", "80")
+    case = Case(find("vllm"), requests=40)
+    assert catalogue_live.run(case, tmp_path / "out", as_json=False) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "shared prompt found\n" in text and "  mean TTFT" in text and "gap" in text
+    plain = " ".join(text.split())
+    assert "mean response from live to theory: live " in plain and "measured services " in plain
+    assert "mean response: -" in text

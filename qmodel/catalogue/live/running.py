@@ -42,7 +42,7 @@ WARMUP = 0.1
 
 @dataclass(frozen=True)
 class Both:
-    """One setting, predicted and run; `rungs` say what a gap is due to, where requests are served one by one."""
+    """One setting, predicted and run; `rungs` say what a gap is due to."""
 
     setting: Setting
     predicted: PolicyAnswer
@@ -252,11 +252,13 @@ def _runs(
 def _rungs(
     one: Asked, run: LiveRun, schedule: pd.DataFrame, predicted: PolicyAnswer, warmup: float
 ) -> tuple[Rung, ...]:
-    """The gap ladder of the mean response of all requests; none of a batching engine."""
+    """The gap ladder of the mean response of all requests."""
     from qmodel.ladder import ladder
+    from qmodel.ladder_batches import ladder_of_batches
 
-    if one.scenario.system.batching != "none":
-        return ()
-    horizon_s = one.horizon_s if one.whole else None
-    rungs = ladder(one.scenario, run.log, schedule, predicted, warmup * one.horizon_s, horizon_s)
+    horizon_s, warmup_s = one.horizon_s if one.whole else None, warmup * one.horizon_s
+    if one.scenario.system.batching == "none":
+        rungs = ladder(one.scenario, run.log, schedule, predicted, warmup_s, horizon_s)
+    else:
+        rungs = ladder_of_batches(one.scenario, run.log, run.meta["loop"], predicted, warmup_s, horizon_s)
     return tuple(rung for rung in rungs if rung.class_name == "all")
