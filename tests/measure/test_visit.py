@@ -1,6 +1,7 @@
 """One stay at a cell: the warm-up, the stopping rule, the rows, and what can go wrong in it."""
 
 import gc
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,16 @@ def test_clock_is_used_when_the_target_does_not_time_itself(file: RowFile) -> No
         patch.setattr(time, "perf_counter_ns", lambda: next(ticks))
         outcome, _, _ = run(lambda: None, file)
     assert outcome["latencies_s"] == pytest.approx([0.003] * 6, rel=1e-12)
+
+
+def test_wall_clocks_that_jump_do_not_matter(file: RowFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day forth and back at every reading: repetitions, shares and deadlines are on monotonic clocks."""
+    day, now = itertools.cycle((86_400.0, -86_400.0)), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + next(day))
+    outcome, rows, _ = run(lambda: time.sleep(1e-3), file, least=6, most=6, share_s=60.0, deadline_s=60.0)
+    assert outcome["rows"] == len(rows) == 6
+    assert all(1e-3 <= latency < 60.0 for latency in outcome["latencies_s"])
+    assert len({row["started_at"][:10] for row in rows}) == 2  # the clock did jump: on two days
 
 
 def test_garbage_collector_rests_while_timing(file: RowFile) -> None:

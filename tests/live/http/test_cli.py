@@ -170,6 +170,31 @@ def test_serve_drains_while_a_request_runs(scenario_path, monkeypatch):
     assert "1 requests were cut off" in said
 
 
+def test_a_batching_engine_drains_while_a_stream_runs(scenario_path, monkeypatch):
+    from .test_endpoint import opened
+
+    told = []
+
+    def talk(at):
+        assert "tests.live.http.batching_engines:Waiting under fcfs" in at.said
+        stream = opened(at, max_tokens=60)
+        stream.recv(100)
+
+        def rest():
+            while part := stream.recv(65536):
+                told.append(part.decode())
+
+        threading.Thread(target=rest).start()
+
+    options = ["--engine", "tests.live.http.batching_engines:Waiting", "--policy", "fcfs"]
+    path = scenario_path.with_name("unbounded.toml")
+    path.write_text(scenario_path.read_text().replace("kv_capacity_tokens = 20000\n", ""))
+    code, said = served_while([str(path), *options], talk, monkeypatch)
+    assert code == 0
+    assert "draining 1 requests" in said and "cut off" not in said
+    assert until(lambda: "[DONE]" in "".join(told))
+
+
 def test_a_policy_that_fails_in_the_single_server_ends_it(tmp_path, monkeypatch):
     (tmp_path / "broken.py").write_text(
         "import qmodel as qm\n"
