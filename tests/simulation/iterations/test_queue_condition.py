@@ -10,7 +10,6 @@ import pytest
 from qmodel.errors import InputError
 from qmodel.live.order import make_order
 from qmodel.live.schedule import draw_schedule
-from tests.live.virtual import ENGINE, serve
 from qmodel.policy import make_policy
 from qmodel.policy.routing import Routing
 from qmodel.predict import Asking, predict
@@ -25,6 +24,7 @@ from qmodel.simulation.iterations.replaying import replay_by, replay_scenario
 from qmodel.simulation.iterations.rules import Rules
 from qmodel.simulation.iterations.scenario_rules import rules_of
 from qmodel.workload import Exponential, Geometric, Pause, Poisson, RequestClass
+from tests.live.virtual import ENGINE, serve
 from tests.simulation.iterations.cases import case
 from tests.simulation.uncompiled import uncompiled
 
