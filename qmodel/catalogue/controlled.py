@@ -18,10 +18,13 @@ LARGEST = 24
 
 
 def controlled(case: Case, setting: Setting, how: Controlled) -> Setting:
-    """The setting with its threshold, which its label then tells."""
+    """The setting with its threshold, which its label then tells, and what it is the optimum of."""
     found = threshold(case, setting, how)
+    scenario = case.scenario({**setting.changes, ABOVE: found})
+    poisson = all(each.arrivals.is_poisson for each in scenario.classes)
+    known = "" if how.how != "optimum" or poisson else ", were arrivals Poisson"
     changes = {**setting.changes, ABOVE: found}
-    return replace(setting, label=f"{setting.label}: above {found}", changes=changes, tuned=None)
+    return replace(setting, label=f"{setting.label}: above {found}{known}", changes=changes, tuned=None)
 
 
 def problem(case: Case, setting: Setting, price: float) -> QueueControl:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +85,7 @@ def _recorded(request_class: Any, frame: Any) -> Any:
     from qmodel.workload import Empirical, Trace
 
     times = frame["scheduled_s"].to_numpy(float)
-    lengths = {n: Empirical(tuple(frame[n].clip(lower=1).to_numpy(float))) for n in TOKENS if n in frame}
-    known: Mapping[str, Any] = {n: law for n, law in lengths.items() if n in request_class.factors}
-    factors = {**request_class.factors, **known}
+    recorded = [n for n in TOKENS if n in request_class.factors and n in frame and frame[n].notna().all()]
+    lengths = {n: Empirical(tuple(frame[n].clip(lower=1).to_numpy(float))) for n in recorded}
+    factors = {**request_class.factors, **lengths}
     return replace(request_class, arrivals=Trace(tuple(times - times[0])), factors=factors)
