@@ -49,14 +49,14 @@ def blind_means(
 
 
 def _grid(kind: BlindKind, work: RelevantWork, turns: tuple[float, ...]) -> SizeGrid:
-    """Sizes of the kind: panels end where its path bends, and where its rank passes one at which another's does."""
+    """Sizes of the kind: panels end where its path bends, and where it passes a rank at which a path does."""
     if kind.discrete:
         return SizeGrid(kind.rate, kind.law)
     jumps = work.turns[0]
     _, *crossed = kind.runs.intervals(jumps, np.zeros(len(jumps), dtype=bool))
     hard = turning_ages(kind.runs, jumps) if len(jumps) <= MOST_TURNS else np.empty(0)
     hard = np.concatenate((hard, *crossed)) if len(crossed[0]) <= MOST_TURNS else hard
-    seen = [other.path.at(other.marks) for other in work.kinds if other is not kind]
+    seen = [other.path.at(other.marks) for other in work.kinds]
     found = np.concatenate((hard, kind.marks, *(turning_ages(kind.runs, ranks) for ranks in seen)))
     low, high = kind.law.quantile(UNSEEN), kind.law.upper_quantile(UNSEEN)
     return SizeGrid(
