@@ -255,3 +255,18 @@ def test_tiny_rates_leave_digits_of_the_wait(policy, rate, above):
     plain = analyse(several([(rate, law) for law in laws], policy), percentiles=())
     for part, other in zip(answer.classes, plain.classes, strict=True):
         assert part.mean_wait_s == pytest.approx(other.mean_wait_s, rel=1e-4, abs=1e-15)
+
+
+@pytest.mark.parametrize("policy", BOTH, ids=lambda p: p.name)
+def test_a_rare_lower_priority(policy):
+    """What a single request of the lower priority meets, whatever its rate; none is said where digits are lost."""
+    found = [
+        analyse(several([(0.9, Exponential(1.0)), (rate, Exponential(1.0))], policy, transforms=[swap(0.6, 4)]))
+        for rate in (1e-4, 2e-5, 1e-7)
+    ]
+    first, second = (answer["c1"].mean_response_s for answer in found[:2])
+    assert first == pytest.approx(second, rel=1e-3) and second < 20.0
+    assert isinstance(found[2], NotAnalysable) and "rare" in found[2].reason
+    rare_high = several([(1e-7, Exponential(1.0)), (0.9, Exponential(1.0))], policy, transforms=[swap(0.6, 4)])
+    alone = analyse(one(0.9, Exponential(1.0), FCFS(), transforms=[swap(0.6, 4)]), percentiles=())
+    assert means(rare_high)[1] == pytest.approx(alone["a"].mean_response_s, rel=1e-6)

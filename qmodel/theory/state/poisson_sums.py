@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.theory.numerics.arrival_counts import count_probabilities
 from qmodel.workload import Distribution
 
 if TYPE_CHECKING:
@@ -57,7 +58,16 @@ def expected_power(matrix: Matrix, law: Distribution, rate: float) -> Matrix:
 
 
 def _counts(law: Distribution, rate: float, most: int) -> NDArray[np.float64]:
-    """P(A = n), n < `most`: right to 1e-15 at n = 0, to 3e-8 at the last, as suits powers that vanish there."""
+    """P(A = n), n < `most`: right to 1e-15 at n = 0, to 3e-8 at the last, as suits powers that vanish there.
+
+    Powers that do not vanish by `MOST` ask for all of them to be right, up to where they are negligible.
+    """
+    if most == MOST:
+        for upto in (64, 256, 1024, MOST):
+            found = count_probabilities(law.lst, rate, upto - 1)
+            if 1.0 - found.sum() < NEGLIGIBLE * upto:
+                break
+        return np.pad(found, (0, most - upto))
     radius = NEGLIGIBLE ** (0.5 / most)
     found = np.fft.irfft(circle(law, rate, radius, most + 1).conj(), 2 * most)[:most]
     return np.clip(found * radius ** -np.arange(float(most)), 0.0, 1.0)

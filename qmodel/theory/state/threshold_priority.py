@@ -49,7 +49,7 @@ class Services:
     @property
     def share_long(self) -> float:
         """Share of its services that are long."""
-        return self.long / self.begun
+        return max(0.0, self.long / self.begun)
 
 
 class LowChain(ABC):
