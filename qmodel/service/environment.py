@@ -22,7 +22,7 @@ def checked_generator(place: str, generator: Sequence[Sequence[float]], states: 
     if len(rows) != states or any(len(row) != states for row in rows):
         raise InputError(place, f"is not {states} by {states}", "give one row and one column a state")
     rates = np.array(rows, dtype=float)
-    off = rates - np.diag(np.diag(rates))
+    off = np.where(np.eye(states, dtype=bool), 0.0, rates)
     if not np.isfinite(rates).all() or (off < 0).any():
         raise InputError(place, "has a negative or infinite rate off its diagonal", "give rates >= 0")
     if np.abs(rates.sum(axis=1)).max() > RELATIVE * max(np.abs(rates).max(), 1e-300):
