@@ -67,7 +67,7 @@ class TestContract:
         assert read(qmodel(*INLINE, "--json").out)["results"][0]["classes"][0]["mean_slowdown"] is None
 
     def test_a_simulated_number_says_so_and_has_an_interval(self, qmodel) -> None:
-        answer = read(qmodel(*HEAVY, "--policy", "ps", "--json", "--requests", "100000").out)
+        answer = read(qmodel(*HEAVY, "--policy", "random", "--json", "--requests", "100000").out)
         every = answer["results"][0]["classes"][0]
         assert every["methods"]["p99_response_s"] == "simulation"
         low, high = every["ci95"]["p99_response_s"]
@@ -125,9 +125,9 @@ class TestOptions:
         assert every["p99.9_response_s"] == pytest.approx(5 * math.log(1000), abs=1e-5)
 
     def test_method_theory_gives_no_simulated_number(self, qmodel) -> None:
-        every = read(qmodel(*HEAVY, "--policy", "ps", "--method", "theory", "--json").out)["results"][0]["classes"][
-            0
-        ]
+        every = read(qmodel(*HEAVY, "--policy", "random", "--method", "theory", "--json").out)["results"][0][
+            "classes"
+        ][0]
         assert every["p99_response_s"] is None and "methods" not in every
 
     def test_csv(self, qmodel, files: Path) -> None:
