@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import comb
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     Complex = NDArray[np.complex128]
 
 HIGHEST = 12
-"""Largest threshold: rounding errors of the recursion for K_{j,i} grow with binomials of it."""
+"""Largest threshold: the work for a point grows with it."""
+GROWN = 1e7
+"""Growth of rounding errors, as binomials, from which on the table of K_{j,i} is not made one i by another."""
 FEW = 4
 """Threshold up to which few points give the coefficients alpha_a, at a radius that costs them five digits."""
 NEGLIGIBLE = 1e-12
@@ -59,6 +62,28 @@ def alpha(step: Step, s: Complex, most: int) -> Complex:
 
 def rest(step: Step, s: Complex, alphas: Complex, whole: Complex) -> tuple[Complex, Complex]:
     """K_{j,i}(s), i < K, as [i, j, s], and its sum over all i, as [j, s]."""
+    sources = np.repeat(step.counts.astype(complex)[:, None], len(s), axis=1)
+    less = s - step.rate
+    most, followed = len(alphas), len(step.counts)
+    table = _one_by_one(step, s, alphas) if comb(followed + most, most) <= GROWN else _around(step, s, most)
+    return table, _rising(less, np.abs(less) > step.rate, step.rate, sources, whole)
+
+
+def _around(step: Step, s: Complex, most: int) -> Complex:
+    """The same table from values at w around a circle: one recursion each, so no error grows with i."""
+    points, radius = 8 * most, 1e-14 ** (0.125 / most)
+    w = radius * np.exp(2j * np.pi * np.arange(points) / points)
+    turned = np.subtract.outer(-step.rate * w, -s).ravel()  # s - lambda w
+    sources = np.repeat(step.counts.astype(complex)[:, None], turned.size, axis=1)
+    first = np.asarray(step.law.lst(turned + step.rate))
+    found = _rising(turned, np.abs(turned) > step.rate, step.rate, sources, first)
+    turns = np.fft.fft(found.reshape(-1, points, len(s)), axis=1)[:, :most]
+    scaled = turns * (radius ** -np.arange(float(most)) / points)[:, None]
+    return np.ascontiguousarray(scaled.swapaxes(0, 1))
+
+
+def _one_by_one(step: Step, s: Complex, alphas: Complex) -> Complex:
+    """The table, each i from the one before: errors grow with the binomials of j + i."""
     up = np.abs(s) > step.rate
     table = np.empty((len(alphas), len(step.counts), len(s)), dtype=complex)
     sources = np.repeat(step.counts.astype(complex)[:, None], len(s), axis=1)
@@ -66,8 +91,7 @@ def rest(step: Step, s: Complex, alphas: Complex, whole: Complex) -> tuple[Compl
     for i, first in enumerate(alphas):
         before = table[i] = _rising(s, up, step.rate, before, first)
         before = step.rate * before
-    less = s - step.rate
-    return table, _rising(less, np.abs(less) > step.rate, step.rate, sources, whole)
+    return table
 
 
 def _rising(s: Complex, up: NDArray[np.bool_], rate: float, sources: Complex, first: Complex) -> Complex:
