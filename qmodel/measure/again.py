@@ -1,7 +1,8 @@
 """Times cells of a profile again, later: is the host as fast as it was when it was profiled?
 
-The target stays up in a process of its own between looks and does nothing there. Rows go into a CSV with the
-columns of the profile; `block` counts the looks.
+The target stays up in a process of its own between looks and does nothing there, so a look begins by waking it up.
+Cells are gone through there and back, so that what changes within a look falls on all of them alike. Rows go into a
+CSV with the columns of the profile; `block` counts the looks.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from qmodel.measure.design import Cell
     from qmodel.measure.spec import ProfileSpec
 
-LEAST, MOST = 5, 2000
-WARM_UP_S, SHARE_S, DEADLINE_S = 0.05, 0.25, 1.0
-PRECISION = 0.003
+LEAST, MOST = 4, 2000
+WAKING_S, WARM_UP_S, SHARE_S, DEADLINE_S = 0.6, 0.05, 0.2, 0.8
+PRECISION = 0.002
 
 
 class Again:
@@ -48,8 +49,12 @@ class Again:
         earlier = self._earlier()
         if self._about is None:
             self._about = self._worker.start()
-        block = 1 + max((int(row["block"]) for row in earlier), default=0)
-        return [self._median(cell, block, len(earlier)) for cell in self.cells]
+        block, places = 1 + max((int(row["block"]) for row in earlier), default=0), range(len(self.cells))
+        found: list[list[float]] = [[] for _ in places]
+        for number, place in enumerate((*places, *reversed(places))):
+            warmup_s = WARM_UP_S if number else WAKING_S
+            found[place] += self._timed(self.cells[place], block, number, warmup_s)
+        return [median(seconds) if seconds else math.nan for seconds in found]
 
     def _earlier(self) -> list[rows.Row]:
         """What is in the file, which is begun if it is not there."""
@@ -59,15 +64,15 @@ class Again:
         self._file.begin()
         return []
 
-    def _median(self, cell: Cell, block: int, before: int) -> float:
+    def _timed(self, cell: Cell, block: int, number: int, warmup_s: float) -> list[float]:
         try:
-            outcome = self._worker.visit(self._order(cell, block, before), lambda measured: None)
+            outcome = self._worker.visit(self._order(cell, block, number, warmup_s), lambda measured: None)
         except (Hung, Died):
             self._worker.stop()
-            return math.nan
-        return median(outcome["latencies_s"]) if outcome["latencies_s"] else math.nan
+            return []
+        return [float(seconds) for seconds in outcome["latencies_s"]]
 
-    def _order(self, cell: Cell, block: int, before: int) -> VisitOrder:
+    def _order(self, cell: Cell, block: int, number: int, warmup_s: float) -> VisitOrder:
         assert self._about is not None
         who = {"run_id": f"again-{rows.timestamp(time.time())}", "target": self._about["name"],
                "device": self._about["device"]}  # fmt: skip
@@ -75,14 +80,14 @@ class Again:
             phase=cell.phase,
             levels=cell.levels,
             row={**who, "phase": cell.phase, **cell.levels, "pacing": cell.pacing, "block": block},
-            warmup_s=WARM_UP_S,
+            warmup_s=warmup_s,
             idle_gap_s=self._spec.design.idle_gap_s if cell.pacing == "idle-gaps" else 0.0,
             least=LEAST,
             most=MOST,
             precision=PRECISION,
             share_s=SHARE_S,
             deadline_s=DEADLINE_S,
-            seed=f"again/{block}",
+            seed=f"again/{block}/{number}",
             replicate=1,
-            run_order=before + 1,
+            run_order=MOST * number + 1,
         )

@@ -45,9 +45,9 @@ class Series:
     """Of each counted request, in order of arrival: seconds, and whether it met its limit and was reduced.
 
     `service_s` is the server's time until the result is out, the wait is the rest of the response (less pauses and
-    transfers). `limited` and `met` are None where no class has a limit, `reduced` without a queue condition,
-    `slowdown` where a service takes no time. `rejected` and `abandoned` are None where nobody can be; whoever
-    is has NaN for the times, and misses its limit.
+    transfers); in a random environment the wait ends where the first service starts. `limited` and `met` are None
+    where no class has a limit, `reduced` without a queue condition, `slowdown` where a service takes no time.
+    `rejected` and `abandoned` are None where nobody can be; whoever is has NaN for the times, and misses its limit.
     """
 
     class_index: NDArray[np.int64]
@@ -119,12 +119,16 @@ def series_of_fates(scenario: Scenario, requests: Requests, fates: Fates) -> Ser
     service = fates.service_s
     if requests.mark.size:
         service = service * np.where(fates.reduced, requests.long_mark, requests.mark)
+    wait = response - service - fates.away_s
+    if scenario.system.environment is not None:  # the same work takes longer or shorter: what counts is its start
+        wait = fates.start_s - fates.arrival_s
+        service = response - wait - fates.away_s
     limited, met = judged(scenario, requests.class_index, response)
     positive = fates.size_s > 0
     return Series(
         requests.class_index,
         service,
-        response - service - fates.away_s,
+        wait,
         response,
         response / np.where(positive, fates.size_s, 1.0),
         limited,

@@ -37,7 +37,7 @@ BASE, REST = "base", "rest"
 CELLS_PER_PHASE = 3
 CHANGED = 0.05
 """A run is made again when the host's speed differs by more than this between its start and its end."""
-SECONDS = 2.5
+SECONDS = 3.5
 """About what one look takes."""
 
 

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from qmodel.answer import NotAnalysable
-from qmodel.policy import Rank
 from qmodel.scenario import Scenario, System
 from qmodel.service.model import ServiceModel
 from qmodel.theory import analyse
 from qmodel.theory.one_server.sharing_law import SharingLaw
-from qmodel.theory.rank import soap
 from qmodel.theory.rank.sample import _by_free_capacity
-from qmodel.workload import Deterministic, Exponential, Hyperexponential, Poisson, RequestClass
-
-
-class ByAge(Rank):
-    """Least attained service, as a rank of one's own."""
-
-    preemptive = True
-
-    def rank(self, request, attained):
-        return attained
-
-
-def test_levels_of_rank_one_by_one_or_all_at_once(monkeypatch):
-    """And both are LAS for H2 with scv 4 at load 0.8."""
-    made = Scenario([RequestClass("a", Poisson(0.8), Hyperexponential(1.0, 4.0))], policy=ByAge())
-    at_once = analyse(made, percentiles=())["a"].mean_response_s
-    looks = [owner for owner in vars(soap).values() if isinstance(owner, type) and hasattr(owner, "prepare")]
-    for owner in looks:
-        monkeypatch.setattr(owner, "prepare", lambda self, levels: None)
-    assert looks and analyse(made, percentiles=())["a"].mean_response_s == pytest.approx(at_once, rel=1e-12)
-    assert at_once == pytest.approx(3.7622, rel=2e-4)
+from qmodel.workload import Deterministic, Exponential, Poisson, RequestClass
 
 
 def test_point_masses_need_no_cells():

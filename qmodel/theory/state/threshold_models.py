@@ -24,8 +24,8 @@ from qmodel.workload import Distribution
 
 HIGHEST = {"fcfs": 400, "np-priority": 64, "pr-priority": 64}
 """Largest thresholds: the cost of the chains grows with their cube."""
-RAREST = 1e-5
-"""Rate of the lower priority, relative to that of the higher one, below which its means lose their digits."""
+RAREST = {5: 1e-4, 64: 1e-3}
+"""By threshold, rate of the lower priority relative to that of the higher one below which means lose digits."""
 NEVER = 1e-12
 """Share of long services below which rounding would outweigh them, and the queue is the one without a threshold."""
 SOURCE = "embedded chain at departures: Neuts 1989; threshold control: Federgruen & Tijms 1980"
@@ -82,9 +82,10 @@ def _two_priorities(
     policy: Policy, classes: Sequence[ServedClass], condition: QueueCondition
 ) -> Result | NotAnalysable:
     upper, lower = levels(classes)
-    if sum(served.rate for served in lower) < RAREST * sum(served.rate for served in upper):
+    rarest = next(share for above, share in RAREST.items() if condition.above <= above)
+    if sum(served.rate for served in lower) < rarest * sum(served.rate for served in upper):
         reason = "the lower priority is so rare that rounding errors outweigh it"
-        return NotAnalysable(reason, f"a rate of at least {RAREST:g} times that of the higher one")
+        return NotAnalysable(reason, f"a rate of at least {rarest:g} times that of the higher one")
     kind = PreemptiveChain if policy.preemptive else NonPreemptiveChain
     chain = kind(Stream(*two_modes(upper)), Stream(*two_modes(lower)), condition.above)
     high, low = chain.services
