@@ -92,13 +92,14 @@ class LiveTable(Table):
     """[live]: seconds of arrivals a run, seeds, share of each run dropped as warm-up.
 
     With `host_speed`, cells of the profile are timed again around each run, whose rate and prediction go by what
-    that finds (`qmodel.study.host`); a study without a profile cannot.
+    that finds (`qmodel.study.host`): for hosts that change their speed by more than such a look may be off, some
+    per cent. A study without a profile cannot.
     """
 
     seconds: float = Positive
     seeds: list[int] = Field(default=[1], min_length=1)
     warmup_share: float = Field(default=0.1, ge=0.0, lt=0.9)
-    host_speed: bool = True
+    host_speed: bool = False
     runs: list[RunsTable] = Field(min_length=1)
     overload: list[OverloadTable] = Field(default_factory=list)
 

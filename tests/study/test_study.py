@@ -77,6 +77,7 @@ target = { tolerance = 10.0 }
 requests = 20
 [live]
 seconds = 1.5
+host_speed = true
 [[live.runs]]
 exit = "none"
 policies = ["fcfs", "pr-priority"]
