@@ -73,18 +73,22 @@ class Session:
         """Wait for what was sent; after the timeout, have the server stop at its next step."""
         collector, deadline = self._collector, time.monotonic() + timeout_s
         while not collector.over.wait(0.05):
-            self._look(count, 1.0)
+            self._look_on(count, 1.0)
             if time.monotonic() > deadline:
-                write(self._process.arrivals, STOP, count, self._look)
+                write(self._process.arrivals, STOP, count, self._look_on)
                 deadline = float("inf")
         self._check()
 
     def _look(self, sent: int, left_s: float) -> None:
         """Raise Aborted when the server is gone or hangs; tell the progress when there is time for it."""
-        now = time.monotonic()
-        done = len(self._collector.rows)
         if self._collector.over.is_set():
             self._check(early=True)
+        self._look_on(sent, left_s)
+
+    def _look_on(self, sent: int, left_s: float) -> None:
+        """The same once all was sent: the run may end at any moment, also while this is looking."""
+        now = time.monotonic()
+        done = len(self._collector.rows)
         if done >= sent:
             self._idle_at = now
         elif now - max(self._collector.heard, self._idle_at) > self._step_timeout_s:

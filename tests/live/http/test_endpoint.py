@@ -295,7 +295,7 @@ def test_scenarios_that_are_not_served(scenario):
             make_backend(made, engine)
         return str(error.value)
 
-    assert "no continuous batching" in refused(scenario, "language-model")
+    assert "no continuous batching" in refused(scenario, "digits-diffusion")
     assert "transform" in refused(
         scenario.with_transforms(EarlyExit(fractions=(0.5, 1.0), probabilities=(0.5, 0.5)))
     )
