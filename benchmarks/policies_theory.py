@@ -212,7 +212,7 @@ def batches() -> Iterator[Row]:
     for most, least, bins in ((None, None, None), (8, None, None), (32, None, None), (8, 8, None), (8, None, 4)):
         system = System(batching="dynamic", max_batch=most, min_batch=least, bins=bins, iteration_time=times)
         rate = 200.0 if most != 8 else 150.0
-        made = [RequestClass("a", Poisson(rate), factors={"output_tokens": Deterministic(1.0)})]
+        made = [RequestClass("a", Poisson(rate), service=Deterministic(times.seconds(1)))]
         yield Row(f"dynamic batching {most} {least} {bins}", one(made, FCFS(), system=system))
     engine = IterationTime(0.01, 2e-4, 2e-7, 2e-5)
     for most in (8, 64, 256):
