@@ -52,7 +52,9 @@ class HostSpeed:
     typical: float
 
     def slowed(self, scenario: Scenario) -> Scenario:
-        """The scenario on the host as it is now."""
+        """The scenario on the host as it is now; the very same where that is as profiled."""
+        if self == AS_PROFILED:
+            return scenario
         system, factors = scenario.system, self.factors
         if system.iteration_time is not None and REST in factors:
             taken = system.iteration_time.times(factors[REST], of_base=factors[BASE])
