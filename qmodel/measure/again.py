@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from qmodel.measure import rows
-from qmodel.measure.profile import worker_of
+from qmodel.measure.profile import row_file, worker_of
 from qmodel.measure.supervisor import Died, Hung
 from qmodel.measure.visit import VisitOrder
 
@@ -33,8 +33,7 @@ class Again:
 
     def __init__(self, spec: ProfileSpec, cells: Sequence[Cell], path: Path) -> None:
         self.cells, self._spec, self._path = list(cells), spec, path
-        names = dict.fromkeys(name for factors in spec.factor_tables() for name in factors)
-        self._file = rows.RowFile(path, rows.columns(names))
+        self._file = row_file(spec, path)
         self._worker = worker_of(spec, self._file)
         self._about: dict[str, Any] | None = None
 
@@ -51,9 +50,11 @@ class Again:
             self._about = self._worker.start()
         block, places = 1 + max((int(row["block"]) for row in earlier), default=0), range(len(self.cells))
         found: list[list[float]] = [[] for _ in places]
-        for number, place in enumerate((*places, *reversed(places))):
-            warmup_s = WARM_UP_S if number else WAKING_S
-            found[place] += self._timed(self.cells[place], block, number, warmup_s)
+        written, warmup_s = len(earlier), WAKING_S
+        for place in (*places, *reversed(places)):
+            seconds = self._timed(self.cells[place], block, written, warmup_s)
+            found[place] += seconds
+            written, warmup_s = written + len(seconds), WARM_UP_S
         return [median(seconds) if seconds else math.nan for seconds in found]
 
     def _earlier(self) -> list[rows.Row]:
@@ -64,15 +65,15 @@ class Again:
         self._file.begin()
         return []
 
-    def _timed(self, cell: Cell, block: int, number: int, warmup_s: float) -> list[float]:
+    def _timed(self, cell: Cell, block: int, written: int, warmup_s: float) -> list[float]:
         try:
-            outcome = self._worker.visit(self._order(cell, block, number, warmup_s), lambda measured: None)
+            outcome = self._worker.visit(self._order(cell, block, written, warmup_s), lambda measured: None)
         except (Hung, Died):
             self._worker.stop()
             return []
         return [float(seconds) for seconds in outcome["latencies_s"]]
 
-    def _order(self, cell: Cell, block: int, number: int, warmup_s: float) -> VisitOrder:
+    def _order(self, cell: Cell, block: int, written: int, warmup_s: float) -> VisitOrder:
         assert self._about is not None
         who = {"run_id": f"again-{rows.timestamp(time.time())}", "target": self._about["name"],
                "device": self._about["device"]}  # fmt: skip
@@ -87,7 +88,7 @@ class Again:
             precision=PRECISION,
             share_s=SHARE_S,
             deadline_s=DEADLINE_S,
-            seed=f"again/{block}/{number}",
+            seed=f"again/{block}/{written}",
             replicate=1,
-            run_order=MOST * number + 1,
+            run_order=written + 1,
         )

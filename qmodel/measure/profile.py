@@ -109,8 +109,7 @@ class _Run:
 
     def __init__(self, spec: ProfileSpec, path: Path, resume: bool, progress: Progress) -> None:
         self.spec, self.path, self.resume, self.progress = spec, path, resume, progress
-        names = dict.fromkeys(name for factors in spec.factor_tables() for name in factors)
-        self.file = rows.RowFile(path, rows.columns(names))
+        self.file = row_file(spec, path)
         self.worker = worker_of(spec, self.file)
         self.gpus = GpuWatch()
         self.fresh = False
@@ -251,6 +250,12 @@ class _Run:
         if self.fresh:
             self.path.unlink(missing_ok=True)
             meta_path(self.path).unlink(missing_ok=True)
+
+
+def row_file(spec: ProfileSpec, path: Path) -> rows.RowFile:
+    """The CSV of rows with the factors of the spec."""
+    names = dict.fromkeys(name for factors in spec.factor_tables() for name in factors)
+    return rows.RowFile(path, rows.columns(names))
 
 
 def worker_of(spec: ProfileSpec, file: rows.RowFile) -> Worker:

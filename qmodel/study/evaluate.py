@@ -17,6 +17,8 @@ from qmodel.study.run_prediction import RunPrediction, as_profiled, before_the_h
 from qmodel.study.watch import Watcher
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from qmodel.answer import PolicyAnswer
@@ -42,6 +44,7 @@ class Evaluation:
         self.plan, self.results = plan, results
         self.base: Scenario = fitted_scenario(plan, results)
         self.predicted: dict[Setting, PolicyAnswer] = results.read_predictions()
+        self._held: dict[Path, RunPrediction] = {}
         self.runs: dict[Setting, list[LiveRun]] = {}
         for setting, seed in plan.live_runs:
             run = as_measured(plan, LiveRun.read(results.log(setting, seed)), setting, results)
@@ -51,7 +54,10 @@ class Evaluation:
         """What one run is held against: made at the host's speed then, or the saved prediction of its setting."""
         if not self.plan.watches_host:
             return RunPrediction(AS_PROFILED, self.predicted[setting])
-        return RunPrediction.read(self.results.run_prediction(setting, run.meta["seed"]))
+        path = self.results.run_prediction(setting, run.meta["seed"])
+        if path not in self._held:
+            self._held[path] = RunPrediction.read(path)
+        return self._held[path]
 
     def scenario(self, setting: Setting, run: LiveRun | None = None) -> Scenario:
         """The question of one setting, as it is run; of one run on the host as it was then."""
@@ -174,7 +180,7 @@ def comparison(evaluation: Evaluation) -> pd.DataFrame:
 
     rows = []
     for setting, answer in evaluation.measured.items():
-        metrics = OF_BATCHES if batches(evaluation) else (*METRICS, *OF_TOKENS)
+        metrics = OF_BATCHES if evaluation.base.system.batches else (*METRICS, *OF_TOKENS)
         saved = evaluation.predicted[setting]
         for row in compare_results(evaluation.held_against(setting), answer, metrics):
             requests = answer[row["class"]].metrics.get("requests")
@@ -200,7 +206,7 @@ def ladders(evaluation: Evaluation) -> pd.DataFrame:
         given = evaluation.run_prediction(setting, run).answer, evaluation.warmup_s(setting, run)
         horizon_s = run.meta["horizon_s"] if evaluation.overloaded(setting) else None
         schedule = draw_schedule(scenario, run.meta["horizon_s"], run.meta["seed"])
-        if batches(evaluation):
+        if evaluation.base.system.batches:
             log = run.log if scenario.condition is None else as_asked_for(run.log, schedule)
             rungs = ladder_of_batches(scenario, log, run.meta["loop"], *given, horizon_s)
         else:
@@ -223,11 +229,6 @@ def as_asked_for(log: pd.DataFrame, schedule: pd.DataFrame) -> pd.DataFrame:
 def _plain(rung: Rung) -> dict[str, Any]:
     return {"class": rung.class_name, "rung": rung.rung, "mean_response_s": rung.mean_response_s,
             "low": rung.low, "high": rung.high}  # fmt: skip
-
-
-def batches(evaluation: Evaluation) -> bool:
-    """Whether requests are served together."""
-    return evaluation.base.system.batches
 
 
 def run_figures(evaluation: Evaluation) -> pd.DataFrame:
@@ -303,7 +304,7 @@ def service_tests(evaluation: Evaluation) -> pd.DataFrame:
         done = run.log[(run.log.status == "ok") & run.log.service_s.notna()].sort_values("started_s")
         if done.empty:
             continue  # a server that does not tell
-        whole = not policy.preemptive and policy.sharing is None and not batches(evaluation)
+        whole = not policy.preemptive and policy.sharing is None and not evaluation.base.system.batches
         rows.append({**setting_columns(setting), "seed": run.meta["seed"], **_service_row(done, whole)})
     columns = "policy exit load seed requests mean_ratio lag1 lag1_p wait_correlation wait_p idle_per_request_s"
     return pd.DataFrame(rows, columns=columns.split())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from qmodel.fit.iteration_times import IterationFit
     from qmodel.scenario import Scenario
     from qmodel.study.plan import StudyPlan
     from qmodel.study.results import Results
@@ -130,11 +131,16 @@ class HostWatch:
             return HostSpeed(self._of_iterations(cells, ratios[timed]) | _by_phase(cells, ratios[timed]), typical)
         return HostSpeed(_by_phase(cells, ratios[timed]), typical)
 
-    def _of_iterations(self, cells: list[Cell], ratios: Floats) -> dict[str, float]:
-        """Factors of base and rest that bring the fitted times of the cells nearest to what they take now."""
+    @cached_property
+    def _fit(self) -> IterationFit:
+        """The iteration time as fitted to the profile."""
         from qmodel.study.prepare import iteration_fit
 
-        fit = iteration_fit(self._plan, self._results)
+        return iteration_fit(self._plan, self._results)
+
+    def _of_iterations(self, cells: list[Cell], ratios: Floats) -> dict[str, float]:
+        """Factors of base and rest that bring the fitted times of the cells nearest to what they take now."""
+        fit = self._fit
         base = fit.coefficients["base"]
         fitted = np.array([_fitted(fit.cells, cell) for cell in cells])
         return base_and_rest(base / fitted, ratios)

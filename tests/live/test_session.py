@@ -38,7 +38,10 @@ def session():
 
 
 def test_the_end_of_a_run_that_comes_while_looking_is_its_end():
-    session()._drain(1, timeout_s=60.0)
+    ending = session()
+    ending._drain(1, timeout_s=60.0)
+    assert ending._collector.over.is_set()
+    assert not ending.failure
 
 
 def test_a_server_that_ends_before_all_was_sent_has_failed():

@@ -30,6 +30,7 @@ def test_each_look_adds_its_rows(tmp_path: Path) -> None:
     assert {row["block"] for row in rows} == {"1", "2", "3"}
     assert all(sum(row["block"] == block for row in rows) >= LEAST * cells for block, cells in (("1", 2), ("3", 1)))
     assert {row["target"] for row in rows} == {"work:exact"}
+    assert [int(row["run_order"]) for row in rows] == list(range(1, len(rows) + 1))
 
 
 def test_the_target_stays_up_between_looks(tmp_path: Path) -> None:
