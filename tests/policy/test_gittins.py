@@ -99,6 +99,26 @@ def test_against_the_definition(law):
         assert table.at(age) == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.mark.parametrize("factor", [1.0, 3.979708654382989e-4, 1e-9 / 7.0, 1e6 / 3.0])
+def test_ages_that_rounding_hardly_tells_apart_have_the_rank_of_their_place(factor):
+    """Right after the least size, where quantiles of 1e-12 are next to equal: an exponential rest has one rank."""
+    table = gittins_table(Exponential(0.5).shifted(0.5).scaled(factor))
+    after = table.start > 0.5 * factor * (1 + 1e-13)
+    assert np.diff(table.start[after]).min() < 1e-11 * factor
+    assert table.first[after] == pytest.approx(0.5 * factor, rel=1e-9)
+    assert table.last[after] == pytest.approx(0.5 * factor, rel=1e-9)
+
+
+def test_a_density_without_bound_after_the_least_size_keeps_its_rank():
+    """At the same places the reciprocal of a hazard that falls from infinity."""
+    law = Gamma(1.0, 5.0)
+    table = gittins_table(law.shifted(0.5))
+    ages = table.start - 0.5
+    near = (ages > 1e-8) & (ages < 1e-3)
+    assert near.sum() > 5
+    assert table.first[near] == pytest.approx(law.sf(ages[near]) / law.pdf(ages[near]), rel=2e-4)
+
+
 def test_a_rank_that_rises_goes_on_rising():
     """Pareto: age / alpha, far beyond the table too."""
     table = gittins_table(Pareto(1.0, 1.5))
