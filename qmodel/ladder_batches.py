@@ -54,6 +54,7 @@ def slowness(taken: IterationTime, loop: Mapping[str, Any]) -> float:
         + taken.per_sequence * totals["sequences"]
         + taken.per_context_token * totals["context_tokens"]
         + taken.per_prefill_token * totals["prefill_tokens"]
+        + taken.per_query_key * totals.get("query_keys", 0)
     )
     return float(loop["busy_s"] / fitted)
 

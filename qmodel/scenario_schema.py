@@ -16,6 +16,7 @@ class IterationTable(Table):
     per_sequence: float = 0.0
     per_context_token: float = 0.0
     per_prefill_token: float = 0.0
+    per_query_key: float = 0.0
 
 
 class PoolTable(Table):

@@ -58,7 +58,7 @@ def _system_table(system: System) -> dict[str, Any]:
     if system.model is not None:
         table["service"] = getattr(system.model, "fingerprint", repr(system.model))
     if system.iteration_time is not None:
-        table["iteration_time"] = dict(vars(system.iteration_time))
+        table["iteration_time"] = system.iteration_time.terms()
     if system.engine is not None:
         table["engine"] = {n: v for n, v in vars(system.engine).items() if v is not None and n != "pools"}
         pools = [_pool_table(pool) for pool in system.engine.pools]

@@ -227,7 +227,9 @@ class Batch:
     def _iteration(self, decoding: list[Sequence]) -> Iteration:
         prefilling = [one for one in self.running if one.chunk]
         chunk, context = sum(one.chunk for one in prefilling), sum(one.context for one in decoding)
-        taken = self.time.seconds(len(decoding) + len(prefilling), context, chunk)
+        cached = sum(one.computed for one in prefilling)
+        running, computing = len(decoding) + len(prefilling), len(prefilling)
+        taken = self.time.seconds(running, context, chunk, prefills=computing, cached_tokens=cached)
         return Iteration(taken + self._extra_s, decoding, prefilling, len(decoding) + chunk)
 
     def _prefill_budget(self) -> int:

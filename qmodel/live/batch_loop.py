@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Series
+from heapq import heappop, heappush
 from typing import Protocol
 
 from qmodel.errors import InputError
 from qmodel.live.batch_scheduler import BatchScheduler
 from qmodel.live.batches import Batches
 from qmodel.live.engine import Engine, Work
+from qmodel.live.pausing import NONE, Pauses
 from qmodel.live.scheduler import Entry, Scheduler
-from qmodel.live.sequence import Sequence
-from qmodel.live.server import Loop, Service
+from qmodel.live.sequence import Computed, Sequence
+from qmodel.live.server import REPORT_EVERY_S, Loop, Service
 from qmodel.live.wire import Inbox, Outbox
+
+COUNTED = ("sequences", "context_tokens", "prefill_tokens", "query_keys", "most_running")
 
 
 class BatchSession(Protocol):
@@ -24,6 +28,12 @@ class BatchSession(Protocol):
 
     def iterate(self, now_s: float) -> list[tuple[Sequence, int]]:
         """One iteration; returns who was computed, with tokens each. Raises what the computation raises."""
+
+    def pause(self, sequence: Sequence) -> None:
+        """Its service is over and it will come back: keep its KV cache, give it up or move it out, as it says."""
+
+    def come_back(self, sequence: Sequence) -> None:
+        """It is there again, `Sequence.prompt` longer by what it brings."""
 
     def drop(self, sequence: Sequence) -> None:
         """Forget a request."""
@@ -45,8 +55,9 @@ class BatchLoop(Loop):
     """Serves one run to its end: between iterations, arrivals join and those that are done leave.
 
     A token's time is the end of its iteration, when it is on the host. `totals` sums up the iterations for those
-    who compare their time with a model: sequences, context tokens of the decoding ones, prompt tokens; how often a
-    request was displaced, and how often one gave its KV cache up for want of memory.
+    who compare their time with a model: sequences, context tokens of the decoding ones, prompt tokens, queries
+    times keys; how often a request was displaced, and how often one gave its KV cache up for want of memory. Requests that
+    pause are away from the batch and come back into its queue.
     """
 
     def __init__(
@@ -58,11 +69,14 @@ class BatchLoop(Loop):
         inbox: Inbox,
         outbox: Outbox,
         prefixes: Series[int] = (),
+        pauses: Series[Pauses] = (),
     ) -> None:
         super().__init__(engine, Scheduler(scheduler.policy), entries, inbox, outbox)
         self.batch, self.session = scheduler, session
-        self.prefixes = prefixes
-        self.totals = {"sequences": 0, "context_tokens": 0, "prefill_tokens": 0, "most_running": 0}
+        self.prefixes, self.pauses = prefixes, pauses
+        self._away: list[tuple[float, int, Sequence]] = []
+        self._paused = 0
+        self.totals = dict.fromkeys(COUNTED, 0)
         self._idle = 0
 
     def run(self, origin: float) -> None:
@@ -72,15 +86,21 @@ class BatchLoop(Loop):
         while not inbox.stopped:
             for index in inbox.arrived():
                 self._arrive(self.entries[index])
+            self._take_back(clock())
             if self.batch.present:
                 self._iterate()
+            elif self._away:
+                self._sleep(min(self._away[0][0] - clock(), REPORT_EVERY_S))
+                self._tell(clock())  # a sign of life, however long they are away
             elif inbox.closed:
                 break
             else:
                 self._sleep()
         self.tally.span_s = clock() - begun
         evictions = getattr(self.session, "evictions", 0)
-        self.tally.totals = self.totals | {"preemptions": self.batch.preemptions, "evictions": evictions}
+        self.tally.totals = {**self.totals, "preemptions": self.batch.preemptions, "evictions": evictions}
+        if self.pauses:
+            self.tally.totals |= {"pauses": self._paused, "swap_s": getattr(self.session, "swap_s", 0.0)}
         if self._finished:
             self._report()
 
@@ -90,7 +110,7 @@ class BatchLoop(Loop):
 
     def _arrive(self, entry: Entry) -> None:
         service: Service = entry.payload
-        sequence = sequence_of(entry, self.prefixes)
+        sequence = sequence_of(entry, self.prefixes, self.pauses)
         try:
             self.session.add(sequence, service.work)
         except Exception as error:  # this request's failure, not the server's
@@ -112,11 +132,18 @@ class BatchLoop(Loop):
         self.tally.steps += 1
         self.tally.busy_s += now - begin
         self._check_progress(computed)
+        self._count(Computed.of(computed))
         for sequence, tokens in computed:
             self._advance(sequence, tokens, begin, now)
-        self.totals["sequences"] += len(computed)
-        self.totals["most_running"] = max(self.totals["most_running"], len(computed))
         self._tell(now)
+
+    def _count(self, computed: Computed) -> None:
+        sequences, totals = computed.decoding + computed.prefills, self.totals
+        totals["sequences"] += sequences
+        totals["context_tokens"] += computed.context_tokens
+        totals["prefill_tokens"] += computed.prefill_tokens
+        totals["query_keys"] += computed.query_keys
+        totals["most_running"] = max(totals["most_running"], sequences)
 
     def _advance(self, sequence: Sequence, tokens: int, begin: float, now: float) -> None:
         entry = sequence.entry
@@ -125,15 +152,31 @@ class BatchLoop(Loop):
             service.started = begin
         service.done += 1
         service.service_s += now - begin
-        if sequence.decoding:
-            self.totals["context_tokens"] += sequence.prompt + sequence.generated
-        else:
-            self.totals["prefill_tokens"] += tokens
         if sequence.advance(tokens):
             service.token_times.append(now)
         if sequence.generated == sequence.output:
+            if sequence.comes_back:
+                self._pause(sequence, now)
+                return
             self.batch.finish(sequence)
             self._finished.append((entry, service, now, ""))
+
+    def _pause(self, sequence: Sequence, now: float) -> None:
+        """The request goes away; what its KV cache takes to be moved out is the engine's time."""
+        assert sequence.comes_back is not None
+        heappush(self._away, (now + sequence.comes_back.pause_s, sequence.number, sequence))
+        self._paused += 1
+        self.batch.pause(sequence)
+        begin = time.monotonic()
+        self.session.pause(sequence)
+        self.tally.busy_s += time.monotonic() - begin
+
+    def _take_back(self, now: float) -> None:
+        """Those whose pause is over wait again."""
+        while self._away and self._away[0][0] <= now:
+            sequence = heappop(self._away)[2]
+            self.batch.come_back(sequence, now - self._origin)
+            self.session.come_back(sequence)
 
     def _fail_running(self, error: Exception) -> None:
         """An iteration failed: those who ran are gone, those who wait are served."""
@@ -155,8 +198,8 @@ class BatchLoop(Loop):
             raise InputError(f"engine '{self.engine.name}'", fault, "raise kv_capacity_tokens")
 
 
-def sequence_of(entry: Entry, prefixes: Series[int]) -> Sequence:
-    """The lengths of a request, of its shorter output while the queue is long, and of the prefix it shares."""
+def sequence_of(entry: Entry, prefixes: Series[int], pauses: Series[Pauses] = ()) -> Sequence:
+    """The lengths of a request, of its shorter output while the queue is long, of the prefix it shares, its pauses."""
     service: Service = entry.payload
     work, long = service.work.levels, service.work_long
     return Sequence(
@@ -165,4 +208,5 @@ def sequence_of(entry: Entry, prefixes: Series[int]) -> Sequence:
         work["output_tokens"],
         None if long is None else long.levels["output_tokens"],
         prefix=prefixes[entry.index] if prefixes else 0,
+        pauses=pauses[entry.index] if pauses else NONE,
     )

@@ -1,7 +1,7 @@
 """Service time of a request that an engine serves alone, from its iteration time: one prefill, then its decodes.
 
-T(I, L) = L (a + b) + p I + c ((L - 1) I + L (L - 1) / 2) for I input and L output tokens; the prefill iteration
-makes the first token. It is what a batch of one takes.
+T(I, L) = L (a + b) + p I + (c + g) ((L - 1) I + L (L - 1) / 2) + g I^2 for I input and L output tokens; the prefill
+iteration makes the first token. It is what a batch of one takes.
 """
 
 from __future__ import annotations
@@ -39,4 +39,5 @@ class AloneTime:
         steps = outputs - 1.0
         context = steps * inputs + outputs * steps / 2.0
         counted = self.taken.per_prefill_token * inputs + self.taken.per_context_token * context
-        return outputs * self.taken.seconds(1) + counted
+        pairs = self.taken.per_query_key * (inputs**2 + context)
+        return outputs * self.taken.seconds(1) + counted + pairs

@@ -1,9 +1,10 @@
 """How long a batch takes that is served as one: by its size alone, or until its longest answer is out.
 
-With iteration time a + b n + c context + p prefill, a batch of n requests with input lengths I and longest output L
-(shorter answers are padded, all leave together) takes one prefill iteration and L - 1 decode iterations:
+With iteration time a + b n + c context + p prefill + g pairs (queries times keys), a batch of n requests with input
+lengths I and longest output L (shorter answers are padded, all leave together) takes one prefill iteration and L - 1
+decode iterations:
 
-    L (a + b n) + p sum(I) + c ((L - 1) sum(I) + n L (L - 1) / 2).
+    L (a + b n) + p sum(I) + g sum(I)^2 + (c + g n) ((L - 1) sum(I) + n L (L - 1) / 2).
 
 L is the largest of n independent output lengths, P(L <= l) = F(l)^n.
 """
@@ -72,14 +73,15 @@ def padded(taken: IterationTime, input_tokens: Distribution | None, output_token
     """
 
     each = 0.0 if input_tokens is None else input_tokens.mean
+    spread = 0.0 if input_tokens is None else variance(input_tokens)
 
     @cache
     def atoms(size: int) -> tuple[Floats, Floats]:
         longest = longest_lengths(output_tokens, size)
-        times = until_longest(taken, size, size * each, longest)
+        times = until_longest(taken, size, size * each, longest, size * spread)
         return times, np.full(longest.size, 1.0 / longest.size)
 
-    counted = taken.per_prefill_token + taken.per_context_token > 0
+    counted = taken.per_prefill_token + taken.per_context_token + taken.per_query_key > 0
     return BatchTime(
         atoms,
         is_fixed=output_tokens.scv == 0,
@@ -87,12 +89,23 @@ def padded(taken: IterationTime, input_tokens: Distribution | None, output_token
     )
 
 
-def until_longest(taken: IterationTime, size: int, input_tokens: float | Floats, longest: Floats) -> Floats:
-    """Seconds of a batch of `size` with so many input tokens in all, by its longest output."""
+def until_longest(
+    taken: IterationTime, size: int, input_tokens: float | Floats, longest: Floats, spread: float = 0.0
+) -> Floats:
+    """Seconds of a batch of `size` with so many input tokens in all, by its longest output.
+
+    `spread`: the variance of the input tokens, where those given are their mean.
+    """
     steps = longest - 1.0
     context = steps * input_tokens + size * longest * steps / 2.0
-    once = taken.per_prefill_token * input_tokens
-    return np.asarray(longest * taken.seconds(size) + once + taken.per_context_token * context)
+    once = taken.per_prefill_token * input_tokens + taken.per_query_key * (input_tokens**2 + spread)
+    each = taken.per_context_token + taken.per_query_key * size
+    return np.asarray(longest * taken.seconds(size) + once + each * context)
+
+
+def variance(lengths: Distribution) -> float:
+    """Variance of a length, tokens squared; 0 where it is always 0."""
+    return lengths.scv * lengths.mean**2 if lengths.mean else 0.0
 
 
 def longest_lengths(lengths: Distribution, size: int, low: float = 0.0, high: float = 1.0) -> Floats:
@@ -116,7 +129,7 @@ def batch_time(scenario: Scenario) -> BatchTime:
     if outputs is None and any("output_tokens" in c.factors for c in scenario.classes):
         raise InputError("scenario", "only some classes have output_tokens", "give them to all or to none")
     if outputs is None:
-        if found.per_context_token or found.per_prefill_token:
+        if found.per_context_token or found.per_prefill_token or found.per_query_key:
             fault = "counts tokens that no class brings"
             raise InputError("system, iteration_time", fault, "give input_tokens and output_tokens")
         return BatchTime.of_size(found.seconds)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
 from qmodel.service.engine import Engine
+from qmodel.service.iteration_time import IterationTime
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -32,6 +33,8 @@ class TokenWorth:
 def token_worth(scenario: Scenario) -> TokenWorth:
     """What a prompt token is worth in a full chunk, and an output token at half of the mean output, served alone.
 
+    Where pairs of queries and keys cost time, either looks at the keys of that mean context.
+
     The iteration-level simulation measures sizes the same way. Raises InputError without an iteration time, or
     for a class without lengths.
     """
@@ -43,7 +46,12 @@ def token_worth(scenario: Scenario) -> TokenWorth:
     chunk = engine.max_batched_tokens
     context = _mean(scenario, "input_tokens") + 0.5 * _mean(scenario, "output_tokens")
     each = taken.seconds(1, context) / engine.tokens_per_iteration
-    return TokenWorth(taken.seconds(1, 0.0, chunk) / chunk, each)
+    return TokenWorth(prompt_token_s(taken, chunk, context), each)
+
+
+def prompt_token_s(taken: IterationTime, chunk: int, context: float) -> float:
+    """Seconds of a prompt token, one of a full chunk, that looks at so many keys."""
+    return replace(taken, per_query_key=0.0).seconds(1, 0.0, chunk) / chunk + taken.per_query_key * context
 
 
 def _mean(scenario: Scenario, name: str) -> float:

@@ -73,7 +73,8 @@ def _iteration(scenario: Scenario, requests: Requests, seed: np.random.SeedSeque
     from qmodel.simulation.kernels.batched import Iteration
 
     found = _coefficients(scenario)
-    coefficients = found.base, found.per_sequence, found.per_context_token, found.per_prefill_token
+    linear = found.base, found.per_sequence, found.per_context_token, found.per_prefill_token
+    coefficients = *linear, found.per_query_key
     if "output_tokens" not in scenario.classes[0].factors:
         return Iteration(*coefficients, np.empty(0), np.empty(0)), requests
     inputs, outputs = np.empty(len(requests)), np.empty(len(requests))

@@ -13,7 +13,7 @@ from qmodel.errors import InputError
 from qmodel.live.batch_scheduler import BatchScheduler
 from qmodel.live.batches import Batches
 from qmodel.live.engine import Work
-from qmodel.live.sequence import Sequence
+from qmodel.live.sequence import Computed, Sequence
 from qmodel.service.iteration_time import IterationTime
 
 _SPIN_S = 2e-4
@@ -78,7 +78,7 @@ class EmulatedEngine:
     def open(self, batches: Batches, scheduler: BatchScheduler) -> WaitingSession:
         """Iterations that take the time of the system's formula."""
         assert batches.time is not None
-        return WaitingSession(batches.time, batches.max_batched_tokens, scheduler)
+        return WaitingSession(batches, scheduler)
 
     def versions(self) -> dict[str, str]:
         """None: nothing is computed."""
@@ -91,8 +91,10 @@ class EmulatedEngine:
 class WaitingSession:
     """Continuous batching without computation: each iteration waits as long as the formula says."""
 
-    def __init__(self, taken: IterationTime, budget: int, scheduler: BatchScheduler) -> None:
-        self._taken, self._budget, self._scheduler = taken, budget, scheduler
+    def __init__(self, batches: Batches, scheduler: BatchScheduler) -> None:
+        assert batches.time is not None
+        self._taken, self._budget, self._scheduler = batches.time, batches.max_batched_tokens, scheduler
+        self._batches = batches
 
     def add(self, sequence: Sequence, work: Work) -> None:
         """Nothing to set up."""
@@ -103,6 +105,13 @@ class WaitingSession:
         self._scheduler.took([sequence for sequence, _ in computed])
         wait(seconds(self._taken, computed))
         return computed
+
+    def pause(self, sequence: Sequence) -> None:
+        """A cache that is given up is lost but for what the next request like it finds."""
+        give_up(sequence, self._batches)
+
+    def come_back(self, sequence: Sequence) -> None:
+        """Nothing to set up."""
 
     def drop(self, sequence: Sequence) -> None:
         """Nothing to forget."""
@@ -125,8 +134,13 @@ def within(chosen: Series[Sequence], budget: int) -> list[tuple[Sequence, int]]:
     return computed
 
 
+def give_up(sequence: Sequence, batches: Batches) -> None:
+    """What a pause makes of a KV cache where memory is ample: discarded, its whole blocks are found if any are."""
+    if sequence.pauses.kv == "discard":
+        whole = sequence.computed - sequence.computed % batches.kv_block_tokens
+        sequence.evict(max(whole, sequence.prefix) if batches.shares else 0)
+
+
 def seconds(taken: IterationTime, computed: Series[tuple[Sequence, int]]) -> float:
     """Time of the iteration that computes these."""
-    context = sum(each.prompt + each.generated for each, _ in computed if each.decoding)
-    prompts = sum(tokens for each, tokens in computed if not each.decoding)
-    return taken.seconds(len(computed), context, prompts)
+    return Computed.of(computed).seconds(taken)

@@ -153,15 +153,17 @@ class Limits(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Iteration time: linear terms, and tables over tokens, sequences and (chunk, history, decodes, context).
+    """Iteration time: linear terms, pairs of queries and keys, and tables.
 
-    Empty tables add nothing. `attention` is on the grid of the four axes; `known` says which cells were measured.
+    The tables are over tokens, sequences and (chunk, history, decodes, context). Empty ones add nothing.
+    `attention` is on the grid of the four axes; `known` says which cells were measured.
     """
 
     base: float
     per_sequence: float
     per_context: float
     per_prefill: float
+    per_pair: float
     draft: float
     tokens_at: Floats
     tokens_s: Floats

@@ -1,4 +1,4 @@
-"""How long an iteration takes: linear terms plus interpolated tables."""
+"""How long an iteration takes: linear terms, pairs of queries and keys, interpolated tables."""
 
 from __future__ import annotations
 
@@ -65,6 +65,7 @@ def duration(
     verified = decodes * (1 + drafts)
     taken = times.base + times.per_sequence * (verified + prefills)
     taken += times.per_context * context + times.per_prefill * chunk + times.draft * drafts
+    taken += times.per_pair * (verified + chunk) * (context + chunk + history * prefills)
     inside = True
     if times.tokens_at.size:
         tokens = verified + chunk
@@ -83,13 +84,13 @@ def duration(
 
 
 @inlined
-def rise(times: Times, decodes: float, context: float, taken_s: float) -> tuple[float, int]:
+def rise(times: Times, decodes: float, context: float, drafts: int, taken_s: float) -> tuple[float, int]:
     """How much longer the next iteration takes when the same sequences decode, and for how many that holds.
 
     Between the levels of a table; its edges are where it begins and ends to be measured. An iteration time that
     falls with the context is looked at anew each time.
     """
-    rise_s = times.per_context * decodes
+    rise_s = (times.per_context + times.per_pair * decodes * (1 + drafts)) * decodes
     if times.attention_s.size == 0 or times.context_at.size == 1:
         return rise_s, NEVER
     mean, last = context / decodes, times.context_at.size - 1

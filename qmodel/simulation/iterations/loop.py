@@ -172,7 +172,7 @@ def iterate(
     taken_s += now.extra_s
     rounds, rise_s = 1, 0.0
     if steady and limits.jumps and now.extra_s == 0.0 and not one_by_one(limits):
-        rise_s, straight = rise(times, weight, context, taken_s)
+        rise_s, straight = rise(times, weight, context, limits.drafts, taken_s)
         rounds = stride(engine, limits, arrivals, sinks, taken_s, rise_s, straight)
     begin_s, now.extra_s = now.now_s, 0.0
     now.outside += 0 if inside else rounds

@@ -14,6 +14,7 @@ from qmodel.policy.routing import Routing
 from qmodel.service.composed import AttentionTable, ComposedTime, Curve
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.token_worth import prompt_token_s
 from qmodel.service.transform import EarlyExit, QueueCondition
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Rules:
         if stops and not isinstance(self.time, IterationTime):
             fault = "cannot be told from a table of whole iterations"
             raise InputError("transform early-exit, delivery = 'stop'", fault, "give system.iteration_time")
+        if stops and isinstance(self.time, IterationTime) and self.time.per_query_key:
+            fault = "cannot be told where pairs of queries and keys cost time: tokens leave at different layers"
+            raise InputError("transform early-exit, delivery = 'stop'", fault, "leave per_query_key out")
         if self.kv_capacity_tokens is not None and self.kv_capacity_tokens < self.engine.kv_block_tokens:
             raise InputError("system, kv_capacity_tokens", "is less than one block", "give more")
 
@@ -92,10 +96,14 @@ class Rules:
         return most if self.max_batch is None else min(most, self.max_batch)
 
     def alone_s(self, context: float) -> tuple[float, float]:
-        """Seconds that a prompt token and an output token take a request alone: the unit of sizes."""
+        """Seconds that a prompt token and an output token take a request alone: the unit of sizes.
+
+        At the rules' own context, else at this one: the mean of a sample.
+        """
+        context = context if self.context is None else self.context
         chunk = self.engine.max_batched_tokens
         if isinstance(self.time, IterationTime):
-            prompt = self.time.seconds(1, 0.0, chunk) / chunk
+            prompt = prompt_token_s(self.time, chunk, context)
         else:
             prompt = self.time.seconds(0, 0.0, chunk, prefills=1) / chunk
         each = self.time.seconds(1, context) / self.engine.tokens_per_iteration
@@ -108,10 +116,9 @@ def times_of(rules: Rules) -> Times:
 
     time, draft = rules.time, float(rules.engine.draft_s)
     if isinstance(time, IterationTime):
-        linear = (time.base, time.per_sequence, time.per_context_token, time.per_prefill_token)
-        columns: list[Any] = [*map(float, linear), draft, *_curve(None), *_curve(None), *_grid(None)]
+        columns: list[Any] = [*map(float, vars(time).values()), draft, *_curve(None), *_curve(None), *_grid(None)]
     else:
-        columns = [float(time.base_s), 0.0, 0.0, 0.0, draft]
+        columns = [float(time.base_s), 0.0, 0.0, 0.0, 0.0, draft]
         columns += [*_curve(time.dense), *_curve(time.head), *_grid(time.attention)]
     return Times(*columns)
 

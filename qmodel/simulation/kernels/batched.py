@@ -33,15 +33,17 @@ class Batching(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """One iteration takes base + each n + context c + prefill p seconds; a batch has as many as its longest output.
+    """One iteration takes base + each n + context c + prefill p + pair q k seconds, of q queries and k keys.
 
-    Without lengths (no entries) a batch is one iteration. All leave together: shorter outputs are padded.
+    A batch has as many as its longest output; all leave together, shorter outputs are padded. Without lengths (no
+    entries) a batch is one iteration.
     """
 
     base_s: float
     each_s: float
     context_s: float
     prefill_s: float
+    pair_s: float
     inputs: Floats
     outputs: Floats
 
@@ -52,7 +54,8 @@ def batch_seconds(taken: Iteration, together: int, inputs: float, longest: float
     steps = longest - 1.0
     context = steps * inputs + together * longest * steps / 2.0
     counted = taken.prefill_s * inputs + taken.context_s * context
-    return longest * (taken.base_s + taken.each_s * together) + counted
+    pairs = taken.pair_s * (inputs * inputs + together * context)
+    return longest * (taken.base_s + taken.each_s * together) + counted + pairs
 
 
 @compiled

@@ -10,7 +10,7 @@ import numpy as np
 from qmodel.answer import Method, NotAnalysable
 from qmodel.policy import FCFS, LCFS, RandomOrder
 from qmodel.scenario import Scenario, ServedClass
-from qmodel.service.batch_time import batch_time, merged
+from qmodel.service.batch_time import batch_time, merged, variance
 from qmodel.theory.batch import multi_bin
 from qmodel.theory.batch.bulk_service import BulkService, TooManyStates, closed_bound
 from qmodel.theory.batch.bulk_wait import bulk_law
@@ -85,7 +85,8 @@ def _binned(scenario: Scenario) -> Result | NotAnalysable | Unstable:
         return NotAnalysable("bins are analysed for full batches", "min_batch = max_batch")
     batch = system.max_batch
     edges = multi_bin.edges_of(lengths, system.bins or 1)
-    bins = multi_bin.make_bins(taken, 0.0 if inputs is None else inputs.mean, lengths, edges, batch)
+    mean, spread = (0.0, 0.0) if inputs is None else (inputs.mean, variance(inputs))
+    bins = multi_bin.make_bins(taken, mean, lengths, edges, batch, spread)
     load = scenario.rate / multi_bin.capacity(bins, batch)
     if load >= 1.0:
         return Unstable(load)

@@ -58,13 +58,16 @@ def edges_of(lengths: Distribution, bins: int | tuple[float, ...]) -> Floats:
     return np.unique(inner)
 
 
-def make_bins(taken: IterationTime, inputs: float, lengths: Distribution, edges: Floats, batch: int) -> list[Bin]:
-    """The bins between these edges; `inputs`: mean input tokens of a request."""
+def make_bins(
+    taken: IterationTime, inputs: float, lengths: Distribution, edges: Floats, batch: int, spread: float = 0.0
+) -> list[Bin]:
+    """The bins between these edges; `inputs`, `spread`: mean and variance of the input tokens of a request."""
     levels = bin_levels(lengths, edges)
     found = []
     for low, high in itertools.pairwise(levels.tolist()):
         if high > low:
-            times = until_longest(taken, batch, inputs * batch, longest_lengths(lengths, batch, low, high))
+            longest = longest_lengths(lengths, batch, low, high)
+            times = until_longest(taken, batch, inputs * batch, longest, spread * batch)
             found.append(Bin(high - low, float(times.mean()), float((times**2).mean())))
         else:
             found.append(Bin(0.0, 0.0, 0.0))

@@ -55,7 +55,9 @@ class Replica:
             decodes = [s for s, _ in scheduled if s.decoding]
             prefill = sum(n for s, n in scheduled if not s.decoding)
             context = sum(s.prompt + s.generated for s in decodes)
-            now += self.time.seconds(len(scheduled), context, prefill)
+            cached = sum(s.computed for s, _ in scheduled if not s.decoding)
+            prompts = len(scheduled) - len(decodes)
+            now += self.time.seconds(len(scheduled), context, prefill, prefills=prompts, cached_tokens=cached)
             self.iterations += 1
             for sequence, tokens in scheduled:
                 sequence.computed += tokens

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,11 +15,15 @@ from tests.simulation.iterations.reference import Replica
 TIME = IterationTime(base=0.01, per_sequence=0.0002, per_context_token=2e-7, per_prefill_token=2e-5)
 
 
+PACKED = replace(TIME, per_query_key=3e-7)
+
+
+@pytest.mark.parametrize("time", [TIME, PACKED], ids=["linear", "pairs"])
 @pytest.mark.parametrize("jumps", [True, False], ids=["strides", "one-by-one"])
 @pytest.mark.parametrize("caching", [True, False], ids=["caching", "anew"])
 @pytest.mark.parametrize("seed", range(24))
 def test_first_and_last_tokens_and_preemptions_are_those_of_the_replica(
-    seed: int, caching: bool, jumps: bool
+    seed: int, caching: bool, jumps: bool, time: IterationTime
 ) -> None:
     rng = np.random.default_rng(seed)
     n, block, budget = int(rng.integers(5, 100)), int(rng.choice([1, 4, 16])), int(rng.choice([64, 256, 2048]))
@@ -25,11 +31,11 @@ def test_first_and_last_tokens_and_preemptions_are_those_of_the_replica(
     prompt, output = rng.geometric(1 / 300, n), rng.geometric(1 / rng.choice([3, 60]), n)
     cap, whole = int(rng.integers(1, min(budget, 40))), bool(rng.integers(2))
     memory = None if seed % 4 == 0 else int((prompt + output).max() + rng.integers(block, 900))
-    replica = Replica(TIME, cap, budget, 10**5 if memory is None else memory // block, block, whole, caching)
+    replica = Replica(time, cap, budget, 10**5 if memory is None else memory // block, block, whole, caching)
     expected = replica.run(arrival, prompt, output)
     engine = Engine(max_batched_tokens=budget, kv_block_tokens=block, whole_prompt=whole, prefix_caching=caching)
     found = replay_run(
-        TIME, arrival, prompt, output, engine=engine, max_batch=cap, kv_capacity_tokens=memory, jumps=jumps,
+        time, arrival, prompt, output, engine=engine, max_batch=cap, kv_capacity_tokens=memory, jumps=jumps,
         tell=None,
     )  # fmt: skip
     np.testing.assert_allclose(found.outcome.first_s, [each.token_s[0] for each in expected], rtol=1e-11)
