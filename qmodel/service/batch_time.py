@@ -1,8 +1,8 @@
 """How long a batch takes that is served as one: by its size alone, or until its longest answer is out.
 
-With iteration time a + b n + c context + p prefill + g pairs (queries times keys), a batch of n requests with input
-lengths I and longest output L (shorter answers are padded, all leave together) takes one prefill iteration and L - 1
-decode iterations:
+With iteration time a + b n + c context + p prefill + g pairs (queries times keys), a batch of n requests with
+input lengths I and longest output L (shorter answers are padded, all leave together) takes one prefill iteration
+and L - 1 decode iterations:
 
     L (a + b n) + p sum(I) + g sum(I)^2 + (c + g n) ((L - 1) sum(I) + n L (L - 1) / 2).
 
