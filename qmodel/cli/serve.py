@@ -65,8 +65,10 @@ def run(
     """Serve, and say on stderr where and what."""
     import asyncio
 
+    from qmodel.engine_process import keep_memory
     from qmodel.live.endpoint.serving import serve
 
+    keep_memory()
     if host not in LOOPBACK and not guarded:
         note(f"warning: {host} can be reached by others and no --api-key is set")
     made: list[Endpoint] = []

@@ -17,11 +17,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+from qmodel.engine_process import environment
 from qmodel.errors import InputError
 from qmodel.live.wire import RunOrder
 
 _GRACE_S = 2.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class ServerProcess:
@@ -44,7 +44,7 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._errors,
             stderr=self._errors,
-            env=_environment(threads),
+            env=environment(threads),
             pass_fds=passed,
             start_new_session=True,
         )
@@ -142,9 +142,3 @@ class ServerProcess:
 def _connections() -> tuple[Connection, Connection]:
     ours, theirs = socket.socketpair()
     return Connection(ours.detach()), Connection(theirs.detach())
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Ours, with the thread count that every numerical library heeds, and our search path for user's policies."""
-    search = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is the current folder
-    return {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "PYTHONPATH": os.pathsep.join(search)}

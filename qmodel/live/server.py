@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from qmodel.engine_process import keep_memory
 from qmodel.errors import InputError
 from qmodel.live.engine import Engine, Job, Work, make_engine, warm_up
 from qmodel.live.scheduler import Entry, Scheduler
@@ -58,7 +59,7 @@ class Tally:
     reporting_s: float = 0.0
     span_s: float = 0.0
     wakes: int = 0
-    totals: dict[str, int] = field(default_factory=dict)
+    totals: dict[str, float] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """With the loop's own time for each step: what is neither engine, nor sleep, nor reporting."""
@@ -106,11 +107,11 @@ class Loop:
     def close(self) -> None:
         """Release what was opened for this run; the engine stays."""
 
-    def _sleep(self) -> None:
+    def _sleep(self, most_s: float | None = None) -> None:
         if self._finished:
             self._report()
         asleep = time.monotonic()
-        self.inbox.wait()
+        self.inbox.wait(most_s)
         self.tally.asleep_s += time.monotonic() - asleep
         self.tally.wakes += 1
 
@@ -256,6 +257,7 @@ def _told_as(error: Exception) -> tuple[str, str, str]:
 
 def main(control_fd: int, arrivals_fd: int, records_fd: int) -> None:
     """Build the engine that the first message names, then serve orders until the other end closes."""
+    keep_memory()
     control, outbox = Connection(control_fd), Outbox(Connection(records_fd))
     inbox = Inbox(arrivals_fd)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):

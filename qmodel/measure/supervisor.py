@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from qmodel.engine_process import environment
 from qmodel.errors import InputError
 from qmodel.measure import rows
 from qmodel.measure.machine import kernel_oom_kills
@@ -23,13 +24,6 @@ from qmodel.measure.visit import LONGEST_GAP, VisitOrder
 
 _GRACE_S = 3.0
 _SLACK_S = 1.0
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 class Hung(Exception):
@@ -70,7 +64,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=self._environment(),
+            env=environment(self._setup["threads"], *([self._search] if self._search else [])),
             start_new_session=True,
         )
         self._events: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
@@ -115,13 +109,6 @@ class Worker:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self._errors.close()
-
-    def _environment(self) -> dict[str, str]:
-        threads = dict.fromkeys(_THREAD_VARIABLES, str(self._setup["threads"]))
-        search = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is the current folder
-        if self._search:
-            search.append(str(self._search))
-        return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(search)}
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         events = self._events
