@@ -21,7 +21,7 @@ from qmodel.service.transform import ModelSwap
 from qmodel.theory import analyse
 from qmodel.theory.batch import multi_bin
 from qmodel.theory.batch.bulk_service import BulkService, TooManyStates, closed_bound
-from qmodel.theory.batch.bulk_wait import CELLS, bulk_law
+from qmodel.theory.batch.bulk_wait import CELLS, BulkLaw
 from qmodel.workload import Deterministic, Exponential, Geometric, Lognormal, Poisson, RequestClass, Uniform
 from tests.theory.queues import Estimate
 
@@ -105,18 +105,18 @@ class TestLaw:
     @pytest.mark.parametrize(("load", "largest"), [(0.8, 1), (0.7, 4), (0.3, 32), (0.95, 16), (0.5, None)])
     def test_its_mean_is_that_of_the_chain(self, load, largest):
         made = queue(load, largest)
-        assert bulk_law(made).mean == pytest.approx(made.mean_response, rel=3e-5)
+        assert BulkLaw(made).mean == pytest.approx(made.mean_response, rel=3e-5)
 
     @pytest.mark.parametrize(("load", "largest"), [(0.6, 3), (0.95, 16)])
     def test_its_error_is_as_stated(self, load, largest):
-        law, finer = (bulk_law(queue(load, largest), cells) for cells in (CELLS, 4 * CELLS))
+        law, finer = (BulkLaw(queue(load, largest), cells) for cells in (CELLS, 4 * CELLS))
         at = np.linspace(0.5, 2.0, 60) * law.percentile(95)
         assert max(abs(law.cdf(t) - finer.cdf(t)) for t in at) < 2.5 * law.error
 
     @pytest.mark.parametrize(("load", "largest"), [(0.6, 3), (0.9, 8), (0.5, None)])
     def test_against_a_plain_loop(self, load, largest):
         made = queue(load, largest)
-        law = bulk_law(made)
+        law = BulkLaw(made)
         found = batches(made.rate, lambda _, n: AFFINE.seconds(n), 1, largest)[10_000:]
         for percent in (10, 50, 95):
             inside = (
@@ -127,7 +127,7 @@ class TestLaw:
     def test_m_d_1_exactly(self):
         """P(W <= t) of M/D/1 by Erlang's series."""
         made, load = queue(0.5, 1), 0.5
-        law, d = bulk_law(made), AFFINE.seconds(1)
+        law, d = BulkLaw(made), AFFINE.seconds(1)
         for t in (0.4, 1.3, 2.7):
             terms = (
                 (load * (k - t)) ** k / math.factorial(k) * math.exp(-load * (k - t)) for k in range(int(t) + 1)
@@ -135,7 +135,7 @@ class TestLaw:
             assert law.cdf(d * (1 + t)) == pytest.approx((1 - load) * sum(terms), abs=2e-5)
 
     def test_percentile_and_cdf_are_inverse(self):
-        law = bulk_law(queue(0.7, 4))
+        law = BulkLaw(queue(0.7, 4))
         assert [law.cdf(law.percentile(p)) for p in (30, 77, 99.9)] == pytest.approx([0.3, 0.77, 0.999], abs=1e-9)
         assert law.cdf(0.0) == 0.0 and law.cdf(1e9) == pytest.approx(1.0)
         assert law.percentile(1e-9) == pytest.approx(AFFINE.seconds(1))

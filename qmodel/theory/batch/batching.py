@@ -13,7 +13,7 @@ from qmodel.scenario import Scenario, ServedClass
 from qmodel.service.batch_time import batch_time, merged, variance
 from qmodel.theory.batch import multi_bin
 from qmodel.theory.batch.bulk_service import BulkService, TooManyStates, closed_bound
-from qmodel.theory.batch.bulk_wait import bulk_law
+from qmodel.theory.batch.bulk_wait import BulkLaw
 from qmodel.theory.batch.multi_bin import Bin
 from qmodel.theory.one_server.m_g_1 import POISSON
 from qmodel.theory.result import ClassResult, Result, Unstable
@@ -55,7 +55,7 @@ def dynamic_batching(scenario: Scenario) -> Result | NotAnalysable | Unstable:
 def _bulk(scenario: Scenario, queue: BulkService) -> Result:
     size, time = queue.seen_by_requests
     has_law = type(scenario.policy) is FCFS and queue.smallest == 1 and queue.taken.is_fixed
-    law = bulk_law(queue) if has_law else None
+    law = BulkLaw(queue) if has_law else None
     classes = tuple(ClassResult(served, time, queue.mean_response, law=law) for served in scenario.served)
     name = "M/G^[a,K]/1 embedded chain, mean response" + (" and its law" if law else "")
     assumptions = [POISSON, TOGETHER, "a free server takes all that wait, up to max_batch"]

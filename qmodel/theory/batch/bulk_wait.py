@@ -102,9 +102,30 @@ class PiecewiseLaw:
         return float(levels[0] * times[0] + np.sum(np.diff(levels) * (times[1:] + times[:-1])) / 2)
 
 
-def bulk_law(queue: BulkService, cells: int = CELLS) -> PiecewiseLaw:
-    """Law of the response of `queue`."""
-    return PiecewiseLaw(_pieces(queue, cells), ERROR)
+@dataclass(frozen=True)
+class BulkLaw:
+    """Law of the response of `queue`, put together when it is asked for."""
+
+    queue: BulkService
+    cells: int = CELLS
+    error: float = ERROR
+
+    def cdf(self, t: float) -> float:
+        """P(T <= t)."""
+        return self._law.cdf(t)
+
+    def percentile(self, percent: float) -> float:
+        """The least t with P(T <= t) >= percent / 100."""
+        return self._law.percentile(percent)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the law, seconds."""
+        return self._law.mean
+
+    @cached_property
+    def _law(self) -> PiecewiseLaw:
+        return PiecewiseLaw(_pieces(self.queue, self.cells), self.error)
 
 
 def _pieces(queue: BulkService, cells: int) -> Pieces:
