@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
+from qmodel.service.iteration_time import PAIRS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +74,8 @@ def _engine_capacity(asked: Hashed) -> float:
 def settings_of(path: Path) -> dict[str, str]:
     """The scenario settings that a saved iteration time stands for."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {f"system.iteration_time.{name}": repr(float(value)) for name, value in found["coefficients"].items()}
+    fitted = {PAIRS: 0.0} | found["coefficients"]
+    return {f"system.iteration_time.{name}": repr(float(value)) for name, value in fitted.items()}
 
 
 def alike(rows: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:

@@ -31,7 +31,49 @@ def test_planted_coefficients_come_back():
     assert found.coefficients == pytest.approx(PLANTED, rel=1e-9)
     assert found.worst_error < 1e-12
     assert "14 cells" in found.describe()
-    assert found.summary().count("\n") == 17
+    assert found.summary().count("\n") == 18
+
+
+def packed(table, pair_s):
+    """The rows with so many seconds for each query with each key: n + p queries, n (c + 1) + p keys."""
+    n, c, p = table.batch_size, table.context_tokens, table.prefill_tokens.fillna(0.0)
+    return table.assign(latency_s=table.latency_s + pair_s * (n + p) * (n * (c + 1) + p))
+
+
+def test_queries_times_keys_are_found_where_they_cost_time():
+    found = fit_iteration_time(packed(rows(), 5e-8))
+    assert found.coefficients == pytest.approx({**PLANTED, "per_query_key": 5e-8}, rel=1e-7)
+    assert found.pairs.kept and found.pairs.with_them < 1e-9 < 0.02 < found.pairs.without
+    assert found.pairs.standard_error < 1e-15
+    assert "per_query_key kept: 50 ns" in found.summary()
+
+
+def test_and_in_noise_that_their_standard_error_tells():
+    wrong, errors = [], []
+    for seed in range(40):
+        pairs = fit_iteration_time(packed(rows(noise=0.02, seed=seed), 5e-8)).pairs
+        assert pairs.kept
+        wrong.append(pairs.seconds - 5e-8)
+        errors.append(pairs.standard_error)
+    assert abs(np.mean(wrong)) < 3 * np.std(wrong) / np.sqrt(40)
+    assert 0.7 < np.median(errors) / np.std(wrong) < 1.4
+
+
+def test_they_are_left_out_where_they_cost_nothing():
+    kept = sum(fit_iteration_time(rows(noise=0.02, seed=seed)).pairs.kept for seed in range(40))
+    assert kept <= 4
+    found = fit_iteration_time(rows(noise=0.02, seed=0))
+    assert set(found.coefficients) == set(PLANTED)
+    assert "per_query_key left out" in found.summary()
+
+
+def test_they_are_not_looked_for_where_nothing_tells_them_apart():
+    two = pd.DataFrame({"batch_size": [1, 2, 4, 8], "latency_s": [0.003, 0.005, 0.009, 0.017]})
+    assert fit_iteration_time(two).pairs is None
+    few = rows()[lambda table: table.prefill_tokens.isna() & (table.context_tokens == 32)]
+    assert fit_iteration_time(few.drop(columns="prefill_tokens")).pairs is None
+    decoding = rows()[lambda table: table.prefill_tokens.isna()].drop(columns="prefill_tokens")
+    assert fit_iteration_time(decoding).pairs is not None
 
 
 def test_noise_averages_out():

@@ -31,6 +31,14 @@ def fitted():
     )
 
 
+def packed():
+    """The same with 50 ns for each query with each key: of n + p queries, n (c + 1) + p keys."""
+    cells = fitted().cells
+    n, c, p = (cells[name].to_numpy(float) for name in ("batch_size", "context_tokens", "prefill_tokens"))
+    taken = cells.mean_s + 5e-8 * (n + p) * (n * (c + 1) + p)
+    return fit_iteration_time(cells[["batch_size", "context_tokens", "prefill_tokens"]].assign(latency_s=taken))
+
+
 def of(kind, blocks):
     return [block for block in blocks if isinstance(block, kind)]
 
@@ -40,6 +48,20 @@ class TestIterations:
         (formula,) = of(Formula, iterations.blocks(engine(), fitted()))
         assert formula.latex == r"\frac{t}{\mathrm{ms}} = 10 + 1 \cdot n + 0.002 \cdot c + 0.1 \cdot p"
         assert formula.typst == 't / "ms" = 10 + 1 n + 0.002 c + 0.1 p'
+
+    def test_queries_times_keys_are_told_where_they_cost_time(self):
+        blocks = list(iterations.blocks(engine(), packed()))
+        (formula,) = of(Formula, blocks)
+        assert formula.latex.endswith(r"+ 0.1 \cdot p + 5 \cdot 10^{-5} \cdot q k")
+        assert formula.typst.endswith("+ 0.1 p + 5 dot 10^(-5) q k")
+        assert "q queries and k keys" in formula.source
+        assert of(Table, blocks)[0].rows[-1][0] == "Each pair of a query and a key"
+        assert "one attention" in str(of(Callout, blocks)[0])
+
+    def test_they_are_told_to_be_left_out_where_they_do_not(self):
+        blocks = list(iterations.blocks(engine(), fitted()))
+        assert "was tried and left out" in str(of(Callout, blocks)[0])
+        assert len(of(Table, blocks)[0].rows) == 4
 
     def test_every_cell_is_told(self):
         coefficients, cells = of(Table, iterations.blocks(engine(), fitted()))

@@ -64,6 +64,7 @@ def test_settings_from_a_saved_fit(tmp_path):
     assert settings_of(path) == {
         "system.iteration_time.base": "0.5",
         "system.iteration_time.per_sequence": "1e-07",
+        "system.iteration_time.per_query_key": "0.0",  # not found, whatever the scenario says
     }
 
 
