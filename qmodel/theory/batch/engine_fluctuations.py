@@ -18,6 +18,8 @@ Processes*, ch. 8.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 
 FREQUENCIES = 1500
 SLOWEST, FASTEST = 1e-6, 60.0
-"""Range of angular frequencies, in units of 1 / E[L]."""
+OMEGA = np.geomspace(SLOWEST, FASTEST, FREQUENCIES)
+"""Angular frequencies, in units of 1 / E[L]."""
 
 
 def variance_ratio(taken: IterationTime, demand: Demand) -> float:
@@ -42,51 +45,127 @@ def variance_ratio(taken: IterationTime, demand: Demand) -> float:
 
 
 def _variance(taken: IterationTime, demand: Demand, alike: bool) -> float:
-    outputs = _exponential(demand.outputs.moment(1)) if alike else demand.outputs
-    omega = np.geomspace(SLOWEST, FASTEST, FREQUENCIES) / outputs.moment(1)
-    present, brought, spread = _kernels(taken, demand, outputs, omega, alike)
-
-    def mean(values: Complex | Floats) -> Complex:
-        return np.asarray(values @ outputs.weights)
-
-    of_present, of_brought = mean(present), mean(brought)
-    own = mean(np.abs(present) ** 2) - np.abs(of_present) ** 2
-    marks = mean(np.abs(brought) ** 2 + spread) - np.abs(of_brought) ** 2
-    both = mean(brought * present.conj()) - of_brought * of_present.conj()
-    gain = of_present / (1.0 - of_brought)
+    unit = demand.outputs.moment(1)
+    brought = _alike(taken, demand) if alike else _by_class(taken, demand)
+    omega = OMEGA / unit
+    present, arriving = np.zeros_like(omega, dtype=complex), np.zeros_like(omega, dtype=complex)
+    own, marks, both = np.zeros_like(omega), np.zeros_like(omega), np.zeros_like(omega, dtype=complex)
+    for share, outputs, each in brought:
+        kernels = _kernels((outputs.values / unit).tobytes(), outputs.weights.tobytes()).over(unit)
+        present += share * kernels.present
+        arriving += share * each.mean(kernels)
+        own += share * kernels.present_square
+        marks += share * each.square(kernels)
+        both += share * each.times_present(kernels)
+    own -= np.abs(present) ** 2
+    marks -= np.abs(arriving) ** 2
+    both -= arriving * present.conj()
+    gain = present / (1.0 - arriving)
     spectrum = (np.abs(gain) ** 2 * (1.0 + marks) + own + 2.0 * gain * both).real
     beyond = 2.0 / float(omega[-1])  # the spectrum falls as 2 / omega^2
-    return _arrivals(taken, demand, outputs) * (float(np.trapezoid(spectrum, omega)) + beyond) / math.pi
+    return _arrivals(taken, demand, unit) * (float(np.trapezoid(spectrum, omega)) + beyond) / math.pi
 
 
-def _kernels(
-    taken: IterationTime, demand: Demand, outputs: Points, omega: Floats, alike: bool
-) -> tuple[Complex, Complex, Floats]:
-    """By frequency and output: transforms of presence and of arrivals brought, and the spread that inputs add."""
-    w = omega[:, None]
-    turned = np.exp(-1j * w * outputs.values)
-    present = (1.0 - turned) / (1j * w)
+@dataclass(frozen=True)
+class Kernels:
+    """By frequency w, means over a law of lengths L of p = int_0^L exp(-iwt) dt and q = int_0^L t exp(-iwt) dt.
+
+    `crossed` is E[q p*], * for the conjugate.
+    """
+
+    present: Complex
+    aged: Complex
+    present_square: Floats
+    aged_square: Floats
+    crossed: Complex
+
+    def over(self, unit: float) -> Kernels:
+        """The same for lengths so many times as long, and frequencies so many times as low."""
+        powers = (unit, unit**2, unit**2, unit**4, unit**3)
+        return Kernels(*(power * part for power, part in zip(powers, vars(self).values(), strict=True)))
+
+
+@lru_cache(maxsize=32)
+def _kernels(values: bytes, weights: bytes) -> Kernels:
+    """Of lengths with weights, at the frequencies OMEGA; a few ms, so what was asked last is kept."""
+    own = np.frombuffer(weights)
+    w = OMEGA
+    x = np.outer(w, np.frombuffer(values))
+    half = np.sin(0.5 * x)
+    sine, less = 2.0 * half * np.cos(0.5 * x), 2.0 * half**2  # of x: sin, and 1 - cos to its last digit
+    real, imaginary = x * sine - less, x - sine - x * less  # of w^2 q
+    return Kernels(
+        present=(sine @ own - 1j * (less @ own)) / w,
+        aged=(real @ own + 1j * (imaginary @ own)) / w**2,
+        present_square=2.0 * (less @ own) / w**2,
+        aged_square=(real**2 + imaginary**2) @ own / w**4,
+        crossed=((real * sine - imaginary * less) @ own + 1j * ((real * less + imaginary * sine) @ own)) / w**3,
+    )
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Transform of the arrivals that a request of a class brings, g^ = flat p + per_context q + at_once.
+
+    Inputs count by their mean in `flat` and `at_once`; their variance is `of_input`, and a token more or less of
+    them brings per_context p + per_input.
+    """
+
+    flat: float
+    per_context: float
+    at_once: float
+    of_input: float = 0.0
+    per_input: float = 0.0
+
+    def mean(self, k: Kernels) -> Complex:
+        """E[g^]."""
+        return np.asarray(self.flat * k.present + self.per_context * k.aged + self.at_once)
+
+    def square(self, k: Kernels) -> Floats:
+        """E[|g^|^2], the variance of the inputs included."""
+        continued = self.flat * k.present + self.per_context * k.aged
+        lengths = self.flat**2 * k.present_square + self.per_context**2 * k.aged_square
+        lengths = lengths + 2.0 * (self.flat * self.per_context * k.crossed + self.at_once * continued).real
+        inputs = self.per_context**2 * k.present_square + 2.0 * self.per_context * self.per_input * k.present.real
+        return np.asarray(lengths + self.at_once**2 + self.of_input * (inputs + self.per_input**2))
+
+    def times_present(self, k: Kernels) -> Complex:
+        """E[g^ p*]."""
+        length = self.flat * k.present_square + self.per_context * k.crossed
+        return np.asarray(length + self.at_once * k.present.conj())
+
+
+def _by_class(taken: IterationTime, demand: Demand) -> list[tuple[float, Points, Brought]]:
+    """Shares, lengths and what is brought, by class."""
     pulse, per_context = demand.rate * taken.per_prefill_token, demand.rate * taken.per_context_token
-    if alike:
-        each = demand.rate * taken.per_sequence + per_context * demand.context
-        return present, each * present + pulse * demand.prefills.moment(1), np.zeros(present.shape)
-    inputs = demand.by_output(lambda c: c.inputs.moment(1))
-    prefills = demand.by_output(lambda c: c.prefills.moment(1))
-    aged = (present - outputs.values * turned) / (1j * w)
-    flat = demand.rate * taken.per_sequence + per_context * inputs
-    of_input = demand.by_output(lambda c: c.inputs.moment(2)) - inputs**2
-    spread = of_input * np.abs(per_context * present + pulse * prefills / inputs) ** 2
-    return present, flat * present + per_context * aged + pulse * prefills, spread
+    found = []
+    for each in demand.classes:
+        inputs, prefills = each.inputs.moment(1), each.prefills.moment(1)
+        flat = demand.rate * taken.per_sequence + per_context * inputs
+        of_input = each.inputs.moment(2) - inputs**2
+        brought = Brought(flat, per_context, pulse * prefills, of_input, pulse * prefills / inputs)
+        found.append((each.share, each.outputs, brought))
+    return found
 
 
-def _arrivals(taken: IterationTime, demand: Demand, outputs: Points) -> float:
+def _alike(taken: IterationTime, demand: Demand) -> list[tuple[float, Points, Brought]]:
+    """The same with contexts all alike, and exponential lengths."""
+    flat = demand.rate * (taken.per_sequence + taken.per_context_token * demand.context)
+    at_once = demand.rate * taken.per_prefill_token * demand.prefills.moment(1)
+    unit, scale = _exponential(), demand.outputs.moment(1)
+    return [(1.0, Points(unit.values * scale, unit.weights), Brought(flat, 0.0, at_once))]
+
+
+def _arrivals(taken: IterationTime, demand: Demand, unit: float) -> float:
     """Arrivals per iteration in the long run, Lambda = lambda a / (1 - E[int g])."""
     each = taken.per_sequence + taken.per_context_token * demand.context
-    brought = demand.rate * each * outputs.moment(1) + taken.per_prefill_token * demand.prefill_rate
+    brought = demand.rate * each * unit + taken.per_prefill_token * demand.prefill_rate
     return demand.rate * taken.base / (1.0 - brought)
 
 
-def _exponential(mean: float) -> Points:
+@lru_cache(maxsize=1)
+def _exponential() -> Points:
+    """Of mean 1."""
     from qmodel.workload import Exponential
 
-    return Points.of(Exponential(mean))
+    return Points.of(Exponential(1.0))
