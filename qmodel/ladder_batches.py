@@ -16,6 +16,7 @@ import numpy as np
 
 from qmodel.errors import InputError
 from qmodel.ladder import Rung
+from qmodel.live.pausing import LATER, read, response_s
 from qmodel.service.iteration_time import IterationTime
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from qmodel.answer import PolicyAnswer
     from qmodel.scenario import Scenario
+    from qmodel.simulation.iterations.token_requests import Later
 
     Floats = NDArray[np.float64]
 
@@ -56,7 +58,7 @@ def slowness(taken: IterationTime, loop: Mapping[str, Any]) -> float:
         + taken.per_prefill_token * totals["prefill_tokens"]
         + taken.per_query_key * totals.get("query_keys", 0)
     )
-    return float(loop["busy_s"] / fitted)
+    return float((loop["busy_s"] - totals.get("swap_s", 0.0)) / fitted)
 
 
 def ladder_of_batches(
@@ -79,7 +81,7 @@ def ladder_of_batches(
     served = log[log.status == "ok"].reset_index(drop=True)
     counted = (served.scheduled_s >= warmup_s).to_numpy()
     responses = {
-        "live": (served.done_s - served.scheduled_s).to_numpy(),
+        "live": response_s(served),
         **({"measured services": _as_slow(scenario, served, taken, loop)} if "totals" in loop else {}),
         "fitted services": _replayed(scenario, served, taken),
     }
@@ -115,15 +117,35 @@ def _replayed(scenario: Scenario, served: pd.DataFrame, taken: IterationTime) ->
     """Response times of the same requests on the simulated engine with this iteration time."""
     from qmodel.simulation.iterations.replaying import replay_scenario
 
+    later = later_of(served)
+    first = served.output_tokens.to_numpy(dtype=float) - (0 if later is None else later.sums(later.output))
     names = [each.name for each in scenario.classes]
     asked = replace(scenario, system=replace(scenario.system, iteration_time=taken))
     if scenario.system.batching == "dynamic":
         return _in_whole_batches(asked, served, names)
     outcome = replay_scenario(
-        asked, served.scheduled_s, served.input_tokens, served.output_tokens,
-        class_index=served["class"].map(names.index).to_numpy(), tell=None,
+        asked, served.scheduled_s, served.input_tokens, first,
+        class_index=served["class"].map(names.index).to_numpy(), later=later, tell=None,
     ).outcome  # fmt: skip
-    return np.asarray(outcome.done_s) - served.scheduled_s.to_numpy()
+    return np.asarray(outcome.response_s)
+
+
+def later_of(served: pd.DataFrame) -> Later | None:
+    """What followed the first services of the requests in a log; None where nobody pauses."""
+    from qmodel.simulation.iterations.token_requests import Later
+
+    if LATER not in served:
+        return None
+    each = [read(text) for text in served[LATER]]
+    number = np.array([len(services) for services in each], dtype=np.int64)
+    flat = [service for services in each for service in services]
+    return Later(
+        first=np.cumsum(number) - number,
+        number=number,
+        pause_s=np.array([one.pause_s for one in flat]),
+        prompt=np.array([one.input_tokens for one in flat], dtype=np.int64),
+        output=np.array([one.output_tokens for one in flat], dtype=np.int64),
+    )
 
 
 def _in_whole_batches(scenario: Scenario, served: pd.DataFrame, names: list[str]) -> Floats:

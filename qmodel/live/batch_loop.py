@@ -56,8 +56,8 @@ class BatchLoop(Loop):
 
     A token's time is the end of its iteration, when it is on the host. `totals` sums up the iterations for those
     who compare their time with a model: sequences, context tokens of the decoding ones, prompt tokens, queries
-    times keys; how often a request was displaced, and how often one gave its KV cache up for want of memory. Requests that
-    pause are away from the batch and come back into its queue.
+    times keys; how often a request was displaced, and how often one gave its KV cache up for want of memory.
+    Requests that pause are away from the batch and come back into its queue.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class BatchLoop(Loop):
 
 
 def sequence_of(entry: Entry, prefixes: Series[int], pauses: Series[Pauses] = ()) -> Sequence:
-    """The lengths of a request, of its shorter output while the queue is long, of the prefix it shares, its pauses."""
+    """The lengths of a request, its shorter output while the queue is long, the prefix it shares, its pauses."""
     service: Service = entry.payload
     work, long = service.work.levels, service.work_long
     return Sequence(

@@ -49,6 +49,7 @@ class BatchScheduler:
         self._line: WaitingLine[Sequence] = WaitingLine(policy, worth)
         self._offered: list[Sequence] = []
         self._displaced: list[Sequence] = []
+        self._away: dict[int, Sequence] = {}
 
     @property
     def waiting(self) -> int:
@@ -102,8 +103,14 @@ class BatchScheduler:
         return found
 
     def spare(self) -> Sequence | None:
-        """Of those that wait with a KV cache, the last in the queue: whose memory the engine may take."""
-        return max((each for each in self._line if each.computed), key=lambda each: each.key, default=None)
+        """Of those that wait or pause with a KV cache, the last in order: whose memory the engine may take.
+
+        The first of the queue only where nobody else holds any.
+        """
+        holding = [each for each in (*self._line, *self._away.values()) if each.computed and not each.swapped]
+        if self._away and len(holding) > 1:
+            holding = [each for each in holding if each is not self._line.first]
+        return max(holding, key=lambda each: each.key, default=None)
 
     def evicted(self, sequence: Sequence, now_s: float = 0.0) -> None:
         """The engine took the request's memory: it waits, and computes anew what it had."""
@@ -111,6 +118,19 @@ class BatchScheduler:
         if sequence in self.running:
             self.running.remove(sequence)
             self._line.join(sequence, now_s)
+
+    def pause(self, sequence: Sequence) -> None:
+        """A running request is away until it comes back; what becomes of its KV cache is the engine's business."""
+        self.running.remove(sequence)
+        self._away[sequence.number] = sequence
+        self.present -= 1
+
+    def come_back(self, sequence: Sequence, now_s: float = 0.0) -> None:
+        """It is there again, and waits with its rank for another service."""
+        del self._away[sequence.number]
+        sequence.come_back()
+        self.present += 1
+        self._line.join(sequence, now_s)
 
     def finish(self, sequence: Sequence) -> None:
         """A running request leaves, done or failed."""

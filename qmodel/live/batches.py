@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qmodel.errors import InputError
+from qmodel.live.pausing import Pauses, check_pauses, pauses_of
 from qmodel.live.waiting_line import check_policy
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
@@ -30,7 +31,7 @@ class Batches:
 
     `drops`: who is displaced gives its KV cache up. `shares`: what one request left in the cache another may find.
     `prefixes`: tokens of each prompt that all prompts begin with. `all_tokens`: those of all requests, in whole
-    blocks: what the cache holds if nobody ever gives any up.
+    blocks: what the cache holds if nobody ever gives any up. `pauses`: of each request, where some pause.
     """
 
     continuous: bool
@@ -45,6 +46,7 @@ class Batches:
     shares: bool = False
     prefixes: tuple[int, ...] = ()
     all_tokens: int = 0
+    pauses: tuple[Pauses, ...] = ()
     time: IterationTime | None = None
 
 
@@ -57,6 +59,9 @@ def make_batches(scenario: Scenario, rows: Mapping[str, list[Any]]) -> Batches |
         return None
     engine = system.engine or Engine()
     lengths = [int(sum(each)) for each in zip(*(rows[name] for name in LENGTHS), strict=True)]
+    pauses = pauses_of(scenario, rows)
+    if pauses:
+        lengths = [n + more.input_tokens + more.output_tokens for n, more in zip(lengths, pauses, strict=True)]
     most, block = (
         min(system.max_batch or engine.max_batched_tokens, engine.max_batched_tokens),
         engine.kv_block_tokens,
@@ -74,9 +79,10 @@ def make_batches(scenario: Scenario, rows: Mapping[str, list[Any]]) -> Batches |
         worth=token_worth(scenario),
         longest=max(lengths),
         drops=drops,
-        shares=engine.prefix_caching and (drops or any(prefixes)),
+        shares=engine.prefix_caching and (drops or any(prefixes) or any(each.kv == "discard" for each in pauses)),
         prefixes=prefixes,
         all_tokens=sum(_in_blocks(each, block) for each in lengths),
+        pauses=pauses,
         time=system.iteration_time,
     )
 
@@ -127,6 +133,7 @@ def _fixed(law: Any) -> bool:
 def check_continuous(scenario: Scenario, engine: Mapping[str, Any]) -> None:
     """Raise InputError for what a continuous-batching engine cannot do, with the reason."""
     check_policy(scenario.policy)
+    check_pauses(scenario)
     system, name = scenario.system, f"engine '{engine['name']}'"
     if system.iteration_time is None:
         raise InputError("system.iteration_time", "is missing", "sizes are measured by it; see experiments")

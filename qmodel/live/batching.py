@@ -38,7 +38,7 @@ def batching_loop(
     assert batches.worth is not None and batches.max_batch is not None
     scheduler = BatchScheduler(policy, batches.max_batch, batches.worth, order.condition, batches.drops)
     session = served.open(batches, scheduler)
-    return BatchLoop(engine, scheduler, session, entries, inbox, outbox, batches.prefixes)
+    return BatchLoop(engine, scheduler, session, entries, inbox, outbox, batches.prefixes, batches.pauses)
 
 
 def _warm_batches(engine: Any, batches: Batches, order: RunOrder) -> None:

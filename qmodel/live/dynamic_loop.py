@@ -58,7 +58,7 @@ class DynamicLoop(Loop):
                 break
             else:
                 self._sleep()
-        self.tally.span_s, self.tally.totals = clock() - begun, self._totals
+        self.tally.span_s, self.tally.totals = clock() - begun, {**self._totals}
         if self._finished:
             self._report()
 

@@ -18,6 +18,7 @@ import pandas as pd
 from qmodel.answer import ClassAnswer, PolicyAnswer, percentile_name
 from qmodel.errors import InputError
 from qmodel.live.log import OK
+from qmodel.live.pausing import away_s, response_s
 from qmodel.live.run import LiveRun
 from qmodel.live.session import lags
 from qmodel.scenario import Scenario
@@ -90,10 +91,12 @@ def measured_answer(
 
 
 def steady_part(run: LiveRun, warmup_share: float = WARMUP_SHARE) -> pd.DataFrame:
-    """The requests that arrive after the warm-up, in order of arrival, with response_s (infinite if failed)."""
+    """The requests that arrive after the warm-up, in order of arrival, with response_s (infinite if failed).
+
+    Pauses are no part of the response."""
     log = run.log[run.log["scheduled_s"] >= warmup_share * run.meta["horizon_s"]].copy()
     ok = log["status"] == OK
-    log["response_s"] = np.where(ok, log["done_s"] - log["scheduled_s"], math.inf)
+    log["response_s"] = np.where(ok, response_s(log), math.inf)
     return log
 
 
@@ -169,7 +172,8 @@ def _token_metrics(ok: pd.DataFrame, percentiles: Sequence[float]) -> Metrics:
     for percent in sorted({*percentiles, 99.0}):
         metrics[percentile_name(percent, "ttft")] = quantile_of(first, percent / 100)
     gaps = ok["output_tokens"].to_numpy(dtype=float) - 1.0
-    tpot = (ok["done_s"] - ok["first_token_s"]).to_numpy(dtype=float)[gaps > 0] / gaps[gaps > 0]
+    after = (ok["done_s"] - ok["first_token_s"]).to_numpy(dtype=float) - away_s(ok)
+    tpot = after[gaps > 0] / gaps[gaps > 0]
     return metrics | {"mean_tpot_s": mean_of(tpot)}
 
 

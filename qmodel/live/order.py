@@ -18,7 +18,7 @@ from qmodel.service.transform import EarlyExit, FewerSteps
 if TYPE_CHECKING:
     import pandas as pd
 
-HANDLED = frozenset({"piecewise", "static-batching", "bins", "prefix-hit"})
+HANDLED = frozenset({"piecewise", "static-batching", "bins", "prefix-hit", "pause"})
 """Features of a scenario (`Scenario.features`) that are run live; other checks say more on some of them."""
 
 
@@ -54,6 +54,9 @@ def check_runnable(scenario: Scenario, engine: Mapping[str, Any]) -> None:
     batched = system.batching if system.batches else "none"
     if batched not in engine.get("batching", ("none",)):
         raise InputError("system.batching", f"'{system.batching}' is not run by {name}", _offers(engine))
+    if "pause" in scenario.features and batched != "continuous":
+        fault = "is run live by an engine with continuous batching"
+        raise InputError("class, pause", fault, "set system.batching = 'continuous', or leave it out")
     _check_predictions(scenario)
     if batched == "continuous":
         check_continuous(scenario, engine)

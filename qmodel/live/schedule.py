@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qmodel.errors import InputError
+from qmodel.live.pausing import AWAY, LATER, Pauses, drawn, written
 from qmodel.scenario import Scenario
 from qmodel.service.alone_time import AloneTime
 from qmodel.service.token_service import TokenService
@@ -42,7 +43,8 @@ def draw_schedule(scenario: Scenario, horizon_s: float, seed: int) -> pd.DataFra
     drawn), with a queue condition the same again ending in `_long`, work_s (size_s with the model's residual: how
     long an emulated engine takes), first_s (seconds of the first step, where the model tells it apart: a prefill),
     delivered_at (share of the steps after which the result is out), predicted_size_s, priority, weight, deadline_s,
-    lottery. `attrs` holds seed, horizon_s and rate.
+    lottery; where some class pauses, later and away_s (see `qmodel.live.pausing`). `attrs` holds seed, horizon_s
+    and rate.
     Raises InputError when nothing arrives.
     """
     import pandas as pd
@@ -76,6 +78,8 @@ def _class_rows(scenario: Scenario, request_class: RequestClass, horizon_s: floa
     settings = Settings(scenario, request_class, factors, base, draw)
     columns: dict[str, Any] = {"class": request_class.name, "scheduled_s": times}
     columns |= settings.under(always)
+    if "pause" in scenario.features:
+        columns |= _pauses(scenario, request_class, draw, columns)
     if scenario.condition is not None:
         changed = settings.under(list(scenario.transforms))
         columns |= {name + LONG: values for name, values in changed.items() if name != "delivered_at"}
@@ -87,6 +91,23 @@ def _class_rows(scenario: Scenario, request_class: RequestClass, horizon_s: floa
     columns["deadline_s"] = times + limit_of(request_class.slo, "response")
     columns["lottery"] = draw.uniform("lottery", n)
     return pd.DataFrame(columns)
+
+
+def _pauses(
+    scenario: Scenario, request_class: RequestClass, draw: Draws, columns: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What follows the first service, the seconds away, and the size with what it brings."""
+    later = [Pauses(services=each) for each in drawn(request_class, draw.stream, columns["scheduled_s"].size)]
+    size = columns["size_s"]
+    if request_class.pause is not None and scenario.system.batching == "continuous":
+        prompt = columns["input_tokens"] + [each.input_tokens for each in later]
+        output = columns["output_tokens"] + [each.output_tokens for each in later]
+        size = np.asarray(token_worth(scenario).size(prompt, output))
+    return {
+        LATER: [written(each.services) for each in later],
+        AWAY: np.array([each.away_s for each in later], dtype=float),
+        "size_s": size,
+    }
 
 
 class Draws:

@@ -107,9 +107,9 @@ class Inbox:
         while self._read():
             pass
 
-    def wait(self) -> None:
-        """Sleep until something arrives."""
-        self._poll.poll()
+    def wait(self, most_s: float | None = None) -> None:
+        """Sleep until something arrives, at most so long."""
+        self._poll.poll(None if most_s is None else 1e3 * max(0.0, most_s))
 
     def arrived(self) -> list[int]:
         """Indices of the requests that have arrived since the last call; does not wait."""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from qmodel.errors import InputError
+from qmodel.ladder_batches import later_of
 from qmodel.live.order import make_order
+from qmodel.live.pausing import Pauses, read
 from qmodel.live.schedule import draw_schedule
 from qmodel.policy import make_policy
 from qmodel.scenario import Scenario, System
@@ -16,7 +18,8 @@ from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import ClipOutput, QueueCondition
 from qmodel.simulation.iterations.replaying import replay_scenario
-from qmodel.workload import Deterministic, Geometric, Poisson, RequestClass
+from qmodel.simulation.iterations.scenario_rules import rules_of
+from qmodel.workload import Deterministic, Exponential, Geometric, Pause, Poisson, RequestClass
 from tests.live.virtual import ENGINE, serve
 
 TAKEN = IterationTime(base=0.01, per_sequence=0.001, per_prefill_token=1e-4)
@@ -72,3 +75,39 @@ def test_what_it_does_not_serve():
     schedule = draw_schedule(whole, 10.0, seed=1)
     with pytest.raises(InputError, match=r"system\.batching"):
         serve(make_order(whole, schedule, ENGINE | {"batching": ("dynamic",)}), schedule)
+
+
+def pausing(kv, caching=True, policy="fcfs", probability=0.6):
+    asked = scenario(policy=make_policy(policy), rate=3.0)
+    # a whole context in one chunk: the last token of a prompt in chunks is a decode to one, a prefill to the other
+    engine = Engine(max_batched_tokens=64 if caching else 4096, prefix_caching=caching)
+    pause = Pause(probability, Exponential(mean=0.5), kv)
+    classes = tuple(replace(each, pause=pause) for each in asked.classes)
+    return replace(asked, classes=classes, system=replace(asked.system, engine=engine))
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "srpt", "las"])
+@pytest.mark.parametrize(("kv", "caching"), [("keep", True), ("swap", True), ("discard", True), ("discard", False)])
+def test_requests_that_pause_come_back_as_in_the_simulation(kv, caching, policy):
+    asked = pausing(kv, caching, policy)
+    schedule = draw_schedule(asked, 200.0, seed=3)
+    mine = serve(make_order(asked, schedule, ENGINE), schedule)
+    other = replay_scenario(
+        asked, schedule.scheduled_s, schedule.input_tokens, schedule.output_tokens, later=later_of(schedule),
+        tell=None,
+    ).outcome  # fmt: skip
+    assert (schedule.away_s > 0).sum() > 300
+    np.testing.assert_allclose(other.away_s, schedule.away_s, rtol=1e-12)
+    np.testing.assert_allclose(mine.done_s, other.done_s, rtol=1e-9)
+    np.testing.assert_allclose(mine.first_token_s, other.first_s, rtol=1e-9)
+    np.testing.assert_allclose(mine.response_s, other.response_s, rtol=1e-9, atol=1e-9)
+
+
+def test_sizes_count_all_services():
+    asked = pausing("keep")
+    schedule = draw_schedule(asked, 200.0, seed=3)
+    prompt_s, token_s = rules_of(asked).alone_s(0.0)
+    later = [Pauses(services=read(text)) for text in schedule.later]
+    prompt = schedule.input_tokens + [each.input_tokens for each in later]
+    output = schedule.output_tokens + [each.output_tokens for each in later]
+    np.testing.assert_allclose(schedule.size_s, prompt * prompt_s + output * token_s, rtol=1e-12)

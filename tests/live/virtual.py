@@ -5,6 +5,7 @@ No clock and no process: the scheduler of live runs decides, iterations take wha
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from qmodel.errors import InputError
 from qmodel.live.batch_loop import sequence_of
 from qmodel.live.batch_scheduler import BatchScheduler
-from qmodel.live.engines.emulated import seconds, within
+from qmodel.live.engines.emulated import give_up, seconds, within
+from qmodel.live.pausing import away_s
 from qmodel.live.server import entries_of
 from qmodel.live.wire import RunOrder, unpack_policy
 
@@ -32,16 +34,19 @@ def serve(order: RunOrder, schedule: pd.DataFrame) -> pd.DataFrame:
         raise InputError("system.batching", "is not continuous", "simulate it")
     assert batches.time is not None
     scheduler = BatchScheduler(unpack_policy(order.policy), batches.max_batch, batches.worth, order.condition)
-    sequences = [sequence_of(entry, batches.prefixes) for entry in entries_of(order)]
+    sequences = [sequence_of(entry, batches.prefixes, batches.pauses) for entry in entries_of(order)]
     arrival = schedule.scheduled_s.to_numpy()
     begun, first, done, spent = (np.full(len(arrival), np.nan) for _ in range(4))
     now, coming, busy_s = 0.0, 0, 0.0
-    while coming < len(arrival) or scheduler.present:
+    away: list[tuple[float, int]] = []
+    while coming < len(arrival) or scheduler.present or away:
         if not scheduler.present:
-            now = max(now, arrival[coming])
+            now = max(now, min([*arrival[coming : coming + 1], *(back for back, _ in away[:1])]))
         while coming < len(arrival) and arrival[coming] <= now:
             scheduler.add(sequences[coming])
             coming += 1
+        while away and away[0][0] <= now:
+            scheduler.come_back(sequences[heappop(away)[1]], now)
         computed = within(scheduler.choose(batches.max_batched_tokens, now), batches.max_batched_tokens)
         scheduler.took([sequence for sequence, _ in computed])
         began, now = now, now + seconds(batches.time, computed)
@@ -53,11 +58,18 @@ def serve(order: RunOrder, schedule: pd.DataFrame) -> pd.DataFrame:
             spent[index] += now - began
             if sequence.advance(tokens) and sequence.generated == 1:
                 first[index] = now
-            if sequence.generated == sequence.output:
+            if sequence.generated < sequence.output:
+                continue
+            if service := sequence.comes_back:
+                heappush(away, (now + service.pause_s, index))
+                scheduler.pause(sequence)
+                give_up(sequence, batches)
+            else:
                 scheduler.finish(sequence)
                 done[index] = now
     log = schedule.assign(
-        status="ok", first_token_s=first, done_s=done, service_s=spent, response_s=done - arrival, delivered_at=1.0,
+        status="ok", first_token_s=first, done_s=done, service_s=spent,
+        response_s=done - arrival - away_s(schedule), delivered_at=1.0,
         reduced=[int(sequence.entry.reduced) for sequence in sequences],
         output_tokens=[sequence.output for sequence in sequences],
     )  # fmt: skip

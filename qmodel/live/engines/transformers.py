@@ -19,6 +19,8 @@ from qmodel.measure.targets.transformers_batching import WARM_OUTPUT, AllOfThem,
 
 AMPLE_TOKENS = 32_768
 """KV cache where the scenario sets no bound, at least; and room for twice the largest batch."""
+LATER_SEEDS = 24
+"""Bits of a request's seed: those above number its pauses."""
 SHARE = 0.125
 """Share of the device's memory that a cache for all requests of a run takes at most."""
 
@@ -67,8 +69,10 @@ class TransformersSession:
     def __init__(self, target: TransformersBatching, batches: Batches, scheduler: BatchScheduler) -> None:
         self._target, self._scheduler = target, scheduler
         self._sequences: dict[str, Sequence] = {}
+        self._seeds: dict[str, int] = {}
         self._now_s = 0.0
         self.evictions = 0
+        self._bounded = batches.kv_capacity_tokens is not None
         cap, block = scheduler.max_batch, batches.kv_block_tokens
         tokens = room(target, batches, scheduler)
         self.capacity_tokens = tokens - tokens % block
@@ -85,13 +89,36 @@ class TransformersSession:
         name = str(sequence.entry.index)
         self._sequences[name] = sequence
         prompt = self._target.prompt(sequence.prompt, work.seed, sequence.prefix)
-        self._paged.add(name, prompt, sequence.output)
+        self._paged.add(name, prompt, sequence.most_output)
+        self._seeds[name] = work.seed
+
+    def pause(self, sequence: Sequence) -> None:
+        """Its KV cache stays, is given up or moves to the host; the last only where memory is bounded."""
+        kv = sequence.pauses.kv
+        if kv == "swap" and not self._bounded:
+            return
+        with self._target.engine.guarded():
+            self._paged.pause(str(sequence.number), kv)
+        sequence.swapped = kv == "swap"
+        if kv == "discard":
+            sequence.evict()
+
+    def come_back(self, sequence: Sequence) -> None:
+        """It reads on: tokens drawn from its seed and the number of the pause."""
+        name, service = str(sequence.number), sequence.pauses.services[sequence.visits - 1]
+        tokens = self._target.prompt(service.input_tokens, self._seeds[name] + (sequence.visits << LATER_SEEDS))
+        self._paged.extend(name, tokens)
 
     def iterate(self, now_s: float) -> list[tuple[Sequence, int]]:
         """One iteration of the manager."""
         self._now_s = now_s
         with self._target.engine.guarded():
             return [(self._sequences[name], tokens) for name, tokens in self._paged.iterate()]
+
+    @property
+    def swap_s(self) -> float:
+        """Seconds in which KV caches were moved to the host and back."""
+        return self._paged.swap_s
 
     @property
     def memory_used(self) -> float:
@@ -113,7 +140,10 @@ class TransformersSession:
 
     def took(self, computed: Series[str]) -> dict[str, int]:
         """The library says who is computed; those whose service starts while the queue is long get fewer tokens."""
-        started = self._scheduler.took([self._sequences[name] for name in computed])
+        sequences = [self._sequences[name] for name in computed]
+        for each in sequences:
+            each.swapped = False
+        started = self._scheduler.took(sequences)
         return {str(each.entry.index): each.output for each in started if each.entry.reduced}
 
     def found(self, request_id: str, tokens: int) -> None:
@@ -148,13 +178,13 @@ def warming(room: int, cap: int, longest: int, block: int) -> tuple[int, int]:
 def room(target: TransformersBatching, batches: Batches, scheduler: BatchScheduler) -> int:
     """Tokens of the KV cache: as the scenario says, else ample for those that hold one at the same time.
 
-    They are all requests where those displaced keep theirs, or finished ones leave theirs to be found, as far as
-    memory allows; beyond that a cache is dropped and computed anew.
+    They are all requests where those displaced or paused keep theirs, or finished ones leave theirs to be found, as
+    far as memory allows; beyond that a cache is dropped and computed anew.
     """
     if batches.kv_capacity_tokens is not None:
         return batches.kv_capacity_tokens
     ample = max(AMPLE_TOKENS, 2 * scheduler.max_batch * (batches.longest + batches.kv_block_tokens))
-    if not (scheduler.policy.preemptive or batches.shares):
+    if not (scheduler.policy.preemptive or batches.shares or batches.pauses):
         return ample
     most = int(SHARE * target.engine.memory_bytes() / target.kv_bytes_per_token)
     return max(ample, min(batches.all_tokens, most))

@@ -10,6 +10,7 @@ The surface is not a public one; it was read in transformers 5.23 and is the sam
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -106,6 +107,26 @@ class PagedBatching:
         """Drop a request before the next iteration."""
         self._manager.cancel_request(request_id)
 
+    def pause(self, request_id: str, kv: str) -> None:
+        """This request is not chosen until it is extended; its KV cache stays, is given up ("discard"), or moves
+        to the host ("swap").
+
+        It must have been added with the output tokens of all its services.
+        """
+        if kv == "discard":
+            self._scheduler.give_up(request_id)
+        elif kv == "swap":
+            self._scheduler.swap_out(request_id)
+
+    def extend(self, request_id: str, tokens: Sequence[int]) -> None:
+        """A request that paused has more to read after what it said."""
+        self._scheduler.extend(request_id, tokens)
+
+    @property
+    def swap_s(self) -> float:
+        """Seconds in which KV caches were moved to the host and back."""
+        return float(self._scheduler.swap_s)
+
     def iterate(self) -> list[tuple[str, int]]:
         """One iteration; returns who was computed, with tokens each. Empty: nobody could be.
 
@@ -161,6 +182,8 @@ def scheduler_class() -> type:
             super().__init__(cache, safety_margin or 0.0, max_requests_per_batch)
             self.states: dict[str, Any] = {}
             self.computed: list[tuple[str, int]] = []
+            self.swapped: dict[str, dict[str, Any]] = {}
+            self.swap_s = 0.0
 
         def add_waiting_request(self, state: Any) -> None:
             """A new request, or one thrown out of memory: the library starts it anew after what it said."""
@@ -172,11 +195,13 @@ def scheduler_class() -> type:
             states = self.states
             candidates = [states[each] for each in self._chosen(token_budget)]
             if self.block_new_requests:  # somebody was thrown out: nobody new until somebody leaves
-                candidates = [each for each in candidates if each.request_id in self.active_requests]
+                active = [each for each in candidates if each.request_id in self.active_requests]
+                candidates = active or candidates  # all others may be away
             ignored: set[str] = set()
             batch, starved, fast, queries, read = self._process_candidates(
                 candidates, token_budget, cache_budget, ignored
             )
+            self._swap_in(batch)
             self.computed = [(each.state.request_id, each.query_length) for each in batch]
             for request_id, tokens in self.chooser.took([name for name, _ in self.computed]).items():
                 states[request_id].max_new_tokens = states[request_id]._new_tokens_limit = tokens
@@ -204,6 +229,57 @@ def scheduler_class() -> type:
             self.finish_request(request_id)
             self.waiting_requests[request_id] = self.states[request_id] = anew
 
+        def give_up(self, request_id: str) -> None:
+            """A request that pauses gives its blocks back, for whoever was kept out."""
+            self._drop(request_id)
+            self.block_new_requests = False
+
+        def swap_out(self, request_id: str) -> None:
+            """Copy a request's blocks to the host and give them back; it comes back as one that waits."""
+            begin = time.monotonic()
+            state = self.states[request_id]
+            anew = state.create_equivalent_initial_request()
+            anew.position_offset = state.position_offset
+            self.swapped[request_id] = {
+                name: each._copy_view.index_select(0, _indices(each, request_id)).to("cpu")
+                for name, each in self.cache.cache_allocators.items()
+            }
+            self.cache.free_blocks(request_id)
+            self.active_requests.pop(request_id)
+            anew.is_cpu_offloaded = True  # the library then looks for no beginning of it
+            self.waiting_requests[request_id] = self.states[request_id] = anew
+            self.block_new_requests = False
+            self.swap_s += time.monotonic() - begin
+
+        def _swap_in(self, batch: Sequence[Any]) -> None:
+            """Copy the blocks of those in the batch back that are on the host, where the library gave them room."""
+            for each in batch:
+                if (held := self.swapped.pop(each.state.request_id, None)) is None:
+                    continue
+                begin = time.monotonic()
+                for name, blocks in held.items():
+                    allocator = self.cache.cache_allocators[name]
+                    places = _indices(allocator, each.state.request_id)[: len(blocks)]
+                    allocator._copy_view.index_copy_(0, places, blocks.to(places.device))
+                    if self.cache.use_prefix_sharing:  # fresh blocks, to be named again
+                        whole = each.state.position_offset // allocator.tokens_per_page
+                        each.complete_blocks[name] = each.complete_blocks.get(name, 0) + whole
+                each.state.is_cpu_offloaded = False
+                self.swap_s += time.monotonic() - begin
+
+        def extend(self, request_id: str, tokens: Sequence[int]) -> None:
+            """More to read: what was said becomes part of the prompt, of which the cache holds the beginning."""
+            state = self.states[request_id]
+            if active := request_id in self.active_requests:
+                kept, state = state.position_offset, state.create_equivalent_initial_request()
+                state.position_offset = kept
+            state.initial_tokens = [*state.initial_tokens, *tokens]
+            state.remaining_prefill_tokens = state.initial_tokens[state.position_offset :]
+            if active:
+                state.status = library.reading
+            where = self.active_requests if active else self.waiting_requests
+            where[request_id] = self.states[request_id] = state
+
         def _infer_request_tokens(self, state: Any, ignored: set[str]) -> list[int]:
             """The library looks for the beginning of a new request among its blocks."""
             before = state.position_offset
@@ -216,15 +292,24 @@ def scheduler_class() -> type:
             """Done, failed, or out of memory; the latter comes back as a waiting request."""
             super().finish_request(request_id)
             self.states.pop(request_id, None)
+            self.swapped.pop(request_id, None)
 
         def clear_cancelled_requests(self) -> list[Any]:
             """Drop those cancelled."""
             cancelled: list[Any] = super().clear_cancelled_requests()
             for state in cancelled:
                 self.states.pop(state.request_id, None)
+                self.swapped.pop(state.request_id, None)
             return cancelled
 
     return ChosenOrder
+
+
+def _indices(allocator: Any, request_id: str) -> Any:
+    """Blocks of a request, as an index into the cache."""
+    import torch
+
+    return torch.as_tensor(allocator.block_table[request_id], dtype=torch.long, device=allocator._copy_view.device)
 
 
 class _Library:
@@ -234,6 +319,7 @@ class _Library:
         try:
             from transformers import GenerationConfig, __version__
             from transformers.generation.configuration_utils import ContinuousBatchingConfig
+            from transformers.generation.continuous_batching.requests import RequestStatus
             from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, Scheduler
         except ImportError as error:
             if getattr(error, "name", "") == "transformers":
@@ -242,7 +328,7 @@ class _Library:
             raise InputError("transformers", fault, f"install transformers{LIBRARY}") from error
         check_version(__version__)
         self.generation, self.config = GenerationConfig, ContinuousBatchingConfig
-        self.mapping, self.scheduler = SCHEDULER_MAPPING, Scheduler
+        self.mapping, self.scheduler, self.reading = SCHEDULER_MAPPING, Scheduler, RequestStatus.PREFILLING
 
 
 def _library() -> _Library:

@@ -112,8 +112,8 @@ def _columns(
 ) -> dict[str, Any]:
     prompt, output = _lengths(each, generator(seed, index, "sizes"), generator(seed, index, "tokens"), n)
     later = _later(each, each.pause, seed, index, n)
-    size = per_token_s[0] * (prompt + _sums(later, later.prompt)) + per_token_s[1] * (
-        output + _sums(later, later.output)
+    size = per_token_s[0] * (prompt + later.sums(later.prompt)) + per_token_s[1] * (
+        output + later.sums(later.output)
     )
     encode = np.zeros(n)
     if each.encode_s is not None:
@@ -151,12 +151,6 @@ def _later(each: RequestClass, pause: Pause | None, seed: np.random.SeedSequence
         prompt=prompt,
         output=output,
     )
-
-
-def _sums(later: Later, values: Integers) -> Integers:
-    """Of each request, the sum of these values over its later services."""
-    running = np.concatenate(([0], np.cumsum(values)))
-    return running[later.first + later.number] - running[later.first]
 
 
 def _merged(classes: Sequence[RequestClass], arrivals: list[Floats], parts: list[dict[str, Any]]) -> TokenRequests:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from qmodel.scenario import Scenario
     from qmodel.simulation.iterations.outcome import TokenOutcome
     from qmodel.simulation.iterations.serving import Totals
+    from qmodel.simulation.iterations.token_requests import Later
 
 ANYBODY = RequestClass("requests", Poisson(rate=1.0), Deterministic(1.0))
 """The class of requests that come without one."""
@@ -92,13 +93,16 @@ def replay_scenario(
     output_tokens: ArrayLike,
     *,
     class_index: ArrayLike | None = None,
+    later: Later | None = None,
     sample_s: float = 0.0,
     seed: int = 1,
     tell: Callable[[str], None] | None = to_stderr,
 ) -> Replay:
     """Serve these requests under the scenario's policy and engine, whatever its own arrivals and lengths.
 
-    Prefixes are the classes' shares of the input tokens.
+    Prefixes are the classes' shares of the input tokens. `later`: services after pauses; lengths are then those of
+    the first. What a token is worth to the policy is what it is to the simulation of the scenario and to a live
+    run, by the mean lengths of its laws and not of these requests.
     """
     from qmodel.simulation.iterations.scenario_rules import rules_of
 
@@ -110,16 +114,17 @@ def replay_scenario(
         prefix = np.minimum(np.floor(hits[index] * prompt), prompt - 1)
     return replay_by(
         rules_of(scenario), scenario.policy, scenario.classes, arrival_s, input_tokens, output_tokens,
-        class_index=index, prefix_tokens=prefix, sample_s=sample_s, seed=seed, tell=tell,
+        class_index=index, prefix_tokens=prefix, later=later, sample_s=sample_s, seed=seed, tell=tell,
     )  # fmt: skip
 
 
 def replay_by(
     rules: Rules, policy: Policy, classes: Sequence[RequestClass], arrival_s: ArrayLike, input_tokens: ArrayLike,
     output_tokens: ArrayLike, *, class_index: ArrayLike | None = None, prefix_tokens: ArrayLike | None = None,
-    sample_s: float = 0.0, seed: int = 1, jumps: bool = True, tell: Callable[[str], None] | None = to_stderr,
+    later: Later | None = None, sample_s: float = 0.0, seed: int = 1, jumps: bool = True,
+    tell: Callable[[str], None] | None = to_stderr,
 ) -> Replay:  # fmt: skip
-    """Serve these requests by these rules."""
+    """Serve these requests by these rules; where those name no context, a token is worth what it is at theirs."""
     from qmodel.simulation.iterations.pools import collected
     from qmodel.simulation.kernels.compiled import announced
 
@@ -128,7 +133,11 @@ def replay_by(
     )
     context = float(requests.prompt.mean() + 0.5 * requests.output.mean())
     prompt_s, token_s = rules.alone_s(context)
-    size = requests.prompt * prompt_s + requests.output * token_s
+    prompt, output = requests.prompt, requests.output
+    if later is not None:
+        requests = replace(requests, later=later)
+        prompt, output = prompt + later.sums(later.prompt), output + later.sums(later.output)
+    size = prompt * prompt_s + output * token_s
     requests = replace(requests, size_s=size, predicted_s=size)
     with announced(tell):
         outcome, totals = collected(requests, policy, rules, seed=seed, jumps=jumps, sample_s=sample_s)

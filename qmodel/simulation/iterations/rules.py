@@ -38,7 +38,7 @@ class Rules:
     `resume_s`: time that each resumption of a preempted request costs. `early_exit`: at which share of an
     iteration's work a token leaves; None: at the end. `servers`: so many engines, each with these bounds and a
     queue of its own, which `routing` feeds. `condition`: while it holds, a service that starts makes `clip` tokens
-    at most.
+    at most. `context`: tokens at which sizes are told in seconds; None: the mean of the requests served.
     """
 
     time: Time
@@ -52,6 +52,7 @@ class Rules:
     routing: Routing = field(default_factory=Routing)
     condition: QueueCondition | None = None
     clip: int = UNBOUNDED
+    context: float | None = None
 
     def __post_init__(self) -> None:
         tokens = 1 + self.engine.speculative_tokens

@@ -12,6 +12,7 @@ from qmodel.errors import InputError
 from qmodel.service.engine import Engine
 from qmodel.service.fitted_iterations import engine_time_of
 from qmodel.service.transform import ClipOutput, EarlyExit, QueueCondition
+from qmodel.simulation.iterations.drawing import LENGTHS, mean_tokens
 from qmodel.simulation.iterations.rules import UNBOUNDED, Rules
 
 if TYPE_CHECKING:
@@ -48,7 +49,16 @@ def rules_of(scenario: Scenario) -> Rules:
         clip=min(
             (each.max_tokens for each in scenario.transforms if isinstance(each, ClipOutput)), default=UNBOUNDED
         ),
+        context=_context(clipped(scenario)),
     )
+
+
+def _context(scenario: Scenario) -> float | None:
+    """Tokens of a mean prompt with half of a mean output, where every class says how long they are."""
+    if any(name not in each.factors for each in scenario.classes for name in LENGTHS):
+        return None
+    prompt, output = mean_tokens(scenario)
+    return prompt + 0.5 * output
 
 
 def _condition(scenario: Scenario) -> QueueCondition | None:

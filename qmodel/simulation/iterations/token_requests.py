@@ -42,6 +42,11 @@ class Later:
         zero, nothing = np.zeros(requests, dtype=np.int64), np.empty(0, dtype=np.int64)
         return cls(zero, zero, np.empty(0), nothing, nothing)
 
+    def sums(self, values: Integers) -> Integers:
+        """Of each request, the sum of these values over its later services."""
+        running = np.concatenate(([0], np.cumsum(values)))
+        return running[self.first + self.number] - running[self.first]
+
 
 @dataclass(frozen=True)
 class TokenRequests:
