@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from qmodel.service.iteration_time import IterationTime
 from qmodel.theory import analyse
 from qmodel.theory.batch.continuous_batching import BatchingEngine
 from qmodel.theory.batch.engine_answer import batching_engine
-from qmodel.theory.batch.engine_fluctuations import _arrivals, _kernels
+from qmodel.theory.batch.engine_fluctuations import OMEGA, _arrivals, _by_class, _kernels
 from qmodel.theory.batch.multi_bin import Bin, batch_wait
 from qmodel.theory.batch.token_demand import Points, together
 from qmodel.theory.batch.token_times import Decoding, ResponseLaw, _states
@@ -73,7 +75,7 @@ def test_an_answer_of_two_tokens_has_one_after_the_first():
 def test_arrivals_an_iteration_are_those_that_come_and_those_they_bring():
     """Lambda = 0.4 x 0.02 s / (1 - 0.024)."""
     demand = engine().demand
-    assert _arrivals(TAKEN, demand, demand.outputs) == pytest.approx(0.008 / 0.976, rel=1e-12)
+    assert _arrivals(TAKEN, demand, OUTPUT) == pytest.approx(0.008 / 0.976, rel=1e-12)
 
 
 @pytest.mark.parametrize(("capacity", "cap"), [(1334, 9), (1335, 10)])
@@ -90,8 +92,36 @@ def test_longer_inputs_bring_more_arrivals():
     taken = IterationTime(base=0.02, per_context_token=3e-5, per_prefill_token=1e-4)
     prompts = Points(np.array([50.0, 150.0]), np.array([0.5, 0.5]))
     demand = together([RATE], [(prompts, prompts, Points.of(Deterministic(OUTPUT)))])
-    *_, spread = _kernels(taken, demand, demand.outputs, np.array([1e-9]), alike=False)
-    assert spread[0, 0] == pytest.approx(50.0**2 * (RATE * (3e-5 * OUTPUT + 1e-4)) ** 2, rel=1e-6)
+    [(_, outputs, brought)] = _by_class(taken, demand)
+    kernels = _kernels(outputs.values.tobytes(), outputs.weights.tobytes())
+    spread = brought.square(kernels) - replace(brought, of_input=0.0).square(kernels)
+    assert spread[0] == pytest.approx(50.0**2 * (RATE * (3e-5 * OUTPUT + 1e-4)) ** 2, rel=1e-6)
+
+
+def test_transforms_of_presence_and_age_are_integrals():
+    """Of two lengths, by quadrature, at low, middling and high frequencies."""
+    lengths, weights = np.array([0.5, 2.0]), np.array([0.25, 0.75])
+    kernels = _kernels(lengths.tobytes(), weights.tobytes())
+    nodes, steps = np.polynomial.legendre.leggauss(400)
+    for at in (0, 700, 1499):
+        present, aged = (
+            np.array(
+                [
+                    0.5 * t * (steps @ (s**power * np.exp(-1j * OMEGA[at] * s)))
+                    for t in lengths
+                    for s in [0.5 * t * (nodes + 1)]
+                ]
+            )
+            for power in (0, 1)
+        )
+        for name, values in (
+            ("present", present),
+            ("aged", aged),
+            ("present_square", np.abs(present) ** 2),
+            ("aged_square", np.abs(aged) ** 2),
+            ("crossed", aged * present.conj()),
+        ):
+            assert getattr(kernels, name)[at] == pytest.approx(weights @ values, rel=1e-9), name
 
 
 @pytest.mark.parametrize("load", [0.1, 0.6, 0.97])

@@ -94,12 +94,13 @@ def _kernels(values: bytes, weights: bytes) -> Kernels:
     half = np.sin(0.5 * x)
     sine, less = 2.0 * half * np.cos(0.5 * x), 2.0 * half**2  # of x: sin, and 1 - cos to its last digit
     real, imaginary = x * sine - less, x - sine - x * less  # of w^2 q
+    mixed = (real * sine - imaginary * less) @ own, (real * less + imaginary * sine) @ own
     return Kernels(
-        present=(sine @ own - 1j * (less @ own)) / w,
-        aged=(real @ own + 1j * (imaginary @ own)) / w**2,
+        present=np.asarray((sine @ own - 1j * (less @ own)) / w),
+        aged=np.asarray((real @ own + 1j * (imaginary @ own)) / w**2),
         present_square=2.0 * (less @ own) / w**2,
         aged_square=(real**2 + imaginary**2) @ own / w**4,
-        crossed=((real * sine - imaginary * less) @ own + 1j * ((real * less + imaginary * sine) @ own)) / w**3,
+        crossed=np.asarray((mixed[0] + 1j * mixed[1]) / w**3),
     )
 
 
