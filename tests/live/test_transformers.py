@@ -10,6 +10,7 @@ from qmodel.live import LiveServer, draw_schedule, measured_answer
 from qmodel.live.batch_scheduler import BatchScheduler
 from qmodel.live.batches import Batches
 from qmodel.live.engine import Work, make_engine
+from qmodel.live.pausing import NONE, LaterService, Pauses
 from qmodel.live.scheduler import Entry
 from qmodel.live.sequence import Sequence
 from qmodel.policy import FCFS, SRPT, Request
@@ -41,11 +42,11 @@ class Server:
         self.session = engine.open(given, self.scheduler)
         self.said, self.order = {}, []
 
-    def add(self, index, prompt, output, output_long=None, arrival=None):
+    def add(self, index, prompt, output, output_long=None, arrival=None, pauses=NONE):
         size = WORTH.size(prompt, output)
         request = Request(float(index) if arrival is None else arrival, size, size)
         prefix = self.prefixes[index] if self.prefixes else 0
-        sequence = Sequence(Entry(index, request), prompt, output, output_long, prefix=prefix)
+        sequence = Sequence(Entry(index, request), prompt, output, output_long, prefix=prefix, pauses=pauses)
         self.session.add(sequence, Work({}, 0.0, index))
         self.scheduler.add(sequence)
         return sequence
@@ -53,17 +54,27 @@ class Server:
     def step(self):
         computed = self.session.iterate(0.0)
         for sequence, tokens in computed:
-            if sequence.advance(tokens) and sequence.generated == sequence.output:
+            if not (sequence.advance(tokens) and sequence.generated == sequence.output):
+                continue
+            if sequence.comes_back:
+                self.scheduler.pause(sequence)
+                self.session.pause(sequence)
+            else:
                 self.scheduler.finish(sequence)
                 self.order.append(sequence.entry.index)
         for sequence in self.scheduler.running:
             self.said[sequence.entry.index] = self.session._paged.tokens(str(sequence.entry.index))
         return {sequence.entry.index: tokens for sequence, tokens in computed}
 
+    def come_back(self, sequence):
+        self.scheduler.come_back(sequence)
+        self.session.come_back(sequence)
+
     def run(self):
         steps = []
         while self.scheduler.present:
             steps.append(self.step())
+        self.swap_s = self.session.swap_s
         self.session.close()
         return steps
 
@@ -185,6 +196,67 @@ def test_room_for_all_where_caches_are_kept(engine):
     assert asked(SRPT(), all_tokens=50_000, kv_capacity_tokens=77) == 77
     most = SHARE * engine._target.engine.memory_bytes() / engine._target.kv_bytes_per_token
     assert asked(SRPT(), all_tokens=1 << 60) == int(most)
+
+
+def in_services(engine, index, prompt, output, pauses):
+    """What is said in each service: the last token of one is read before what the pause brings."""
+    context, said = engine._target.prompt(prompt, index), []
+    for number in range(len(pauses.services) + 1):
+        if number:
+            service = pauses.services[number - 1]
+            context = context + engine._target.prompt(service.input_tokens, index + (number << 24))
+            output = service.output_tokens
+        said.append(continued(engine, context, output))
+        context = context + said[-1]
+    return said
+
+
+@pytest.mark.parametrize("shares", [False, True])
+@pytest.mark.parametrize(("kv", "anew"), [("keep", 1 + 7), ("discard", 15 + 7), ("swap", 1 + 7)])
+def test_who_pauses_says_what_follows_its_whole_context(engine, kv, anew, shares):
+    bounds = {"kv_capacity_tokens": 400, "kv_block_tokens": 4}
+    server = Server(engine, max_batch=2, shares=shares, pauses=(NONE,), **bounds)
+    pauses = Pauses(kv, (LaterService(1.0, 7, 4), LaterService(1.0, 3, 6)))
+    gone = server.add(0, 10, 5, pauses=pauses)
+    while not server.scheduler._away:
+        server.step()
+    assert (gone.generated, gone.visits, server.scheduler.present) == (5, 0, 0)
+    if not shares:  # else what nobody uses counts until it is needed
+        assert server.session.memory_used == pytest.approx(16 / 400 if kv == "keep" else 0.0)
+    server.add(1, 9, 12)  # its blocks are those given back, if any were
+    for _ in range(3):
+        server.step()
+    server.come_back(gone)
+    if not (shares and kv == "discard"):  # what was given up is found again, as far as nobody took it
+        assert server.step() == {1: 1, 0: anew}
+    while not server.scheduler._away:
+        server.step()
+    server.come_back(gone)
+    server.step()
+    state = server.session._paged._scheduler.states["0"]
+    said = in_services(engine, 0, 10, 5, pauses)
+    everything = state.initial_tokens + state.generated_tokens
+    assert everything[10:15] == said[0] and everything[22:26] == said[1] and everything[29:] == said[2][:1]
+    server.run()
+    assert sorted(server.order) == [0, 1] and gone.generated == 15
+    assert server.said[1][:11] == expected_tokens(engine, 1, 9, 11)
+    assert (server.swap_s > 0) == (kv == "swap")
+
+
+def test_of_those_away_the_last_gives_its_cache_up_when_nobody_else_can_run(engine):
+    server = Server(engine, max_batch=2, pauses=(NONE,), kv_capacity_tokens=64, kv_block_tokens=4)
+    pauses = Pauses("keep", (LaterService(1.0, 4, 3),))
+    first, second = server.add(0, 20, 2, pauses=pauses), server.add(1, 16, 2, pauses=pauses)
+    while len(server.scheduler._away) < 2:
+        server.step()
+    server.add(2, 30, 3)
+    while 2 not in server.order:
+        server.step()
+    assert (first.computed, second.computed, second.farthest, server.session.evictions) == (21, 0, 17, 1)
+    for each in (second, first):
+        server.come_back(each)
+    server.run()
+    assert sorted(server.order) == [0, 1, 2]
 
 
 def test_fewer_tokens_while_the_queue_is_long(engine):
