@@ -1,4 +1,4 @@
-"""The process that an engine lives in: so many threads from the first import on, and a heap that is kept.
+"""The process that an engine lives in: its threads from the first import on, its cores, and a heap that is kept.
 
 glibc gives freed memory back to the system when enough of it lies at the end of the heap, and maps large blocks
 anew each time. Whether that happens within every iteration of a model depends on what happens to lie at that end:
@@ -12,7 +12,8 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 THREAD_VARIABLES = (
@@ -23,14 +24,55 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 MIB = 1 << 20
+CORES_VARIABLE = "QMODEL_ENGINE_CORES"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of mallopt(3)
 _KEPT, _LARGEST = 1024 * MIB, 32 * MIB  # glibc takes no larger threshold for maps
 
 
-def environment(threads: int, *search: Path) -> dict[str, str]:
-    """Ours, with the thread count that every numerical library heeds, and our search path, `search` at its end."""
+def own_cores(threads: int) -> frozenset[int]:
+    """The last cores of those this process may run on, one for each thread of an engine.
+
+    Empty where that would leave none for anybody else, or where the system binds no process to a core.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return frozenset()
+    allowed = sorted(os.sched_getaffinity(0))
+    return frozenset(allowed[-threads:] if threads < len(allowed) else [])
+
+
+def environment(threads: int, *search: Path, cores: Collection[int] = ()) -> dict[str, str]:
+    """Ours, with the thread count that every numerical library heeds, and our search path, `search` at its end.
+
+    With `cores`, what `settle` is to bind the process to.
+    """
     folders = [os.path.abspath(entry) for entry in [*sys.path, *map(str, search)]]  # noqa: PTH100 - "" is the current folder
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "PYTHONPATH": os.pathsep.join(folders)}
+    return {
+        **os.environ,
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        CORES_VARIABLE: " ".join(map(str, sorted(cores))),
+        "PYTHONPATH": os.pathsep.join(folders),
+    }
+
+
+def settle() -> None:
+    """First thing in the process of an engine: keep its memory, and stay on its cores where it was given some."""
+    keep_memory()
+    if cores := {int(core) for core in os.environ.get(CORES_VARIABLE, "").split()}:
+        os.sched_setaffinity(0, cores)
+
+
+@contextmanager
+def leaving(cores: Collection[int]) -> Iterator[None]:
+    """The calling thread stays off an engine's cores meanwhile."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before - set(cores) or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def keep_memory() -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qmodel.engine_process import THREAD_VARIABLES, environment, keep_memory
+from qmodel.engine_process import THREAD_VARIABLES, environment, keep_memory, leaving, own_cores
 
 TURNS, MIB_A_TURN = 50, 24
 COUNT_FAULTS = f"""
@@ -60,3 +60,52 @@ def test_modules_are_found_where_we_find_them_and_then_beside_the_spec(
         "/opt/models",
         str(tmp_path),
     ]
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, cores: set[int]) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda who: cores, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "threads", "own"),
+    [({0, 1}, 1, {1}), ({2, 3, 6, 7}, 2, {6, 7}), ({0}, 1, set()), ({0, 1}, 2, set()), ({0, 1}, 4, set())],
+)
+def test_an_engine_gets_the_last_cores_where_some_are_left(
+    allowed: set[int], threads: int, own: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allow(monkeypatch, allowed)
+    assert own_cores(threads) == own
+
+
+def test_a_system_that_binds_no_process_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert own_cores(1) == frozenset()
+
+
+SETTLED = """
+import os
+from qmodel.engine_process import settle
+settle()
+print(sorted(os.sched_getaffinity(0)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a core")
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_settled_process_is_on_its_cores_alone(bound: bool) -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    env = environment(1, cores=allowed[:1] if bound else ())
+    done = subprocess.run([sys.executable, "-c", SETTLED], capture_output=True, text=True, timeout=60, env=env)
+    assert done.stdout.strip() == str(allowed[:1] if bound else allowed)
+
+
+def test_who_leaves_an_engine_its_cores_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[int]] = []
+    allow(monkeypatch, {0, 1, 2})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda who, cores: asked.append(set(cores)), raising=False)
+    with leaving({2}):
+        assert asked == [{0, 1}]
+    assert asked == [{0, 1}, {0, 1, 2}]
+    with leaving(()):
+        pass
+    assert len(asked) == 2

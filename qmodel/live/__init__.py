@@ -9,7 +9,7 @@ answer = measured_answer(run, scenario)
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,9 +52,13 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
-def server_of(target: Mapping[str, Any], threads: int = 1) -> LiveServer | RemoteServer:
-    """What runs the target: a server at a URL, or a serving process of our own."""
+def server_of(
+    target: Mapping[str, Any], threads: int = 1, cores: Collection[int] = ()
+) -> LiveServer | RemoteServer:
+    """What runs the target: a server at a URL, or a serving process of our own, bound to `cores` if any."""
     from qmodel.live.remote import KIND, RemoteServer
     from qmodel.live.run import LiveServer
 
-    return RemoteServer(target, threads) if target.get("kind") == KIND else LiveServer(target, threads)
+    if target.get("kind") == KIND:
+        return RemoteServer(target, threads)
+    return LiveServer(target, threads, cores=cores)

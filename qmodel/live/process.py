@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -28,10 +28,14 @@ class ServerProcess:
     """A serving process with its engine loaded; `introduction` is what the engine says of itself.
 
     `arrivals` is the descriptor that request indices are written to, `records` the connection that finished
-    requests come back through. Raises InputError when the engine cannot be built or is not ready in time.
+    requests come back through. The process is bound to `cores`, if there are any. Raises InputError when the engine
+    cannot be built or is not ready in time.
     """
 
-    def __init__(self, target: Mapping[str, Any], threads: int, setup_timeout_s: float) -> None:
+    def __init__(
+        self, target: Mapping[str, Any], threads: int, setup_timeout_s: float, cores: Collection[int] = ()
+    ) -> None:
+        self.cores = cores
         self._place = f"engine '{target['kind']}'"
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop()
         self._control, control = _connections()
@@ -44,7 +48,7 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._errors,
             stderr=self._errors,
-            env=environment(threads),
+            env=environment(threads, cores=cores),
             pass_fds=passed,
             start_new_session=True,
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +82,9 @@ def read_meta(log_path: Path) -> dict[str, Any]:
 class LiveServer:
     """A serving process that stays up for several runs. A context manager: leaving it ends the process.
 
-    `target` names the engine (`kind`) and its options. A server that died is started again by the next run.
-    `step_timeout_s`: without a sign of life for so long while requests wait, the server is held to hang.
+    `target` names the engine (`kind`) and its options; its process is bound to `cores`, if there are any. A server
+    that died is started again by the next run. `step_timeout_s`: without a sign of life for so long while requests
+    wait, the server is held to hang.
     """
 
     def __init__(
@@ -93,10 +94,11 @@ class LiveServer:
         *,
         setup_timeout_s: float = 120.0,
         step_timeout_s: float = 30.0,
+        cores: Collection[int] = (),
     ) -> None:
         if "kind" not in target:
             raise InputError("engine", "has no kind", "name one, e.g. kind = 'digits-diffusion'")
-        self.target, self.threads = dict(target), threads
+        self.target, self.threads, self.cores = dict(target), threads, cores
         self._setup_timeout_s, self._step_timeout_s = setup_timeout_s, step_timeout_s
         self._process: ServerProcess | None = None
 
@@ -171,13 +173,13 @@ class LiveServer:
             raise _failed(path, log, collector, missing, f"no request came through, the first {frame['status'][0]}")
         log.close()
         meta |= after_run(frame, schedule, collector.statistics or {}, begun, time.time())
-        meta["client"] = {"waking": session.waking}
+        meta["client"] = {"waking": session.waking, "engine_cores": sorted(self.cores)}
         return _keep(LiveRun(frame, meta | {"about": dict(about or {})}, path), collector.token_times_s)
 
     def _running(self) -> ServerProcess:
         if self._process is None or not self._process.alive:
             self._drop()
-            self._process = ServerProcess(self.target, self.threads, self._setup_timeout_s)
+            self._process = ServerProcess(self.target, self.threads, self._setup_timeout_s, self.cores)
         return self._process
 
     def _drop(self) -> None:

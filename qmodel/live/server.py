@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from qmodel.engine_process import keep_memory
+from qmodel.engine_process import settle
 from qmodel.errors import InputError
 from qmodel.live.engine import Engine, Job, Work, make_engine, warm_up
 from qmodel.live.scheduler import Entry, Scheduler
@@ -257,7 +257,7 @@ def _told_as(error: Exception) -> tuple[str, str, str]:
 
 def main(control_fd: int, arrivals_fd: int, records_fd: int) -> None:
     """Build the engine that the first message names, then serve orders until the other end closes."""
-    keep_memory()
+    settle()
     control, outbox = Connection(control_fd), Outbox(Connection(records_fd))
     inbox = Inbox(arrivals_fd)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qmodel.engine_process import leaving
 from qmodel.live.client import no_garbage_collection, send_all, write
 from qmodel.live.collector import Collector
 from qmodel.live.process import ServerProcess
@@ -58,7 +59,7 @@ class Session:
         self._collector.start()
         count = len(self._scheduled_s)
         try:
-            with no_garbage_collection(), punctual() as self.waking:
+            with no_garbage_collection(), leaving(self._process.cores), punctual() as self.waking:
                 send_all(self._scheduled_s, self.sent_s, self._origin, self._process.arrivals, self._look)
             write(self._process.arrivals, NO_MORE, count, self._look)
             self._drain(count, drain_timeout_s)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from qmodel.engine_process import own_cores
 from qmodel.errors import InputError, nearest
 from qmodel.measure import machine, rows
 from qmodel.measure.budget import TimePlan, row_quota
@@ -112,7 +113,7 @@ class _Run:
         self.file = row_file(spec, path)
         self.worker = worker_of(spec, self.file)
         self.gpus = GpuWatch()
-        self.fresh = False
+        self.fresh = self.session_open = False
         self.hung_in_a_row = 0
 
     def carry_out(self) -> None:
@@ -127,6 +128,9 @@ class _Run:
             self._visit_all(self._open(phases, cells))
         except Unwritable:
             raise
+        except KeyboardInterrupt:
+            self._close_early()
+            raise
         except InputError as error:
             self._discard()
             raise _inside(self.spec, error) from error
@@ -135,6 +139,15 @@ class _Run:
         self.meta.close_session(complete=True, gpu_watch=self.gpus.seen())
         self.progress(len(self.visits), len(self.visits), "done", 0.0)
 
+    def _open_session(self, rows_before: int) -> None:
+        self.meta.open_session(rows_before)
+        self.session_open = True
+
+    def _close_early(self) -> None:
+        """Note when this session ended, if it had begun."""
+        if self.session_open:
+            self.meta.close_session(complete=False, gpu_watch=self.gpus.seen())
+
     def _open(self, phases: Mapping[str, FactorLevels], cells: Sequence[Cell]) -> int:
         """Begin the files or take up old ones; returns the number of visits that are behind us."""
         earlier = self._earlier_rows()
@@ -142,7 +155,7 @@ class _Run:
         if not self.ledger.measured:  # nothing there, or nothing but failures: their cause may be mended by now
             return self._begin(phases, cells)
         self.meta.check(self.spec, self.target)
-        self.meta.open_session(len(earlier))
+        self._open_session(len(earlier))
         return self.ledger.place_in(self.visits, earlier[-1])
 
     def _begin(self, phases: Mapping[str, FactorLevels], cells: Sequence[Cell]) -> int:
@@ -150,7 +163,7 @@ class _Run:
         self.path.unlink(missing_ok=True)
         self.ledger.take_up([])
         self.meta = Meta.begin(self.path, self.spec, self.target, phases, cells)
-        self.meta.open_session(0)
+        self._open_session(0)
         self.file.begin()
         return 0
 
@@ -273,6 +286,7 @@ def worker_of(spec: ProfileSpec, file: rows.RowFile) -> Worker:
         trial_timeout_s=measurement.trial_timeout_s,
         setup_timeout_s=measurement.setup_timeout_s,
         search=spec.folder,
+        cores=own_cores(measurement.threads) if measurement.own_cores else (),
     )
 
 

@@ -84,10 +84,12 @@ class MeasurementSpec(_Table):
     A cell is repeated until the half-width of the 95 % confidence interval of its median is within
     `relative_precision` of the median, or `cell_budget_s` (all blocks, warm-up apart) or `max_replicates` is
     spent; never fewer than `min_replicates`, unless the total `budget_s` is over. `setup_timeout_s` bounds
-    building the target and preparing a cell, `trial_timeout_s` each repetition.
+    building the target and preparing a cell, `trial_timeout_s` each repetition. With `own_cores` the target is
+    bound to the last cores of the machine, one for each thread, here and in the live runs of a study.
     """
 
     threads: Count = 1
+    own_cores: bool | None = None
     warmup_s: Duration = 0.2
     min_replicates: Count = 5
     max_replicates: Count = 200

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,13 +42,19 @@ class Worker:
     """The process that holds the target; started again after a crash or a hang.
 
     `setup` holds `kind`, `threads`, `options`, `csv` and `header`; `search` is a folder where modules are
-    looked for.
+    looked for, `cores` are those that the process is bound to, if any.
     """
 
     def __init__(
-        self, setup: dict[str, Any], *, trial_timeout_s: float, setup_timeout_s: float, search: Path | None
+        self,
+        setup: dict[str, Any],
+        *,
+        trial_timeout_s: float,
+        setup_timeout_s: float,
+        search: Path | None,
+        cores: Collection[int] = (),
     ) -> None:
-        self._setup, self._search = setup, search
+        self._setup, self._search, self._cores = setup, search, cores
         self._trial_timeout_s, self._setup_timeout_s = trial_timeout_s, setup_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -64,7 +70,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment(self._setup["threads"], *([self._search] if self._search else [])),
+            env=environment(self._setup["threads"], *([self._search] if self._search else []), cores=self._cores),
             start_new_session=True,
         )
         self._events: SimpleQueue[dict[str, Any] | None] = SimpleQueue()

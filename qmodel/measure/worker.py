@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from qmodel.engine_process import keep_memory
+from qmodel.engine_process import settle
 from qmodel.errors import InputError
 from qmodel.measure.failure import is_out_of_memory, reason
 from qmodel.measure.options import check_options
@@ -95,7 +95,7 @@ def _refusal(error: InputError, *, unwritable: bool = False) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of the process."""
-    keep_memory()
+    settle()
     orders, events = _take_channels()
     inbox: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     targets: list[Target] = []

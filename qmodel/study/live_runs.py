@@ -149,5 +149,7 @@ class Runner:
 
         target = target_of(self._plan, setting)
         if repr(target) not in self._servers:
-            self._servers[repr(target)] = self._stack.enter_context(server_of(target, self._plan.threads))
+            self._servers[repr(target)] = self._stack.enter_context(
+                server_of(target, self._plan.threads, self._plan.cores)
+            )
         return self._servers[repr(target)]

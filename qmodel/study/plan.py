@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from qmodel.engine_process import own_cores
 from qmodel.errors import InputError, nearest
 from qmodel.scenario import Scenario
 from qmodel.scenario_file import make_transform, read_scenario
@@ -235,6 +236,12 @@ class StudyPlan:
     def threads(self) -> int:
         """Threads of the engine."""
         return self.profile_spec.measurement.threads if self.profile_spec else self.tables.threads
+
+    @property
+    def cores(self) -> frozenset[int]:
+        """Cores that the engine keeps to in its runs: its own, where the profile asks for that."""
+        bound = self.profile_spec is not None and self.profile_spec.measurement.own_cores
+        return own_cores(self.threads) if bound else frozenset()
 
     @property
     def scenario_path(self) -> Path:
