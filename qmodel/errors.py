@@ -23,6 +23,10 @@ class MissingExtra(InputError):
         super().__init__(module, "is not installed", f"pip install 'qmodel[{extra}]'")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what is under way ends in order, as it does on Ctrl-C."""
+
+
 def nearest(word: str, known: list[str]) -> str:
     """Remedy for an unknown word: the nearest known one, or all of them.
 

@@ -115,7 +115,7 @@ def _replayed(scenario: Scenario, requests: pd.DataFrame, factor: NDArray[np.flo
     names = [request_class.name for request_class in scenario.classes]
     long = "_long" if "size_s_long" in requests else ""
     size, size_long = requests.size_s.to_numpy(), requests["size_s" + long].to_numpy()
-    unit = next((name for name in STEPS if name in requests), None)
+    unit = next((name for name in STEPS if name in requests and requests[name].notna().all()), None)
     steps = {} if unit is None else {
         "grain_s": size * factor / requests[unit].to_numpy(),
         "grain_long_s": size_long * factor / requests[unit + long].to_numpy(),

@@ -21,6 +21,7 @@ def run(arguments: list[str]) -> int:
     import typer
 
     from qmodel.cli.app import app
+    from qmodel.cli.stopping import Stopped
     from qmodel.errors import InputError
 
     try:
@@ -29,6 +30,8 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except InputError as error:
         return complain(str(error))
+    except Stopped as stop:
+        return complain(str(stop), stop.code)
     except (typer.Abort, KeyboardInterrupt):
         return complain("interrupted", 130)
     except typer.Exit as stop:

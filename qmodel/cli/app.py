@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from qmodel.cli.stopping import stoppable
+
 COMMANDS = {
     "profile": "time real inference over a designed grid",
     "import": "other tools' results and traces, translated and checked",
@@ -39,7 +41,10 @@ class LazyGroup(TyperGroup):
         command = importlib.import_module(f"qmodel.cli.{module}").command
         one = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
         one.command(name=cmd_name, help=None)(command)
-        return typer.main.get_command(one)
+        made = typer.main.get_command(one)
+        assert made.callback is not None
+        made.callback = stoppable(f"qmodel {cmd_name}")(made.callback)
+        return made
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

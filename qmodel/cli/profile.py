@@ -14,6 +14,7 @@ def command(
 ) -> int:
     """Time real inference over a designed grid; one row per repetition, written as it is measured."""
     from qmodel.cli.progress import TerminalWatcher
+    from qmodel.cli.stopping import resumable, rows_kept
     from qmodel.errors import InputError
     from qmodel.measure import load_spec, run_profile
 
@@ -21,7 +22,7 @@ def command(
     csv = output or Path(f"{checked.name}.csv")
     if csv.exists() and not resume:
         raise InputError(str(csv), "is there already", "continue it with --resume, or name another with -o")
-    with TerminalWatcher() as watcher:
+    with resumable(csv, lambda: rows_kept(csv)), TerminalWatcher() as watcher:
         watcher.stage(f"profile {checked.name}")
         summary = run_profile(checked, csv, resume=resume, progress=watcher.update)
     for line in summary.lines():

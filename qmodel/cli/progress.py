@@ -41,7 +41,8 @@ class TerminalWatcher(Watcher):
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self._end_stage(finished=kind is None)
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()  # elsewhere it would leave an empty line
 
     def stage(self, name: str, seconds: float | None = None) -> None:
         self._end_stage()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+GO_ON = "what is finished is kept: go on with --resume"
+
 
 def command(
     study: Path = typer.Argument(help="Study file (TOML)."),
@@ -16,6 +18,7 @@ def command(
 ) -> int:
     """Measure, fit, predict, run live, compare, and write the report; resumable at any moment."""
     from qmodel.cli.progress import TerminalWatcher, duration, note
+    from qmodel.cli.stopping import resumable
     from qmodel.errors import InputError
     from qmodel.measure.machine import load_warning
     from qmodel.report.study_report import write_study_report
@@ -35,7 +38,7 @@ def command(
     seconds = remaining_seconds(plan, kept)
     if seconds:
         note(f"{plan.name}: about {duration(seconds)} to go; stop it at any moment, the same command goes on")
-    with TerminalWatcher() as watcher:
+    with resumable(kept.folder, lambda: GO_ON), TerminalWatcher() as watcher:
         worked = run_study(plan, kept, watcher)
         watcher.stage("report")
         written = write_study_report(plan, kept, output or Path("report") / plan.name)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from qmodel.study import StudyPlan
 
+GO_ON = "what is finished is kept: the same command goes on"
+
 
 def command(
     scenario: Path = typer.Argument(help="Scenario file (TOML) with a fitted model."),
@@ -33,13 +35,14 @@ def command(
 ) -> int:
     """Save predictions, run the scenario live, hold both against each other, and explain the gap."""
     from qmodel.cli.progress import TerminalWatcher, note
+    from qmodel.cli.stopping import resumable
     from qmodel.study import Results
     from qmodel.study.run import VALIDATION, open_results, run_study
 
     plan = the_plan(scenario, target, policy, load, seconds, seed, threads, overload)
     results = Results(output or Path(f"{plan.name}-validation"))
     open_results(plan, results)
-    with TerminalWatcher() as watcher:
+    with resumable(results.folder, lambda: GO_ON), TerminalWatcher() as watcher:
         run_study(plan, results, watcher, VALIDATION)
     comparison, ladder = results.read_table("comparison"), results.read_table("ladder")
     if json:
@@ -101,7 +104,8 @@ def show(comparison: pd.DataFrame, ladder: pd.DataFrame) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for head in ("policy", "load", "class"):
         table.add_column(head, no_wrap=True)
-    for head in (f"predicted {unit}", f"live {unit}", "95 % interval", "error"):
+    emulated = bool((means.measured_method == "simulation").any())
+    for head in (f"predicted {unit}", f"{'emulated' if emulated else 'live'} {unit}", "95 % interval", "error"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("")
     for row in means.to_dict("records"):
@@ -112,6 +116,8 @@ def show(comparison: pd.DataFrame, ladder: pd.DataFrame) -> None:
                       verdict)  # fmt: skip
     console = Console(highlight=False)
     console.print(table)
+    if emulated:
+        console.print("emulated: timed waits in place of computation; nothing was measured")
     for (policy, load), rungs in ladder[ladder["class"] == "all"].groupby(["policy", "load"], sort=False):
         steps = rungs.groupby("rung", sort=False).mean_response_s.mean() * scale
         path = " -> ".join(f"{name} {significant(float(value))}" for name, value in steps.items())

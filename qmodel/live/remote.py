@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from qmodel.errors import InputError
+from qmodel.errors import InputError, Terminated
 from qmodel.files import write_atomically
 from qmodel.live.log import csv_text, tokens_path
 from qmodel.live.meta import after_run, before_run, identity, meta_path
@@ -78,7 +79,7 @@ class RemoteServer:
             load = asyncio.run(run_load(plan_of(schedule), target, raw_path(path)))
         except LoadStopped as stopped:
             if stopped.signal:
-                raise KeyboardInterrupt from stopped
+                raise (Terminated if stopped.signal == signal.SIGTERM else KeyboardInterrupt) from stopped
             raise RunFailed(stopped.place, stopped.fault, stopped.remedy) from stopped
         log = log_of(load, schedule)
         meta |= after_run(log, schedule, {"server_metrics": load.measured}, begun, time.time())

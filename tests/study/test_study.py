@@ -343,8 +343,9 @@ def test_fresh_keeps_the_old_results_aside(tmp_path, study):
 
 
 @pytest.mark.slow
-def test_killed_in_the_live_stage_it_goes_on_where_it_was(tmp_path):
-    """kill -9 after the second live log: what was there stays, the rest is added; the host is not watched."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_in_the_live_stage_it_goes_on_where_it_was(tmp_path, number):
+    """Ended after the second live log: what was there stays, the rest is added; the host is not watched."""
     study = STUDY.replace("host_speed = true\n", "")
     for name, text in (("profile", PROFILE), ("scenario", SCENARIO), ("study", study)):
         (tmp_path / f"{name}.toml").write_text(text)
@@ -354,8 +355,8 @@ def test_killed_in_the_live_stage_it_goes_on_where_it_was(tmp_path):
     deadline = time.monotonic() + 240
     while len(list(logs.glob("*seed1.csv"))) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    assert process.wait(timeout=30) == (-number if number == signal.SIGKILL else 128 + number)
     kept = {path: path.read_bytes() for path in logs.glob("*seed1.csv")}
     profile = (tmp_path / "results" / "profile.csv").read_bytes()
     assert 2 <= len(kept) < 6

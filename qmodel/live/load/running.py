@@ -203,10 +203,12 @@ class OpenLoop:
         """SIGTERM and SIGINT end the run in order; kill -9 leaves the rows that were written."""
         self._stopping = asyncio.create_task(self._stop.wait())
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
             loop.add_signal_handler(number, self._end, signal.Signals(number).name, int(number))
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)

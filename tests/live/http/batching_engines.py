@@ -8,8 +8,8 @@ from qmodel.live.engines.emulated import EmulatedEngine, WaitingSession
 class Session(WaitingSession):
     """Tells of its memory: a tenth for each request that it holds."""
 
-    def __init__(self, engine, taken, budget, scheduler):
-        super().__init__(taken, budget, scheduler)
+    def __init__(self, engine, batches, scheduler):
+        super().__init__(batches, scheduler)
         self.engine, self.held = engine, set()
         self.capacity_tokens = 160
 
@@ -40,7 +40,7 @@ class Waiting(EmulatedEngine):
     trouble = ""
 
     def open(self, batches, scheduler):
-        return Session(self, batches.time, batches.max_batched_tokens, scheduler)
+        return Session(self, batches, scheduler)
 
 
 class Stuck(Waiting):
