@@ -15,7 +15,8 @@ from qmodel.theory.one_server import sharing_sizes
 from qmodel.theory.one_server.processor_sharing import second_moment
 from qmodel.theory.one_server.sharing_any_law import HIGHEST_LOAD, AnySharedServer, tabulated
 from qmodel.theory.one_server.sharing_law import SharingLaw
-from qmodel.theory.one_server.sharing_phases import SharedServer, SharedServerLaw, erlang_phases
+from qmodel.theory.one_server.sharing_percentiles import SharedServerLaw
+from qmodel.theory.one_server.sharing_phases import SharedServer, erlang_phases
 from qmodel.theory.one_server.sharing_pieces import CLOSE, MOST_PANELS, Table
 from qmodel.theory.one_server.sharing_sizes import MOST_NARROW, SizeTable, in_cells, turning_points
 from qmodel.workload import (

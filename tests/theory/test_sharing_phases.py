@@ -11,7 +11,8 @@ from qmodel.theory.numerics.exponentials import FARTHEST, exponential
 from qmodel.theory.numerics.roots import interpolated
 from qmodel.theory.one_server.processor_sharing import second_moment
 from qmodel.theory.one_server.sharing_law import SharingLaw
-from qmodel.theory.one_server.sharing_phases import SharedServer, SharedServerLaw, erlang_phases
+from qmodel.theory.one_server.sharing_percentiles import SharedServerLaw
+from qmodel.theory.one_server.sharing_phases import SharedServer, erlang_phases
 from qmodel.workload import (
     Deterministic,
     Erlang,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from qmodel.theory.numerics.roots import interpolated
@@ -87,6 +88,12 @@ class DoublingLaw(ABC):
 
     def _reaching(self, level: float) -> float:
         """Smallest t with P(T <= t) >= level, with the present number of terms."""
+        return interpolated(
+            lambda t: self._value(t, self._terms), level, self._seen, self._start, self._jumps(), NEAR
+        )
+
+    @cached_property
+    def _start(self) -> float:
+        """A time of the order of the law's."""
         mean = math.fsum(share * law.mean for share, law in self.own)
-        start = mean / (1.0 - self._load) ** 0.5
-        return interpolated(lambda t: self._value(t, self._terms), level, self._seen, start, self._jumps(), NEAR)
+        return mean / (1.0 - self._load) ** 0.5

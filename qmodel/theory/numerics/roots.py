@@ -113,8 +113,10 @@ def interpolated(
     high = min(t for t, tail in points.items() if tail <= goal)
     steps, width, middle = 0, high - low, min((high, low), key=lambda t: abs(points[t] - goal))
     while high - low > tolerance * high:
-        if abs(points[middle] - goal) <= still and _away(points, goal, middle) <= SMALL * middle:
-            return _between(points, goal, low, high, tolerance)
+        away = _away(points, goal, middle)
+        if abs(points[middle] - goal) <= still and away <= SMALL * middle:
+            # where known points crowd, what is interpolated through them may lead astray
+            return min(max(_between(points, goal, low, high, tolerance), middle - 2.0 * away), middle + 2.0 * away)
         steps += 1
         place = bisect.bisect_right(jumps, low * (1 + tolerance))
         jump = jumps[place] if place < len(jumps) and steps > 3 else math.inf

@@ -30,7 +30,8 @@ from qmodel.theory.numerics.sizes import components
 from qmodel.theory.one_server.m_g_1 import INDEPENDENT, POISSON, positive_wait
 from qmodel.theory.one_server.sharing_any_law import AnySharedServer, tabulated
 from qmodel.theory.one_server.sharing_law import SharingLaw
-from qmodel.theory.one_server.sharing_phases import Server, SharedServer, SharedServerLaw, erlang_phases
+from qmodel.theory.one_server.sharing_percentiles import Server, SharedServerLaw
+from qmodel.theory.one_server.sharing_phases import SharedServer, erlang_phases
 from qmodel.theory.one_server.sharing_sizes import UNFELT, in_cells
 from qmodel.theory.result import ClassResult, Result
 from qmodel.theory.size_order.sizes_upto import arrays_of

@@ -29,6 +29,7 @@ from qmodel.theory.numerics import euler
 from qmodel.theory.numerics.exponentials import exponential
 from qmodel.theory.one_server.sharing_equation import SharingEquation
 from qmodel.theory.one_server.sharing_law import SharingLaw
+from qmodel.theory.one_server.sharing_percentiles import Values
 from qmodel.theory.one_server.sharing_phases import AT_ONCE, EARLY, MULTIPLES, MULTIPLES_EARLY, PointMasses
 from qmodel.theory.one_server.sharing_pieces import Pieces
 from qmodel.theory.one_server.sharing_sizes import MOST_NARROW, SizeTable, narrow_parts, turning_points
@@ -99,6 +100,7 @@ class AnySharedServer:
     size: Distribution
     others: tuple[Distribution, ...] = ()
     most_terms: int = MOST_TERMS
+    values: Values = field(default_factory=dict)
     _known: dict[tuple[float, int], Given] = field(default_factory=dict)
     _tables: dict[int, SizeTable] = field(default_factory=dict)
 

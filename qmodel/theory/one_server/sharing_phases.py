@@ -12,18 +12,16 @@ not depend on x: one contour of s does for all sizes, over which the law is summ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qmodel.theory.numerics import euler
-from qmodel.theory.numerics.doubling import DoublingLaw
 from qmodel.theory.numerics.exponentials import exponential
-from qmodel.theory.numerics.inversion import Law
 from qmodel.theory.numerics.sizes import weighted_components
+from qmodel.theory.one_server.sharing_percentiles import Values
 from qmodel.theory.size_order.sizes_upto import SizesUpto, arrays_of, marks_of
 from qmodel.workload import Distribution, Gamma, Hyperexponential
 from qmodel.workload.distribution import Scaled
@@ -99,32 +97,6 @@ class PointMasses:
         return np.asarray(turned.real @ euler.weights(terms) / span)
 
 
-class Server(Protocol):
-    """What a law needs of the server that its requests share."""
-
-    @property
-    def load(self) -> float:
-        """lambda E[S]."""
-
-    @property
-    def most_terms(self) -> int:
-        """Terms of an inversion, at most."""
-
-    @property
-    def error(self) -> float:
-        """Error that more terms do not show."""
-
-    @property
-    def atoms(self) -> tuple[Floats, Floats]:
-        """Where the laws of the response may jump, first."""
-
-    def times(self, terms: int) -> list[float]:
-        """Times at which the law is known with so many terms."""
-
-    def probability(self, law: Distribution, t: float, terms: int) -> float:
-        """P(T <= t) of requests with this law until delivery."""
-
-
 @dataclass
 class SharedServer:
     """The server that requests at `rate`, with sizes of law `size`, share; `erlangs` are those of the size."""
@@ -135,6 +107,7 @@ class SharedServer:
     others: tuple[Distribution, ...] = ()
     most_terms: int = MOST_TERMS
     error: float = 0.0
+    values: Values = field(default_factory=dict)
     _known: dict[tuple[float, int], tuple[SizesUpto, Floats]] = field(default_factory=dict)
 
     @cached_property
@@ -206,41 +179,3 @@ def _below(z: Complex) -> Complex:
     """exp(z), held at exp(LARGEST): one over it is 0 to any purpose."""
     np.minimum(z.real, LARGEST, out=z.real)
     return exponential(z)
-
-
-class SharedServerLaw(DoublingLaw):
-    """The law of the response of requests whose sizes have these laws, in these shares.
-
-    >>> from qmodel.workload import Exponential
-    >>> unit = Exponential(mean=1.0)
-    >>> server = SharedServer(0.8, unit, erlang_phases(unit))
-    >>> round(SharedServerLaw([(1.0, unit)], server).cdf(30.0), 6)
-    0.982437
-    """
-
-    def __init__(self, own: Sequence[tuple[float, Distribution]], server: Server) -> None:
-        super().__init__(own, server.load, server.most_terms)
-        self.server = server
-
-    @property
-    def error(self) -> float:
-        """Largest estimated error of the probabilities computed so far."""
-        return super().error + self.server.error
-
-    def together(self, shares: Sequence[float], laws: Sequence[Law]) -> Law | None:
-        """The law of a request of any of these classes, if all are of one queue."""
-        known = [law for law in laws if isinstance(law, SharedServerLaw) and law.server is self.server]
-        if len(known) < len(laws):
-            return None
-        pairs = zip(shares, known, strict=True)
-        return SharedServerLaw([(q * p, own) for q, law in pairs for p, own in law.own], self.server)
-
-    def _known_times(self) -> list[float]:
-        return self.server.times(self._terms)
-
-    def _value(self, t: float, terms: int) -> float:
-        found = sum(share * self.server.probability(law, t, terms) for share, law in self.own)
-        return float(np.clip(found, 0.0, 1.0))
-
-    def _jumps(self) -> Floats:
-        return self.server.atoms[0]

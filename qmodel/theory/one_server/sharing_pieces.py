@@ -44,8 +44,12 @@ def legendre(xi: Floats, count: int) -> Floats:
     """
     out = np.empty((count, *xi.shape))
     out[0], out[1] = 1.0, xi
+    held = np.empty(xi.shape)
     for n in range(1, count - 1):
-        out[n + 1] = ((2 * n + 1) * xi * out[n] - n * out[n - 1]) / (n + 1)
+        np.multiply(xi, out[n], out=out[n + 1])
+        out[n + 1] *= (2 * n + 1) / (n + 1)
+        np.multiply(out[n - 1], n / (n + 1), out=held)
+        out[n + 1] -= held
     return out
 
 
