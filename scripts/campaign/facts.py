@@ -50,6 +50,11 @@ class StageFile:
         return str(self.meta["target"]["device"])
 
     @property
+    def tried(self) -> bool:
+        """Whether this is a smoke test: a tiny model under the name of the stage."""
+        return bool(self.meta.get("scale") == "smoke")
+
+    @property
     def factors(self) -> list[str]:
         """Factor columns."""
         return [name for name in (self.rows[0] if self.rows else {}) if name not in NOT_FACTORS]

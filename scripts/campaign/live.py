@@ -112,9 +112,11 @@ class ArrivalsByClock:
         self.stopped = now > self._end
         return list(range(first, self._next))
 
-    def wait(self) -> None:
-        """Sleep until the next one comes; awake at the end, for a sleep ends late."""
+    def wait(self, most_s: float | None = None) -> None:
+        """Sleep until the next one comes, at most so long; awake at the end, for a sleep ends late."""
         due = self._due[self._next] if self._next < len(self._due) else 0.0
+        if most_s is not None:
+            due = min(due, time.monotonic() + most_s)
         time.sleep(max(0.0, due - time.monotonic() - SPIN_S))
         while time.monotonic() < due:
             pass

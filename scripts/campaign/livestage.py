@@ -55,6 +55,7 @@ class LiveStage:
     plan: LivePlan = field(default_factory=LivePlan)
     name: str = "live"
     title: str = "live runs of a single server under five policies"
+    scale: str = "full"
 
     @property
     def runs(self) -> int:
@@ -70,7 +71,7 @@ class LiveStage:
 def smoke_live() -> LiveStage:
     """A tiny network and runs of a fifth of a second."""
     plan = LivePlan(loads=(0.3, 0.6), seeds=(1,), horizon_s=0.2, profile_repetitions=2, warmup_s=0.01, drain_s=2.0)
-    return LiveStage({"image_size": 8, "channels": [8, 16]}, "float32", plan)
+    return LiveStage({"image_size": 8, "channels": [8, 16]}, "float32", plan, scale="smoke")
 
 
 def measure_live(stage: LiveStage, settings: Settings, clock: Clock) -> LiveOutcome | None:
@@ -125,6 +126,7 @@ class _Session:
     def begin(self) -> None:
         """Profile, predict, and write both down before the first run."""
         subject = {
+            "scale": self.stage.scale,
             "target": {"name": self.engine.name, "device": self.engine.device, "versions": self.engine.versions()},
             "engine": self.options,
             "classes": [asdict(c) for c in livequeue.CLASSES],

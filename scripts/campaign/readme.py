@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 def readme(grids: Sequence[StageFile], fits: Sequence[Fit], live: Sequence[str], files: Sequence[StageFile]) -> str:
     """Markdown: the device, what was measured, what came out, how to do it again."""
     device = files[0].device
+    tried = any(file.tried for file in files)
     parts = [
-        f"# Measurements on {device}",
+        f"# {'Smoke test' if tried else 'Measurements'} on {device}",
+        *([_TRIED] if tried else []),
         "Real inference, timed cell by cell; one row a repetition, never averaged. `STAGE.csv` holds the rows, "
         "`STAGE.meta.toml` the design, the software, the clocks and the sessions, `models/` the fitted "
         "service-time functions, `fits/` the evidence for them. Weights are random: latency does not depend on "
@@ -38,8 +40,12 @@ def readme(grids: Sequence[StageFile], fits: Sequence[Fit], live: Sequence[str],
     return "\n\n".join(parts) + "\n"
 
 
-_STAGE_HEADS = ["stage", "cells", "complete", "out of memory", "failed", "rows", "noise (median)", "noise (worst)",
-                "host share"]  # fmt: skip
+_STAGE_HEADS = ["stage", "model", "cells", "complete", "out of memory", "failed", "rows", "noise (median)",
+                "noise (worst)", "host share"]  # fmt: skip
+_TRIED = (
+    "**The program tried out on tiny models and tiny grids.** The stages have the names of sizes that were not "
+    "run; nothing here says how fast the device is."
+)
 _NOISE_NOTE = (
     "Noise: standard deviation over mean of the repetitions of a cell. Host share: what the clock on the wall adds "
     "to the device's own time, median over the rows."
@@ -86,6 +92,7 @@ def _stage_row(file: StageFile) -> list[str]:
     shares = [_percent(value) for value in (noise.middle, noise.worst, noise.host_share)] if noise else ["-"] * 3
     return [
         f"`{file.name}`",
+        str(file.meta["target"]["name"]),
         str(file.meta.get("plan", {}).get("cells", len(timed))),
         str(sum(len(values) >= full for values in timed.values())),
         str(file.with_status("out_of_memory")),
@@ -134,7 +141,10 @@ def _how(files: Sequence[StageFile]) -> list[str]:
         f"{name.replace('_', ' ')}: {grid[name]}" for name in ("timing", "warm_up", "stopping") if name in grid
     ]
     lines.append(f"order: {grid.get('plan', {}).get('order', 'see the metadata')}")
-    lines.append(f"energy: {', '.join(sources) or 'none'}; {grid.get('energy', 'whole runs')}")
+    if sources and sources != ["none"]:
+        lines.append(f"energy: {', '.join(sources)}; {grid.get('energy', 'whole runs')}")
+    else:
+        lines.append("energy: not measured")
     if looks:
         throttled = sum(look["throttled_looks"] for look in looks)
         lowest, highest = (f(look[k] for look in looks) for f, k in
@@ -146,7 +156,7 @@ def _how(files: Sequence[StageFile]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"
 
 
 def _seconds(value: float) -> str:

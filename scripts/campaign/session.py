@@ -94,8 +94,11 @@ def open_metadata(
         "timing": "latency_s: between CUDA events; wall_s: perf_counter_ns; from an idle device to an idle device"
         if engine.on_cuda
         else "latency_s and wall_s: perf_counter_ns",
-        "energy": f"mean of one call over {protocol.energy_window_s:g} s of calls back to back",
+        "energy": f"mean of one call over {protocol.energy_window_s:g} s of calls back to back"
+        if engine.on_cuda
+        else "none",
         "cold_l2": False,
+        "scale": stage.scale,
         "target": {"name": bench.name, "device": engine.name, "versions": bench.versions()},
         "model": bench.about(),
         "plan": design.content(),

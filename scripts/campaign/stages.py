@@ -44,6 +44,7 @@ class Stage:
     setup_s: float = 0.1
     ceiling_width: int = 8192
     ceiling_bytes: int = 4 << 30
+    scale: str = "full"
 
 
 def shape_named(target: str) -> DecoderShape | None:
@@ -153,7 +154,9 @@ def full_stages() -> list[Stage]:
 
 def smoke_stages() -> list[Stage]:
     """Every stage with a tiny model and a tiny grid: the same program, in seconds on a CPU."""
-    small: dict[str, Any] = {"protocol": Protocol(0.002, 0.0), "ceiling_width": 128, "ceiling_bytes": 1 << 20}
+    small: dict[str, Any] = {
+        "protocol": Protocol(0.002, 0.0), "ceiling_width": 128, "ceiling_bytes": 1 << 20, "scale": "smoke"
+    }  # fmt: skip
     tiny = {"longest": 64, "capacity_bytes": float(TINY.decode_cost(2, 1024).held_bytes), **small}
     return [
         decoder_stage("prefill-1b", "prefill, tiny", TINY, _smoke_prefill, **tiny),

@@ -42,7 +42,7 @@ def summarise(source: Path, root: Path) -> str:
     written = []
     for device in sorted({file.device for file in files}):
         mine = [file for file in files if file.device == device]
-        folder = root / slug(device)
+        folder = root / (slug(device) + ("-smoke-test" if any(file.tried for file in mine) else ""))
         written += _device_folder(mine, source, folder)
     return "\n".join(written)
 

@@ -89,6 +89,7 @@ def test_what_came_back_becomes_a_folder_of_measurements(smoke, tmp_path):
     written = summarise(smoke[0], tmp_path)
     (folder,) = tmp_path.iterdir()
     assert str(folder) in written
+    assert folder.name.endswith("-smoke-test")
     text = (folder / "README.md").read_text()
     for stage in (*GRIDS, "live"):
         assert (folder / f"{stage}.csv").read_bytes() == (smoke[0] / f"{stage}.csv").read_bytes()
@@ -96,6 +97,9 @@ def test_what_came_back_becomes_a_folder_of_measurements(smoke, tmp_path):
     for stage in GRIDS:
         assert f"| `{stage}` |" in text
     assert "| fcfs | 0.6 |" in text
+    assert text.startswith("# Smoke test on ") and "tiny models" in text  # never taken for what the names say
+    assert "| `decode-8b` | decoder-tiny |" in text
+    assert "- energy: not measured\n" in text
     models = sorted((folder / "models").glob("*.json"))
     assert models
     for path in models:
@@ -170,7 +174,7 @@ def test_the_readme_tells_device_clocks_and_energy(by_hand):
     from campaign.readme import readme
 
     text = readme([by_hand], [], [], [by_hand])
-    assert "# Measurements on X" in text
+    assert text.startswith("# Measurements on X\n") and "tiny" not in text
     assert "| measured | 2026-01-02 |" in text
     assert "clocks 1900 to 1980 MHz, up to 61 degrees Celsius, throttled in 2 looks" in text
     assert "| `decode-8b` | 2 | 0.125 J per token | 3 J per token |" in text
