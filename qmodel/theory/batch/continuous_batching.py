@@ -19,6 +19,8 @@ for its first iteration, in which it and the others that came prefill; then its 
 
     TTFT = W + residual + prefill,  E2E = W + residual + E[N_running] / lambda.
 
+Where queries times keys cost time too, d(n) is quadratic and prompts go by n: `packed_attention`.
+
 All of it is an approximation. It was held against an iteration-level simulation: a = 10 ms, b =
 0.2 ms, c = 0.2 us, p = 20 us, inputs of mean 500 and scv 1, outputs of mean 200 and scv 0 to 4, caps 8 to 256,
 loads 0.3 to 0.95.
@@ -38,7 +40,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaincc, gammaln
 
-from qmodel.service.iteration_time import IterationTime
+from qmodel.service.iteration_time import IterationTime, query_keys
+from qmodel.theory.batch import packed_attention
 from qmodel.theory.batch.engine_fluctuations import variance_ratio
 from qmodel.theory.batch.token_demand import Demand, Points
 
@@ -80,28 +83,84 @@ class BatchingEngine:
         """
         each = self.demand.outputs.moment(1) * (self.taken.base / self.cap + self.taken.per_sequence)
         seen = self.taken.per_context_token * self.demand.context_seen
-        return self.demand.rate * (each + seen) + self.pausing
+        prompts = self.taken.per_prefill_token * self.demand.prefill_rate
+        return self.demand.rate * (each + seen) + prompts + self._pairing
+
+    @property
+    def _pairing(self) -> float:
+        """What queries times keys add to the load: lambda E[L] / B g E[Q K] with B running all the time."""
+        if not self.packed:
+            return 0.0
+        pairs = packed_attention.pairs_at_cap(self.demand, self.cap) / self.cap
+        return self.demand.rate * self.demand.outputs.moment(1) * self.taken.per_query_key * pairs
+
+    @property
+    def packed(self) -> bool:
+        """Whether queries times keys cost time."""
+        return self.taken.per_query_key > 0
+
+    @cached_property
+    def pauses(self) -> float | Floats:
+        """Share of time in which prompts are computed; by the number running, 0..cap, where it goes by that."""
+        if self.packed:
+            return packed_attention.pausing(self.taken, self.demand, self.decoding(np.arange(self.cap + 1.0)))
+        return self.taken.per_prefill_token * self.demand.prefill_rate
+
+    @property
+    def idle_pausing(self) -> float:
+        """The same with nobody else running."""
+        return float(np.ravel(self.pauses)[0])
 
     @property
     def pausing(self) -> float:
-        """Share of time in which prompts are computed."""
-        return self.taken.per_prefill_token * self.demand.prefill_rate
+        """The same about the mean number running."""
+        return self.linear.per_prefill_token * self.demand.prefill_rate
+
+    @cached_property
+    def linear(self) -> IterationTime:
+        """The iteration time, made linear about the mean number running where it is not; its base is of no matter.
+
+        What one more running adds to an iteration, its effect on the time of prompts included, is its slope.
+        """
+        if not self.packed:
+            return self.taken
+        law = self._product_form() / self._product_form().sum()
+        running = np.minimum(np.arange(law.size), self.cap)
+        at = float(law @ running)
+        pauses = np.asarray(self.pauses)
+        share = float(np.interp(at, np.arange(pauses.size), pauses))
+        slope = float(np.interp(at, np.arange(pauses.size), np.gradient(self.iteration))) * (1.0 - share)
+        context = self.taken.per_context_token + self.taken.per_query_key * at
+        each = max(slope - context * self.demand.context, self.taken.per_sequence)
+        return IterationTime(self.taken.base + 1e-300, each, context, share / self.demand.prefill_rate)
 
     def decoding(self, running: int | Floats) -> Floats:
         """d(n): seconds of an iteration without prefills."""
+        n = np.asarray(running, dtype=float)
         each = self.taken.per_sequence + self.taken.per_context_token * self.demand.context
-        return np.asarray(self.taken.base + each * np.asarray(running, dtype=float))
+        alone = self.taken.base + each * n
+        return np.asarray(alone + self.taken.per_query_key * self.demand.context * n**2 if self.packed else alone)
+
+    def beside(self, running: int | Floats, prompts: float | Floats) -> Floats:
+        """Seconds of an iteration that takes one more up and computes so many prompt tokens beside the running."""
+        n = np.minimum(np.asarray(running, dtype=float) + 1.0, self.cap)
+        alone = self.decoding(n) + self.taken.per_prefill_token * prompts
+        if not self.packed:
+            return alone
+        decoding, context = n - 1.0, self.demand.context
+        pairs = query_keys(decoding, decoding * context, prompts) - context * n**2
+        return np.asarray(alone + self.taken.per_query_key * pairs)
 
     @cached_property
     def variance_ratio(self) -> float:
         """v, with which the law of the number in the engine is widened; 1 above what its branching sustains."""
         brought = self._brought
-        return variance_ratio(self.taken, self.demand) if brought < 0.999 else 1.0
+        return variance_ratio(self.linear, self.demand) if brought < 0.999 else 1.0
 
     @property
     def _brought(self) -> float:
         """Share of the arrivals that come because others are present, without a cap."""
-        each = self.taken.per_sequence + self.taken.per_context_token * self.demand.context
+        each = self.linear.per_sequence + self.linear.per_context_token * self.demand.context
         return self.demand.rate * each * self.demand.outputs.moment(1) + self.pausing
 
     @cached_property
@@ -116,6 +175,8 @@ class BatchingEngine:
 
     def _product_form(self) -> Floats:
         """The law for exponential lengths; beyond the cap it falls geometrically and is continued so."""
+        if self.packed:
+            return self._packed_form
         cluster = progeny(self.pausing, self.demand.prefills.scv)
         more = 1.0 - np.cumsum(cluster)
         states = self.cap + 4 * cluster.size + 50
@@ -127,6 +188,27 @@ class BatchingEngine:
             if law[n + 1] > 1e200:
                 law /= 1e200
         return self._continued(law)
+
+    @cached_property
+    def _packed_form(self) -> Floats:
+        """The same where clusters depend on the number present."""
+        more = packed_attention.beyond(self.taken, self.demand, np.asarray(self.pauses), progeny)
+        leaving = np.array([self._leaving(n) for n in range(self.cap + 1)])
+        return packed_attention.occupancy(self.demand.rate, more, leaving, self.cap + 4 * more.shape[1] + 50)
+
+    @cached_property
+    def by_time(self) -> Floats:
+        """Law of the number in the engine and waiting, time of prefills included but for those who prefill."""
+        if not self.packed:
+            return self.occupancy
+        free = 1.0 - np.asarray(self.pauses)[np.minimum(np.arange(self.occupancy.size), self.cap)]
+        return np.asarray(self.occupancy / free / float((self.occupancy / free).sum()))
+
+    def _over_time(self, values: float | Floats) -> float:
+        """Mean by time of what depends on the number running."""
+        if np.ndim(values) == 0:
+            return float(values)
+        return float(self.by_time @ np.asarray(values)[np.minimum(np.arange(self.by_time.size), self.cap)])
 
     def _continued(self, law: Floats) -> Floats:
         fall = math.log(law[-2] / law[-1]) if law[-1] > 0 else 1.0
@@ -140,13 +222,13 @@ class BatchingEngine:
     @cached_property
     def at_cap(self) -> float:
         """Probability that all places are taken: the share of requests that wait for one."""
-        return float(self.occupancy[self.cap :].sum())
+        return float(self.by_time[self.cap :].sum())
 
     @cached_property
     def wait(self) -> float:
         """Mean wait for a place, seconds."""
-        beyond = np.maximum(np.arange(self.occupancy.size) - self.cap, 0)
-        return float(self.occupancy @ beyond) / self.demand.rate * self.length_factor
+        beyond = np.maximum(np.arange(self.by_time.size) - self.cap, 0)
+        return float(self.by_time @ beyond) / self.demand.rate * self.length_factor
 
     @property
     def length_factor(self) -> float:
@@ -161,39 +243,45 @@ class BatchingEngine:
     @cached_property
     def running(self) -> float:
         """Mean number running, by time: prefills add themselves and those that come while they last."""
-        decoding = float(self.occupancy @ np.minimum(np.arange(self.occupancy.size), self.cap))
-        pause, scv = self.pausing, self.demand.prefills.scv
-        return decoding + pause * (1.0 + pause * (1.0 + scv) / (2.0 * (1.0 - pause) ** 2))
+        decoding = float(self.by_time @ np.minimum(np.arange(self.by_time.size), self.cap))
+        pause, scv = self.pauses, self.demand.prefills.scv
+        return decoding + self._over_time(pause * (1.0 + pause * (1.0 + scv) / (2.0 * (1.0 - pause) ** 2)))
 
     @cached_property
     def running_variance(self) -> float:
         """Variance of the number running."""
-        running = np.minimum(np.arange(self.occupancy.size), self.cap)
-        return float(self.occupancy @ running**2) - float(self.occupancy @ running) ** 2
+        running = np.minimum(np.arange(self.by_time.size), self.cap)
+        return float(self.by_time @ running**2) - float(self.by_time @ running) ** 2
 
     @cached_property
     def seen(self) -> Floats:
         """Law of the number running that an arrival finds, 0..cap."""
-        law = self.occupancy[: self.cap + 1].copy()
+        law = self.by_time[: self.cap + 1].copy()
         law[-1] = self.at_cap
         return law
 
     @cached_property
     def iteration(self) -> Floats:
         """Mean seconds of an iteration with n running, prefills of arrivals included, n = 0..cap."""
-        return self.decoding(np.arange(self.cap + 1.0)) / (1.0 - self.pausing)
+        return np.asarray(self.decoding(np.arange(self.cap + 1.0)) / (1.0 - self.pauses))
 
     @cached_property
     def iteration_square(self) -> Floats:
         """E[t^2] of the same: the number of prompts in an iteration is Poisson."""
-        squares = self.taken.per_prefill_token**2 * self.demand.prefills.moment(2)
-        return self.iteration**2 + self.demand.rate * self.iteration * squares
+        return np.asarray(self.iteration**2 + self.demand.rate * self.iteration * self.prompt_squares)
+
+    @cached_property
+    def prompt_squares(self) -> float | Floats:
+        """E[S^2] of the seconds that a prompt adds; by the number running where it goes by that."""
+        if self.packed:
+            return packed_attention.prompt_moments(self.taken, self.demand, np.arange(self.cap + 1.0))[1]
+        return self.taken.per_prefill_token**2 * self.demand.prefills.moment(2)
 
     @cached_property
     def residuals(self) -> Floats:
         """Mean seconds left of the iteration under way, by the number running; none when idle."""
         left = self.iteration_square / (2.0 * self.iteration)
-        left[0] *= self.pausing
+        left[0] *= self.idle_pausing
         return left
 
     @property
@@ -205,15 +293,16 @@ class BatchingEngine:
     def others(self) -> Floats:
         """Mean number of requests that prefill in the same iteration as one that comes, by the number running."""
         found = self.demand.rate * self.iteration_square / self.iteration
-        found[0] *= self.pausing
+        found[0] *= self.idle_pausing
         return found
 
     def prefill(self, tokens: float) -> Floats:
         """Mean seconds from admission to the first token, by the number running, with so many prompt tokens."""
-        running = np.minimum(np.arange(self.cap + 1.0) + 1.0, self.cap)
         together = tokens + self.others * self.demand.prefills.moment(1)
-        alone = self.decoding(running) + self.taken.per_prefill_token * together
-        return np.asarray(alone + self._more_iterations(tokens) * self.iteration)
+        first = self.beside(np.arange(self.cap + 1.0), together)
+        if self.packed:  # the mean of the square of the prompts beside it
+            first = first + self.taken.per_query_key * self.others * self.demand.prefills.moment(2)
+        return np.asarray(first + self._more_iterations(tokens) * self.iteration)
 
     @cached_property
     def _room(self) -> Floats:

@@ -59,7 +59,7 @@ class Decoding:
     @property
     def _slope(self) -> float:
         """Seconds that one more running request adds to an iteration."""
-        taken, engine = self.engine.taken, self.engine
+        taken, engine = self.engine.linear, self.engine
         each = taken.per_sequence + taken.per_context_token * engine.demand.context
         return each / (1.0 - engine.pausing)
 
@@ -76,7 +76,7 @@ class Decoding:
         wander = 2.0 * (theta * tokens - 1.0 + np.exp(-theta * tokens)) / theta**2
         if waited:
             wander = wander - self._recall(tokens) ** 2
-        prompts = engine.taken.per_prefill_token**2 * engine.demand.rate * engine.demand.prefills.moment(2)
+        prompts = engine.linear.per_prefill_token**2 * engine.demand.rate * engine.demand.prefills.moment(2)
         return np.asarray(self._slope**2 * engine.running_variance * wander + prompts * engine.per_token * tokens)
 
     def moments(self, tokens: Floats) -> dict[bool, tuple[Floats, Floats]]:
@@ -192,9 +192,9 @@ def first_token_law(engine: BatchingEngine, prompts: Points) -> PiecewiseLaw:
     pieces = Pieces()
     lengths, shares = _grouped(prompts)
     for running, weight in _states(engine):
-        busy = weight if running else weight * engine.pausing
+        busy = weight if running else weight * engine.idle_pausing
         if running == 0:
-            alone = float(engine.decoding(1)) + engine.taken.per_prefill_token * lengths
+            alone = engine.beside(0, lengths)
             pieces.add(alone, 0.0, (weight - busy) * shares)
         _add(pieces, engine, running, lengths, busy * shares)
     return PiecewiseLaw(pieces, ERROR)
@@ -213,7 +213,8 @@ def _states(engine: BatchingEngine) -> list[tuple[int, float]]:
 
 def _add(pieces: Pieces, engine: BatchingEngine, running: int, lengths: Floats, weights: Floats) -> None:
     """Pieces for an arrival that finds so many running and brings a prompt of one of these lengths."""
-    iterations = _prompt_seconds(engine, float(engine.iteration[running])) + float(engine.decoding(running))
+    prompts = _prompt_seconds(engine, running, float(engine.iteration[running]))
+    iterations = prompts + float(engine.decoding(running))
     waits, shares = _waits(engine, running)
     for whole in iterations:
         left = whole * (np.arange(CELLS) + 0.5) / CELLS
@@ -236,23 +237,33 @@ def _first_iterations(engine: BatchingEngine, running: int, length: Floats, whol
     Those that came before, in the part of the iteration gone by, go first; what exceeds the budget goes into
     further iterations.
     """
-    each = engine.taken.per_prefill_token
-    others = _prompt_seconds(engine, whole) / each if each > 0 else np.zeros(1)
+    each = _prompt_token(engine, running)
+    others = _prompt_seconds(engine, running, whole) / each if each > 0 else np.zeros(1)
     room = max(engine.budget - running, 1)
     before = length + others * (1.0 - left / whole)
     full = np.floor(before / room)
     last = np.minimum(length + others - full * room, room)
+    if engine.packed:
+        return np.asarray(full * engine.beside(running, room) + engine.beside(running, last))
     decode = float(engine.decoding(min(running + 1, engine.cap)))
     return np.asarray((1.0 + full) * decode + each * (full * room + last))
 
 
-def _prompt_seconds(engine: BatchingEngine, span: float) -> Floats:
+def _prompt_token(engine: BatchingEngine, running: int) -> float:
+    """Seconds of a prompt token beside so many that decode."""
+    if not engine.packed:
+        return engine.taken.per_prefill_token
+    return float(np.ravel(engine.pauses)[running]) / engine.demand.prefill_rate
+
+
+def _prompt_seconds(engine: BatchingEngine, running: int, span: float) -> Floats:
     """Equally likely times that the prompts take which come within `span` seconds; gamma with their moments."""
-    came = engine.demand.rate * span
-    mean = engine.taken.per_prefill_token * came * engine.demand.prefills.moment(1)
+    came, each = engine.demand.rate * span, _prompt_token(engine, running)
+    mean = each * came * engine.demand.prefills.moment(1)
     if mean < 1e-9 * span:
         return np.zeros(1)
-    variance = engine.taken.per_prefill_token**2 * came * engine.demand.prefills.moment(2)
+    squares = np.ravel(engine.prompt_squares)
+    variance = each**2 * came * engine.demand.prefills.moment(2) if squares.size == 1 else came * squares[running]
     return np.asarray(gammaincinv(mean**2 / variance, LEVELS) * variance / mean)
 
 
