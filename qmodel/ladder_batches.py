@@ -39,6 +39,8 @@ EXPLAINS = {
     "theory": "what theory idealises; nothing where the prediction is a simulation",
 }
 LONG_RUN_REQUESTS = 100_000
+HORIZON_REQUESTS = 20_000
+"""Of all replications of a finite horizon together, about."""
 
 
 def slowness(taken: IterationTime, loop: Mapping[str, Any]) -> float:
@@ -168,8 +170,17 @@ def _fresh(scenario: Scenario, horizon_s: float | None) -> list[Rung]:
     from qmodel.simulation import simulate
 
     seed = int(scenario.fingerprint[:8], 16)
-    answer = simulate(scenario, requests=LONG_RUN_REQUESTS, seed=seed, horizon_s=horizon_s)
+    if horizon_s is None:
+        answer = simulate(scenario, requests=LONG_RUN_REQUESTS, seed=seed)
+    else:
+        runs = replications_of(scenario, horizon_s)
+        answer = simulate(scenario, seed=seed, horizon_s=horizon_s, replications=runs)
     return _rungs("poisson arrivals", answer)
+
+
+def replications_of(scenario: Scenario, horizon_s: float) -> int:
+    """How often a finite horizon is simulated, so that few requests are not left to chance."""
+    return min(400, max(20, round(HORIZON_REQUESTS / (scenario.rate * horizon_s))))
 
 
 def _predicted(predicted: PolicyAnswer) -> list[Rung]:

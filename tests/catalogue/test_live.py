@@ -24,10 +24,11 @@ from qmodel.workload import Exponential
 LIVE = {
     "slo-classes", "best-effort", "diffusion-server", "apparate", "nirvana", "model-swap", "qlm", "predictions",
     "annealing", "seallm", "qllm", "scls", "learning-to-rank", "rps-serve", "drift", "andes", "vllm",
-    "smooth-goodput", "fastswitch",
+    "smooth-goodput", "fastswitch", "infercept",
 }  # fmt: skip
 STEP_S = 2e-4
 TIMES = {"base": 0.003, "per_sequence": 3e-4, "per_context_token": 1e-6, "per_prefill_token": 1e-4}
+SWAPPED = 2e5
 DIFFUSION = {"name": "digits-diffusion", "batching": ("none", "dynamic"), "factors": ("batch_size", "steps")}
 DECODER = {"name": "transformers", "batching": ("continuous",), "factors": ("input_tokens", "output_tokens")}
 
@@ -51,6 +52,7 @@ def timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_text("steps,phase,latency_s,status\n" + "\n".join(rows) + "\n")
     monkeypatch.setattr(calibrating, "measured", lambda engine, folder, watcher: path)
     monkeypatch.setattr(running, "iteration_time", lambda engine, folder, watcher: TIMES)
+    monkeypatch.setattr(running, "swap_tokens_per_s", lambda block_tokens, watcher: SWAPPED)
 
 
 def asked_of(name: str, tmp_path: Path) -> list[running.Asked]:
@@ -65,7 +67,7 @@ def asked_of(name: str, tmp_path: Path) -> list[running.Asked]:
 def test_a_row_runs_live_or_says_why_not(row, tmp_path: Path) -> None:
     if row.name in LIVE:
         asked = asked_of(row.name, tmp_path)
-        assert len(asked) == 2 and all(one.horizon_s <= 60 for one in asked)
+        assert len(asked) == len(row.live or (1, 2)) and all(one.horizon_s <= 60 for one in asked)
         return
     with pytest.raises(InputError) as refused:
         asked_of(row.name, tmp_path)
@@ -113,6 +115,18 @@ def test_a_switch_costs_the_cache_computed_anew(tmp_path: Path) -> None:
     assert kept.scenario.preemption.cost_s == dropped.scenario.preemption.cost_s == 0.0
     free, dear = (one.predict(seed=1) for one in (kept, dropped))
     assert dear["batch"].mean_response_s > 1.1 * free["batch"].mean_response_s
+
+
+def test_pauses_are_in_the_time_of_the_engine_and_swaps_at_its_speed(tmp_path: Path) -> None:
+    mixed, kept, dropped = asked_of("infercept", tmp_path)
+    assert mixed.whole and mixed.scenario.system.engine.swap_tokens_per_s == SWAPPED
+    assert kept.scenario.system.engine.swap_tokens_per_s is None
+    assert mixed.scenario.system.kv_capacity_tokens == 1300
+    factor = mixed.horizon_s / 10.0
+    person = mixed.scenario.classes[1].pause
+    assert person.kv == "swap" and person.duration.mean == pytest.approx(2.0 * factor)
+    means = [one.predict(seed=1)["all"].mean_response_s for one in (mixed, kept, dropped)]
+    assert means[0] < min(means[1:])
 
 
 def test_a_shared_prompt_is_a_share_of_the_same_tokens(tmp_path: Path) -> None:

@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 
 from qmodel.errors import InputError
-from qmodel.live import LiveServer, draw_schedule, measured_answer
+from qmodel.ladder_batches import ladder_of_batches
+from qmodel.live import LiveRun, LiveServer, draw_schedule, measured_answer
 from qmodel.live.batch_scheduler import BatchScheduler
 from qmodel.live.batches import Batches
 from qmodel.live.engine import Work, make_engine
-from qmodel.live.pausing import NONE, LaterService, Pauses
+from qmodel.live.pausing import NONE, LaterService, Pauses, read
 from qmodel.live.scheduler import Entry
 from qmodel.live.sequence import Sequence
 from qmodel.policy import FCFS, SRPT, Request
+from qmodel.service.engine import Engine
 from qmodel.service.token_worth import TokenWorth
 from qmodel.service.transform import QueueCondition
+from qmodel.workload import Deterministic, Pause
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")
@@ -342,3 +345,31 @@ def test_a_live_run(in_lengths, tmp_path):
     assert answer["all"].mean_ttft_s + 5 * answer["all"].mean_tpot_s == pytest.approx(answer["all"].mean_response_s)
     assert 0 < answer.utilisation <= 1
     assert run.meta["loop"]["totals"]["prefill_tokens"] == 20 * len(schedule)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kv", ["keep", "discard", "swap"])
+def test_a_live_run_with_pauses(in_lengths, tmp_path, kv):
+    pause = Pause(0.5, Deterministic(0.2), kv)
+    memory = {"kv_capacity_tokens": 512}
+    options = Engine(max_batched_tokens=64, whole_prompt=False, kv_block_tokens=4, prefix_caching=False,
+                     swap_tokens_per_s=1e5)  # fmt: skip
+    scenario = in_lengths(rate=12.0, system=memory, engine=options, pause=pause)
+    schedule = draw_schedule(scenario, 2.0, seed=1)
+    with LiveServer({"kind": "transformers", "device": "cpu", **SMALL}) as server:
+        run = server.run(scenario, schedule, log_path=tmp_path / "run.csv")
+    log, services = LiveRun.read(tmp_path / "run.csv").log, [1 + len(read(text)) for text in schedule.later]
+    assert (log["status"] == "ok").all() and max(services) > 2
+    assert log["output_tokens"].tolist() == [6 * each for each in services]
+    assert (log["done_s"] - log["scheduled_s"] > log["away_s"]).all()
+    totals = run.meta["loop"]["totals"]
+    assert totals["pauses"] == sum(services) - len(services)
+    assert (totals["swap_s"] > 0) == (kv == "swap")
+    anew = sum(k * 26 - 1 for each in services for k in range(1, each))
+    again = anew if kv == "discard" else 0
+    assert totals["prefill_tokens"] == sum(20 * each + each - 1 for each in services) + again
+    answer = measured_answer(run, scenario, warmup_share=0.0)
+    response = (log["done_s"] - log["scheduled_s"] - log["away_s"]).mean()
+    assert answer["all"].mean_response_s == pytest.approx(response)
+    rungs = ladder_of_batches(scenario, run.log, run.meta["loop"], answer, 0.0, 2.0)
+    assert {rung.rung for rung in rungs} >= {"live", "measured services", "fitted services"}

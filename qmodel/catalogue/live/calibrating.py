@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 STEPS = (2, 12, 60, 320)
 """Denoising steps that are timed; a request asks for so many at most."""
-ENGINE = {
+ENGINE: dict[str, Any] = {
     "hidden_size": 256, "layers": 4, "heads": 8, "kv_heads": 4, "intermediate_size": 704, "vocab_size": 2048,
     "device": "cpu",
 }  # fmt: skip
 """A small decoder with random weights: what it says means nothing, how long it takes is real."""
 MAX_BATCH, TOKENS_AT_ONCE = 8, 256
+SWAPPED, SWAPS = 200, 60
+"""Tokens of the KV cache that is moved out and in, and how often."""
 SECONDS = {"digits-diffusion": 12.0, "transformers": 45.0}
 """About how long each takes to be timed."""
 
@@ -72,3 +74,28 @@ def iteration_time(engine: str, folder: Path, watcher: Watcher) -> dict[str, flo
     write_atomically(folder / "iteration-time.json", json.dumps(fitted.coefficients, indent=1))
     watcher.say(fitted.describe())
     return dict(fitted.coefficients)
+
+
+def swap_tokens_per_s(block_tokens: int, watcher: Watcher) -> float:
+    """Tokens of KV cache a second that are copied from the engine's memory to the host's, or back.
+
+    Of one request with `SWAPPED` tokens and more, moved out and in again.
+    """
+    from qmodel.measure.targets.transformers_batching import AllOfThem, TransformersBatching
+
+    target, chooser = TransformersBatching(threads=1, **ENGINE), AllOfThem()
+    paged = target.batching(chooser, 2, TOKENS_AT_ONCE, 2 * SWAPPED // block_tokens, block_tokens)
+    paged.add("0", target.prompt(SWAPPED, 0), 2 * SWAPS)
+    chooser.present = ["0"]
+    paged.iterate()
+    moved = 0
+    for swap in range(SWAPS):
+        moved += 2 * (SWAPPED + 2 * swap)
+        paged.pause("0", "swap")
+        paged.extend("0", target.prompt(1, swap))
+        paged.iterate()
+    found = moved / paged.swap_s
+    paged.close()
+    target.close()
+    watcher.say(f"KV caches cross at {found:,.0f} tokens/s")
+    return found

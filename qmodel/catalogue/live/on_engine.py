@@ -81,11 +81,13 @@ class Tokens(Machine):
     Batches are smaller than the row's, and so is the memory. Beside preemption (`displaces`) it is left out, and
     who is displaced keeps its KV cache; unless a setting forbids to find a cache again (prefix_caching = false):
     then memory holds those who run and no more, and a cache is computed anew whenever its request comes back.
+    Caches of requests that pause are swapped at the speed measured here.
     """
 
     coefficients: Mapping[str, float]
     divisor: float
     displaces: bool = False
+    swap_tokens_per_s: float | None = None
 
     @property
     def target(self) -> dict[str, Any]:
@@ -103,6 +105,8 @@ class Tokens(Machine):
         if room is not None:
             system["kv_capacity_tokens"] = room
             system["engine"] |= {"whole_prompt": False, "kv_block_tokens": BLOCK}
+        if any(table.get("pause", {}).get("kv") == "swap" for table in made["class"]):
+            system["engine"]["swap_tokens_per_s"] = self.swap_tokens_per_s
         for table, one in zip(made["class"], scenario.classes, strict=True):
             for name in ("input_tokens", "output_tokens"):
                 table[name] = whole(one.factors[name], self.divisor, LONGEST)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from qmodel.answer import Answer, PolicyAnswer
 from qmodel.catalogue.case import Case
-from qmodel.catalogue.live.calibrating import iteration_time, service_model
-from qmodel.catalogue.live.on_engine import MEAN_STEPS, MEAN_TOKENS, Machine, Steps, Tokens
+from qmodel.catalogue.live.calibrating import iteration_time, service_model, swap_tokens_per_s
+from qmodel.catalogue.live.on_engine import BLOCK, MEAN_STEPS, MEAN_TOKENS, Machine, Steps, Tokens
 from qmodel.catalogue.live.readers import add_preemptions, add_qoe
 from qmodel.catalogue.row import Setting
 from qmodel.catalogue.running import metric_of
 from qmodel.catalogue.tuned import resolved
 from qmodel.errors import InputError
 from qmodel.files import write_atomically
-from qmodel.predict import Asking, answer_one, simulate_one
+from qmodel.predict import Asking, answer_one
 from qmodel.study.watch import Watcher
 
 if TYPE_CHECKING:
@@ -104,7 +104,11 @@ class Asked:
     def predict(self, seed: int) -> PolicyAnswer:
         """Theory where there is a result, else simulation."""
         if self.whole:
-            return simulate_one(self.scenario, Asking("simulation", horizon_s=self.horizon_s, seed=seed))
+            from qmodel.ladder_batches import replications_of
+            from qmodel.simulation import simulate
+
+            runs = replications_of(self.scenario, self.horizon_s)
+            return simulate(self.scenario, horizon_s=self.horizon_s, replications=runs, seed=seed)
         return answer_one(self.scenario, Asking(self.setting.method, requests=PREDICTED, seed=seed))
 
 
@@ -154,7 +158,9 @@ def machine(case: Case, folder: Path, watcher: Watcher) -> Machine:
         output = sum(one.rate * one.factors["output_tokens"].mean for one in scenario.classes) / scenario.rate
         displaces = any(case.scenario(setting.changes).policy.preemptive for setting in compared(case))
         times = iteration_time("transformers", folder, watcher)
-        tokens = Tokens(1.0, times, output / MEAN_TOKENS, displaces)
+        pauses = any(one.pause for one in scenario.classes)
+        speed = swap_tokens_per_s(BLOCK, watcher) if pauses else None
+        tokens = Tokens(1.0, times, output / MEAN_TOKENS, displaces, speed)
         here = capacity(_scenario(case, tokens, base))
         return replace(tokens, factor=capacity(scenario) / here)
     place = f"catalogue {case.row.name} --live"
@@ -174,7 +180,8 @@ def _scenario(case: Case, made: Machine, changes: Mapping[str, Any]) -> Scenario
 def chosen(case: Case, made: Machine, server: LiveServer) -> tuple[list[Asked], list[str]]:
     """The idea and the baseline: the first and the last setting that the engine can run and tell apart.
 
-    And a line for each setting that it cannot. Raises InputError where fewer than two are left.
+    All of them, where the row names what a live run compares. And a line for each setting that it cannot. Raises
+    InputError where fewer than two are left.
     """
     from qmodel.live.order import check_runnable
 
@@ -194,7 +201,7 @@ def chosen(case: Case, made: Machine, server: LiveServer) -> tuple[list[Asked], 
     if len(runnable) < 2:
         why = left_out[0] if left_out else "its settings are all alike on an engine that switches at no cost"
         raise InputError(f"catalogue {case.row.name} --live", why, "answer it with --run")
-    return [runnable[0], runnable[-1]], left_out
+    return runnable if case.row.live else [runnable[0], runnable[-1]], left_out
 
 
 def _check_stable(setting: Setting, scenario: Scenario) -> None:

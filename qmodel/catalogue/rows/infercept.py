@@ -34,6 +34,18 @@ def one_tool(pause_s: float, kv: str) -> dict[str, Any]:
     }
 
 
+HERE = {
+    "system.max_batch": 8, "system.kv_capacity_tokens": 1300, "system.engine.prefix_caching": False,
+    "class.calculator.arrivals.rate": 2.5, "class.person.arrivals.rate": 1.6,
+    "class.person.pause.duration.mean": 2.0,
+    **{f"class.{name}.input_tokens.value": 60 for name in ("calculator", "person")},
+    **{f"class.{name}.pause.probability": 0.5 for name in ("calculator", "person")},
+}  # fmt: skip
+"""Live the batch and its memory are small, so are the prompts, and a person answers sooner: the run is to end."""
+LIVE_S = 10.0
+"""Horizon of a live run, in the row's time."""
+
+
 def accept(case: Case) -> Iterator[Check]:
     """The break-even pause; on both sides the simulation prefers what the formula does; the mix wins."""
     even = break_even_s(context=CONTEXT, recompute_s=FORWARD, others=OTHERS)
@@ -75,6 +87,10 @@ ROW = Row(
         Setting("discard always", all_of("discard"), horizon_s=HORIZON, replications=4),
     ),
     shown=("mean_response_s", "calculator:mean_response_s", "person:mean_response_s", "mean_ttft_s"),
-    no_live="pauses for tools are not run live",
+    live=(
+        Setting("keep short, swap long", {**HERE, "class.person.pause.kv": "swap"}, horizon_s=LIVE_S),
+        Setting("keep always", {**HERE, **all_of("keep")}, horizon_s=LIVE_S),
+        Setting("discard always", {**HERE, **all_of("discard")}, horizon_s=LIVE_S),
+    ),
     accept=accept,
 )

@@ -7,19 +7,16 @@ from typing import Any
 from qmodel.simulation.iterations.batch import (
     blocks_for,
     find_soonest,
-    forget,
     preempt,
     rank_now,
     settle,
     start_decoding,
 )
 from qmodel.simulation.iterations.columns import (
-    FREE,
     FUTURE,
     NEVER,
     PREFILLING,
     RESERVE,
-    WAITING,
     Engine,
     Limits,
 )
@@ -161,26 +158,3 @@ def admit(engine: Engine, limits: Limits, budget: int) -> int:
     engine.ends[now.running - 1] = NEVER
     request.chunk = chunk
     return chunk
-
-
-@part
-def drop_kept_cache(engine: Engine, limits: Limits) -> bool:
-    """With nobody running and no room for the first in the queue: evict the cache that somebody else keeps.
-
-    Of those that wait or pause, the one that came last. Returns whether there was one.
-    """
-    first = engine.wait_row[0]
-    chosen, number = -1, -1
-    for row in range(engine.live.size):
-        request = engine.live[row]
-        if request.state != FREE and row != first and request.blocks > 0 and request.request > number:
-            chosen, number = row, request.request
-    if chosen == -1:
-        if engine.live[first].state == WAITING and engine.live[first].blocks > 0:
-            chosen = first
-        else:
-            return False
-    forget(engine, limits, chosen)
-    engine.now[0].reserved -= engine.live[chosen].reserved
-    engine.live[chosen].reserved = 0
-    return True

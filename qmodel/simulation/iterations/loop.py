@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from qmodel.simulation.iterations.admission import admit, drop_kept_cache, first_chunk, has_memory, make_way
+from qmodel.simulation.iterations.admission import admit, first_chunk, has_memory, make_way
 from qmodel.simulation.iterations.batch import find_soonest, one_by_one, release
 from qmodel.simulation.iterations.columns import (
     FLUSH,
@@ -33,7 +33,7 @@ from qmodel.simulation.iterations.columns import (
 from qmodel.simulation.iterations.compiling import inlined, loop, part, pasted
 from qmodel.simulation.iterations.duration import duration, rise
 from qmodel.simulation.iterations.heap import pop
-from qmodel.simulation.iterations.memory import hold_blocks, prefill_budget
+from qmodel.simulation.iterations.memory import drop_kept_cache, hold_blocks, prefill_budget
 from qmodel.simulation.iterations.passage import arrive, come_back, drop_impatient, end_service, record
 from qmodel.simulation.iterations.prefix_cache import take_back
 from qmodel.simulation.iterations.queue_condition import read_condition

@@ -7,12 +7,13 @@ from typing import Any
 from qmodel.simulation.iterations.batch import (
     blocks_for,
     chunk_for,
+    forget,
     last_in_order,
     one_by_one,
     preempt,
     settle,
 )
-from qmodel.simulation.iterations.columns import DECODING, NEVER, Engine, Limits
+from qmodel.simulation.iterations.columns import DECODING, FREE, NEVER, WAITING, Engine, Limits
 from qmodel.simulation.iterations.compiling import inlined, part
 from qmodel.simulation.iterations.prefix_cache import head
 
@@ -60,6 +61,8 @@ def hold_blocks(engine: Engine, limits: Limits, form: Any) -> bool:
             more = wanted(engine, limits, place, prefill_budget(engine, limits)) - request.blocks
             if more <= limits.blocks - now.used:
                 break
+            if now.running == 1 and drop_cache_for(engine, limits, engine.running[place]):
+                continue
             short = True
             victim = last_in_order(engine, limits, form)
             give_back_grant(engine, limits, victim, place)
@@ -140,3 +143,51 @@ def remaining(engine: Engine, limits: Limits, place: int, row: int, left: int) -
     if place >= 0:
         left = request.prompt + request.generated - request.computed
     return 1 + (left + slowest - 1) // slowest + request.output - request.generated - 1
+
+
+@part
+def drop_kept_cache(engine: Engine, limits: Limits) -> bool:
+    """With nobody running and no room for the first in the queue: evict the cache that somebody else keeps.
+
+    Of those that wait or pause, the one that came last. Returns whether there was one.
+    """
+    first = engine.wait_row[0]
+    chosen = last_with_cache(engine, first)
+    if chosen == -1:
+        if engine.live[first].state == WAITING and engine.live[first].blocks > 0:
+            chosen = first
+        else:
+            return False
+    drop_cache(engine, limits, chosen)
+    return True
+
+
+@part
+def drop_cache_for(engine: Engine, limits: Limits, row: int) -> bool:
+    """The only request that runs lacks memory: evict the cache that somebody keeps who does not run.
+
+    It would otherwise give way to nobody, and again each time it comes back. Returns whether there was one.
+    """
+    chosen = last_with_cache(engine, row)
+    if chosen != -1:
+        drop_cache(engine, limits, chosen)
+    return chosen != -1
+
+
+@part
+def last_with_cache(engine: Engine, but: int) -> int:
+    """Row of the request that came last of those who hold blocks, this one left out; -1 where there is none."""
+    chosen, number = -1, -1
+    for row in range(engine.live.size):
+        request = engine.live[row]
+        if request.state != FREE and row != but and request.blocks > 0 and request.request > number:
+            chosen, number = row, request.request
+    return chosen
+
+
+@part
+def drop_cache(engine: Engine, limits: Limits, row: int) -> None:
+    """Evict what a request holds that does not run."""
+    forget(engine, limits, row)
+    engine.now[0].reserved -= engine.live[row].reserved
+    engine.live[row].reserved = 0

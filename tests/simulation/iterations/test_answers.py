@@ -22,6 +22,7 @@ from qmodel.simulation.iterations.answering import capacity
 from qmodel.simulation.iterations.metrics import gap_quantile
 from qmodel.simulation.iterations.replaying import replay_scenario
 from qmodel.simulation.iterations.scenario_rules import rules_of
+from qmodel.simulation.iterations.token_requests import Later
 from qmodel.workload import Deterministic, Exponential, Geometric, Pause, Poisson, RequestClass, Trace
 
 TIME = IterationTime(base=0.01, per_sequence=0.0002, per_context_token=2e-7, per_prefill_token=2e-5)
@@ -137,6 +138,24 @@ def test_classes_have_their_own_metrics_losses_and_pauses() -> None:
         two(pause=Pause(0.2, Exponential(1.0)), prefix_hit=0.5), requests=3000, tell=None, horizon_s=50.0
     )
     assert paused["chat"].mean_response_s < paused["bulk"].mean_response_s * 1.5
+
+
+def test_one_that_runs_alone_takes_the_memory_of_those_away() -> None:
+    """Else it would be preempted for want of memory, and again each time it comes back, while they keep theirs."""
+    lengths = {"input_tokens": Deterministic(300), "output_tokens": Deterministic(20)}
+    away = RequestClass("away", Poisson(1.0), factors=lengths, pause=Pause(0.5, Deterministic(1e4), "keep"))
+    engine = Engine(max_batched_tokens=64, whole_prompt=False, prefix_caching=False, kv_block_tokens=16)
+    asked = Scenario((away,), system=System(
+        batching="continuous", max_batch=4, kv_capacity_tokens=1040, engine=engine,
+        iteration_time=IterationTime(base=0.01),
+    ))  # fmt: skip
+    later = Later(np.array([0, 1, 2, 3]), np.array([1, 1, 1, 0]), np.full(3, 1e4), np.full(3, 10), np.full(3, 5))
+    done = replay_scenario(asked, [0.0, 10.0, 20.0, 30.0], [300] * 4, [20] * 4, later=later, tell=None)
+    outcome = done.outcome
+    assert outcome.recomputed.tolist() == [0, 0, 319, 0]  # the third, the last to go away, gives its cache up
+    # 60 of 65 blocks are kept, a first chunk of 64 tokens fits: 300 in five chunks, then 19 more iterations
+    assert outcome.done_s[3] == pytest.approx(30.0 + (5 + 19) * 0.01)
+    assert outcome.preemptions.tolist() == [0, 0, 0, 0]
 
 
 def test_transforms_clip_outputs_and_exit_early() -> None:
