@@ -17,6 +17,13 @@ FEWEST, MOST = 1_000, 1_000_000_000
 """Requests of one simulation: fewer give no interval, more do not fit in memory."""
 
 
+class NoTheory(InputError):
+    """Theory was insisted on, and has no result."""
+
+    def __init__(self, policy: str, why: NotAnalysable) -> None:
+        super().__init__(f"policy '{policy}'", str(why), "use --method auto to simulate it")
+
+
 @dataclass(frozen=True)
 class Asking:
     """How to answer: instrument, percentiles (per cent), and the length and seed of simulations.
@@ -61,7 +68,7 @@ def predict(
 ) -> Answer:
     """Answer the scenario under each policy at each total rate (its own policy and rate by default).
 
-    Raises InputError when `asking.method` is "theory" and there is no result.
+    Raises NoTheory when `asking.method` is "theory" and there is no result.
     """
     asking = asking or Asking()
     asked = questions(scenario, policies, rates)
@@ -88,7 +95,7 @@ def answer_one(scenario: Scenario, asking: Asking) -> PolicyAnswer:
     analysed = analyse(scenario, percentiles=asking.percentiles)
     if isinstance(analysed, NotAnalysable):
         if asking.method == "theory":
-            raise InputError(f"policy '{scenario.policy.name}'", str(analysed), "use --method auto to simulate it")
+            raise NoTheory(scenario.policy.name, analysed)
         simulated = simulate_one(scenario, asking)
         simulated.notes.append(str(analysed))
         return simulated

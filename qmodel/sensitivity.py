@@ -24,7 +24,7 @@ import numpy as np
 from qmodel.answer import NotAnalysable, PolicyAnswer, percentile_name
 from qmodel.capacity import Capacity, capacity
 from qmodel.errors import InputError
-from qmodel.predict import Asking, answer_one
+from qmodel.predict import Asking, NoTheory, answer_one
 from qmodel.scenario import Scenario
 from qmodel.service.coefficient_spread import Spread, spread_of
 from qmodel.service.iteration_time import IterationTime
@@ -101,7 +101,8 @@ def sensitivity(
     service_error: float = DEFAULT_ERROR,
     confidence: float = 0.95,
 ) -> Sensitivity:
-    """How mean and percentiles of every class move. Theory answers, or else the simulation that `asking` describes.
+    """How mean and percentiles of every class move. Theory answers, or else the simulation that `asking` describes:
+    all of it, also where theory has a result for the scenario itself but none for one that is moved.
 
     `service_error` is the relative standard error of service times, used only where no fitted model has one.
     Raises InputError for an unstable scenario.
@@ -114,7 +115,17 @@ def sensitivity(
     """
     if not (0 < confidence < 1 and 0 < service_error < 1):
         raise InputError("sensitivity", "confidence and service error are shares", "give values between 0 and 1")
-    asking = _settled(scenario, asking or Asking())
+    asked = asking or Asking()
+    settled = _settled(scenario, asked)
+    try:
+        return _moved(scenario, settled, service_error, confidence)
+    except NoTheory:
+        if asked.method != "auto":
+            raise
+        return _moved(scenario, replace(asked, method="simulation"), service_error, confidence)
+
+
+def _moved(scenario: Scenario, asking: Asking, service_error: float, confidence: float) -> Sensitivity:
     base = _metrics(scenario, asking)
     if base is None:
         raise InputError("sensitivity", "the queue is unstable as it is", "lower the rate")

@@ -18,7 +18,7 @@ from qmodel.service.model import ServiceModel
 from qmodel.service.station import Station
 from qmodel.service.token_service import TokenService
 from qmodel.theory import analyse
-from qmodel.workload import Closed, Deterministic, Exponential, Poisson, RequestClass
+from qmodel.workload import Closed, Deterministic, Exponential, Geometric, Lognormal, Poisson, RequestClass
 
 MEANS = Asking(percentiles=())
 
@@ -88,6 +88,23 @@ class TestWithoutAModel:
         assert found["a", "mean_response_s"].by_service > 1.0
         simulated = sensitivity(m_m_1(), asking=Asking("simulation", (), 4000))
         assert simulated["a", "mean_response_s"].low < 2.0
+
+    def test_theory_that_ends_nearby_is_simulated_as_a_whole(self):
+        """The approximation of continuous batching has been checked at this rate, not where services are longer."""
+        lengths = {"input_tokens": Lognormal(500.0, 1.0), "output_tokens": Geometric(200.0)}
+        chat = RequestClass("chat", Poisson(6.0), factors=lengths)
+        time = IterationTime(base=0.010, per_sequence=0.0002, per_context_token=2e-7, per_prefill_token=2e-5)
+        engine = System(batching="continuous", max_batch=64, iteration_time=time)
+        scenario = Scenario([chat], system=engine)
+        asking = Asking(percentiles=(), requests=4000)
+        assert analyse(scenario, percentiles=()).method == "approximation"
+        found = sensitivity(scenario, asking=asking)
+        assert (
+            found["chat", "mean_response_s"]
+            == sensitivity(scenario, asking=replace(asking, method="simulation"))["chat", "mean_response_s"]
+        )
+        with pytest.raises(InputError, match="outside the range where the approximation was checked"):
+            sensitivity(scenario, asking=replace(asking, method="theory"))
 
     def test_stretched(self):
         made = (Station("s"),)
