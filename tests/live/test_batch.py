@@ -11,11 +11,11 @@ from qmodel.policy import FCFS, PS, Rank, make_policy
 from qmodel.policy.base import Request
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
-from qmodel.service.token_worth import TokenWorth
+from qmodel.service.token_worth import TokenWorth, prompt_token_s
 from qmodel.simulation.iterations.replaying import replay_run
 from qmodel.workload import Exponential, Poisson, RequestClass
 
-TIME = IterationTime(0.02, 0.001, 1e-6, 2e-5)
+TIME = IterationTime(0.02, 0.001, 1e-6, 2e-5, 1e-7)
 CLASSES = [RequestClass(f"c{i}", Poisson(1), Exponential(1), priority=i) for i in range(2)]
 
 
@@ -30,7 +30,7 @@ def traffic(n, seed=1):
 def by_batch(engine, kv, policy, arrivals, inputs, outputs, priorities, max_batch=8):
     bounds = bounds_of(engine, max_batch, kv)
     chunk, context = bounds.max_tokens, float(np.mean(inputs)) + 0.5 * float(np.mean(outputs))
-    each = TokenWorth(TIME.seconds(1, 0.0, chunk) / chunk, TIME.seconds(1, context))
+    each = TokenWorth(prompt_token_s(TIME, chunk, context), TIME.seconds(1, context))
     batch = Batch(TIME, policy, bounds, each, prefill_first=engine.prefill == "first")
     first, done = np.full(len(arrivals), np.nan), np.full(len(arrivals), np.nan)
     upcoming, now = 0, 0.0

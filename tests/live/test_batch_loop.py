@@ -146,6 +146,7 @@ def test_context_is_what_decoding_requests_hold(emulated, in_lengths):
         "sequences": 6,
         "context_tokens": sum(range(21, 26)),
         "prefill_tokens": 20,
+        "query_keys": 20 * 20 + sum(range(21, 26)),
         "most_running": 1,
         "preemptions": 0,
         "evictions": 0,

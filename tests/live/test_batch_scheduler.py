@@ -21,7 +21,7 @@ from qmodel.simulation.iterations.replaying import replay_by
 from qmodel.simulation.iterations.rules import Rules
 from qmodel.workload import Deterministic, Poisson, RequestClass
 
-TAKEN = IterationTime(base=0.01, per_sequence=5e-4, per_context_token=2e-6, per_prefill_token=1e-4)
+TAKEN = IterationTime(0.01, per_sequence=5e-4, per_context_token=2e-6, per_prefill_token=1e-4, per_query_key=1e-7)
 BUDGET, CAP, REQUESTS = 48, 4, 150
 
 

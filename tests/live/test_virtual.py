@@ -22,7 +22,7 @@ from qmodel.simulation.iterations.scenario_rules import rules_of
 from qmodel.workload import Deterministic, Exponential, Geometric, Pause, Poisson, RequestClass
 from tests.live.virtual import ENGINE, serve
 
-TAKEN = IterationTime(base=0.01, per_sequence=0.001, per_prefill_token=1e-4)
+TAKEN = IterationTime(base=0.01, per_sequence=0.001, per_prefill_token=1e-4, per_query_key=1e-6)
 
 
 def scenario(rate=6.0, max_batch=4, **changes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -19,14 +20,28 @@ from qmodel.workload import Deterministic, Poisson, RequestClass
 TAKEN = IterationTime(base=0.01, per_sequence=0.002, per_context_token=3e-6, per_prefill_token=5e-5)
 
 
+@pytest.mark.parametrize("taken", [TAKEN, replace(TAKEN, per_query_key=2e-6)], ids=["linear", "pairs"])
 @pytest.mark.parametrize(("inputs", "outputs"), [(100, 1), (100, 2), (7, 5), (1, 400)])
-def test_one_prefill_then_its_decodes(inputs, outputs):
+def test_one_prefill_then_its_decodes(inputs, outputs, taken):
     """The prefill makes the first token; decode j sees the prompt and the j tokens made."""
-    each = [TAKEN.seconds(1, inputs + j) for j in range(1, outputs)]
-    whole = TAKEN.seconds(1, 0.0, inputs) + math.fsum(each)
-    found = AloneTime(TAKEN).predict({"input_tokens": inputs, "output_tokens": outputs})
+    each = [taken.seconds(1, inputs + j) for j in range(1, outputs)]
+    whole = taken.seconds(1, 0.0, inputs) + math.fsum(each)
+    found = AloneTime(taken).predict({"input_tokens": inputs, "output_tokens": outputs})
     assert found == pytest.approx(whole, rel=1e-12)
-    assert AloneTime(TAKEN).fingerprint == repr(TAKEN)
+    assert AloneTime(taken).fingerprint == repr(taken)
+
+
+def test_a_token_looks_at_the_keys_of_the_mean_context():
+    """A pair costs the same whoever asks: 100 prompt tokens and half of 40 output tokens are there."""
+    plain = on_engine()
+    taken = replace(TAKEN, per_query_key=2e-6)
+    linear, packed = (
+        token_worth(plain),
+        token_worth(replace(plain, system=replace(plain.system, iteration_time=taken))),
+    )
+    keys = 100 + 20
+    assert packed.prompt_s - linear.prompt_s == pytest.approx(2e-6 * keys, rel=1e-9)
+    assert packed.output_s - linear.output_s == pytest.approx(2e-6 * keys, rel=1e-9)
 
 
 MIXED = ServiceModel.affine(

@@ -82,6 +82,14 @@ def model():
     return ServiceModel.affine({"steps": 0.001})
 
 
+def test_pairs_of_queries_and_keys_are_counted_where_they_cost_time():
+    loop = {"steps": 10, "busy_s": 0.5, "totals": {"sequences": 30, "context_tokens": 0, "prefill_tokens": 0}}
+    packed = IterationTime(0.01, 0.001, per_query_key=1e-6)
+    with_pairs = {**loop, "totals": {**loop["totals"], "query_keys": 120_000}}
+    assert slowness(packed, with_pairs) == pytest.approx(0.5 / 0.25, rel=1e-12)
+    assert slowness(IterationTime(0.01, 0.001), with_pairs) == pytest.approx(0.5 / 0.13, rel=1e-12)
+
+
 def test_the_ladder_of_a_run_that_was_slower_than_fitted():
     """A run made by the simulator itself with iterations 1.25 times as long: its own rung meets it."""
     scenario = continuous(rate=14.0)
