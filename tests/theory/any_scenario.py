@@ -322,7 +322,8 @@ def batching(rng):
         taken = IterationTime(times.base * unit, times.per_sequence * unit)
         return {"batching": "dynamic", "max_batch": most, "min_batch": least, "iteration_time": taken}
 
-    tokens = {"service": None, "factors": {"output_tokens": Deterministic(1.0)}}
+    one = Deterministic(1.0)
+    tokens = {"service": None, "factors": {"input_tokens": one, "output_tokens": one}}
     part = Part(1.0, Deterministic(1.0), options=lambda unit: tokens)
     return asked(rng, "batching", (part,), FCFS, f"{most} {least} {times}", system=system, load=load * top)
 

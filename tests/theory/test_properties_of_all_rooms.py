@@ -140,6 +140,12 @@ def test_every_answer(room):
         held_to_all(room, seed)
 
 
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_some_are_answered(room):
+    """What is refused holds all of this: no room is a room of refusals."""
+    assert any(answered(question(room, seed).scenario()) is not None for seed in range(100, 150))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
 def test_every_answer_of_many(room):
