@@ -137,6 +137,19 @@ class TestRead:
             ),
         )
 
+    def test_queries_times_keys_are_there_where_they_are_given(self, folder: Path) -> None:
+        """A term of 0 is no term: the question, its printing and its fingerprint are those without it."""
+        given, last = "per_prefill_token = 2e-5", "per_prefill_token = 2e-5\nper_query_key = "
+        plain = read_scenario(folder / "whole.toml")
+        for name, pair_s in (("zero", "0.0"), ("packed", "5e-8")):
+            (folder / f"{name}.toml").write_text(WHOLE.replace(given, last + pair_s))
+        assert read_scenario(folder / "zero.toml").fingerprint == plain.fingerprint
+        assert "per_query_key" not in to_tables(plain)["system"]["iteration_time"]
+        found = read_scenario(folder / "packed.toml")
+        assert found.system.iteration_time == IterationTime(0.01, 0.0002, 2e-7, 2e-5, 5e-8)
+        assert found.fingerprint != plain.fingerprint
+        assert from_tables(to_tables(found), "again", folder).system == found.system
+
     def test_defaults(self, folder: Path) -> None:
         scenario = read_scenario(folder / "simple.toml")
         assert scenario == Scenario(
