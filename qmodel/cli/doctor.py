@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -53,8 +54,20 @@ def command(strict: bool = typer.Option(False, "--strict", help="Exit with 3 whe
     """Say what this machine can do, and what is missing."""
     findings = [*machine(), *extras(), *compilers(), *fitness_for_timing()]
     for finding in findings:
-        print(f"{finding.kind:<8} {finding.line}")
+        print(shown(finding))
     return 3 if strict and any(finding.kind == "warning" for finding in findings) else 0
+
+
+def shown(finding: Finding) -> str:
+    """In lines of at most 80 characters; a command has a line of its own, so that it can be copied.
+
+    >>> print(shown(Finding("note", "report.pdf: lacks typst (sets it); pip install 'qmodel[pdf]'")))
+    note     report.pdf: lacks typst (sets it)
+             pip install 'qmodel[pdf]'
+    """
+    said, found, remedy = finding.line.partition("; pip install")
+    line = textwrap.fill(f"{finding.kind:<8} {said}", 80, subsequent_indent=" " * 9, break_on_hyphens=False)
+    return f"{line}\n{' ' * 9}pip install{remedy}" if found else line
 
 
 def machine() -> list[Finding]:
@@ -83,7 +96,7 @@ def extras() -> list[Finding]:
             found.append(Finding("ok", f"{job.name}: {_versions(job.modules)}"))
     found.append(published_weights())
     if len(wanted) > 1:
-        found.append(Finding("note", f"all that is missing: pip install 'qmodel[{','.join(wanted)}]'"))
+        found.append(Finding("note", f"all that is missing; pip install 'qmodel[{','.join(wanted)}]'"))
     return found
 
 

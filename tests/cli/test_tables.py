@@ -142,6 +142,10 @@ class TestContent:
         text = lines(answer(scale=1e-6, percentiles=(99,)), (99,))
         assert text[0].startswith("response times in ms") and "1.001" in text[4] and "1.002" in text[4]
 
+    def test_a_load_that_nobody_knows_is_not_named(self) -> None:
+        seen = PolicyAnswer("fcfs", 6.0, "measured", "open-loop load over HTTP", None, [])
+        assert caption(Answer("f", [seen]), "ms") == "response times in ms at 6 requests/s"
+
     def test_caption_of_nothing(self) -> None:
         assert caption(Answer("f", []), "s") == "response times in s"
 
