@@ -179,6 +179,20 @@ class TestFittedModel:
         longer = spread.rebuilt(spread.values + np.array([0.001, 0.0, 0.001]))
         assert longer.predict(levels) - phases.predict(levels) == pytest.approx(0.001 + 10 * 0.001)
 
+    def test_errors_of_both_phases_stay_apart(self):
+        """Two coefficients each, whose errors go together: the square of the root has both blocks and no other."""
+        prefill = ServiceModel.affine({"1": 0.002, "input_tokens": 1e-5})
+        decode = ServiceModel.affine({"1": 0.001, "context_tokens": 1e-7})
+        first, second = np.array([[4.0, 1.0], [1.0, 3.0]]) * 1e-10, np.array([[2.0, -1.0], [-1.0, 5.0]]) * 1e-12
+        phases = TokenService(replace(prefill, covariance=first), replace(decode, covariance=second))
+        spread = spread_of(phases)
+        expected = np.zeros((4, 4))
+        expected[:2, :2], expected[2:, 2:] = first, second
+        np.testing.assert_allclose(spread.root @ spread.root.T, expected, rtol=1e-12, atol=1e-24)
+        one_token = {"input_tokens": 100, "output_tokens": 2}
+        longer = spread.rebuilt(spread.values + np.array([0.0, 0.0, 0.0, 1e-7]))
+        assert longer.predict(one_token) - phases.predict(one_token) == pytest.approx(101e-7, rel=1e-9)
+
     def test_ratios_are_coefficients_too(self):
         model = ServiceModel.affine({"1": 0.1})
         model = replace(

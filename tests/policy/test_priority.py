@@ -89,6 +89,7 @@ def test_the_class_comes_first_then_the_inner_order():
 def test_without_preemption_the_first_rank_holds():
     policy = NonPreemptivePriority(within="srpt")
     assert policy.rank(request(1, 2.0), 1.9) == policy.rank(request(1, 2.0), 0.0)
+    assert policy.rank(request(1, 2.0), 0.0) == 1.0 + fraction(2.0)
     inner = PreemptivePriority(within="sjf")
     assert inner.rank(request(1, 5.0), 0.1) < inner.rank(request(1, 0.1), 0.0)
 

@@ -168,3 +168,25 @@ def test_one_engine_behind_a_watching_router_is_one_engine() -> None:
     watched, _ = _watched(requests, FCFS(), replace(rules, routing=Routing("jsq")), 0, True, rng)
     for name, column in vars(alone).items():
         np.testing.assert_allclose(getattr(watched, name), column, rtol=1e-9, err_msg=name)
+
+
+def test_a_ratio_at_its_reference_level_counts_in_every_part() -> None:
+    """Tables of a model whose precision is 0.6 times the first: 0.6 times the tables of the model without."""
+    plain = ServiceModel.affine(BENT, domain=SPANS)
+    ratios, domain = {"precision": {"full": 1.0, "half": 0.6}}, plain.domain
+    quick = replace(plain, ratios=ratios, reference={"precision": "half"}, domain=domain)
+    taken, slower = engine_time_of(quick), engine_time_of(plain)
+    for n, context, chunk in ((1, 40.0, 0), (20, 900.0, 300), (64, 4000.0, 2000)):
+        said = quick.predict({"batch_size": n, "context_tokens": context, "prefill_tokens": chunk})
+        assert taken.seconds(n, n * context, chunk) == pytest.approx(said, rel=1e-9)
+        assert taken.seconds(n, n * context, chunk) == pytest.approx(
+            0.6 * slower.seconds(n, n * context, chunk), rel=1e-9
+        )
+
+
+def test_a_renamed_factor_keeps_the_range_it_was_measured_over() -> None:
+    dense = ServiceModel.affine({"1": 0.01, "tokens": 1e-5}, domain={"tokens": (16.0, 512.0)})
+    each = ServiceModel.affine({"batch_size": 1e-4}, domain={"batch_size": (1.0, 8.0)})
+    model = compose([("dense", dense), ("each", each)], inputs={"dense": {"tokens": ["prefill_tokens"]}})
+    table = engine_time_of(model).attention
+    assert {16.0, 512.0} <= set(table.chunk.tolist()) and {1.0, 8.0} <= set(table.decodes.tolist())

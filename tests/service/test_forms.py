@@ -216,3 +216,10 @@ def test_law_without_noise_is_one_number():
 
 def test_empirical_values_stay_above_zero():
     assert np.all(standardised([0.1, 0.9, 1.0, 1.1], 5.0) > 0)
+
+
+def test_one_level_at_which_a_component_counts_is_enough():
+    """Three settings of which a chunk is in one alone: each is what it is by itself."""
+    levels = {"chunk": np.array([0.0, 64.0, 0.0]), "decodes": np.array([4.0, 4.0, 8.0])}
+    each = [SUM.evaluate({name: values[i] for name, values in levels.items()}) for i in range(3)]
+    np.testing.assert_allclose(SUM.evaluate(levels), np.array(each).reshape(-1), rtol=1e-14)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -122,3 +123,40 @@ def test_iterations_without_a_base():
     assert fixed == IterationTime(base=0.001, per_prefill_token=1e-5)
     with pytest.raises(InputError):
         iteration_time_of(ServiceModel.affine({"prefill_tokens": 1e-5}))
+
+
+def plans_of(layers, ways, memory, most_loss, micro_batches):
+    """Every cut with every choice of precisions: the least makespan, infinite where nothing fits."""
+    best = math.inf
+    for cut in range(len(layers) + 1):
+        for chosen in itertools.product(ways, repeat=len(layers)):
+            parts = [list(zip(layers, chosen, strict=True))[part] for part in (slice(cut), slice(cut, None))]
+            held = [math.fsum(layer * way.memory for layer, way in part) for part in parts]
+            lost = sum(way.loss for way in chosen)
+            if held[0] > memory[0] or held[1] > memory[1] or lost > most_loss + 1e-9:
+                continue
+            taken = [math.fsum(layer * way.seconds[on] for layer, way in part) for on, part in enumerate(parts)]
+            best = min(best, sum(taken) + (micro_batches - 1) * max(taken))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_best_plan_is_the_best_of_all(seed):
+    """Layers of several sizes on unequal devices, by trying every plan."""
+    rng = np.random.default_rng(seed)
+    layers = [float(x) for x in rng.uniform(0.5, 2.0, 4)]
+    ways = [Precision((1.0, 2.0), 2.0, 0.0), Precision((0.7, 1.5), 1.0, 0.25), Precision((0.4, 1.2), 0.5, 0.5)]
+    memory, loss = [float(x) for x in rng.uniform(1.0, 6.0, 2)], float(rng.choice([0.0, 0.5, 1.0, 2.0]))
+    expected = plans_of(layers, ways, memory, loss, 3)
+    if math.isinf(expected):
+        with pytest.raises(InputError, match="no plan fits"):
+            best_plan(layers, ways, memory, most_loss=loss, micro_batches=3)
+        return
+    found = best_plan(layers, ways, memory, most_loss=loss, micro_batches=3)
+    assert found.makespan_s == pytest.approx(expected, rel=1e-12)
+    assert sum(ways[way].loss for way in found.precision) <= loss + 1e-9
+
+
+def test_losses_that_add_up_to_the_most_but_for_rounding():
+    tenth = Precision((1.0, 1.0), 1.0, 0.1)
+    assert best_plan([1.0] * 3, [tenth], [9.0, 9.0], most_loss=0.3, micro_batches=1).makespan_s == 3.0

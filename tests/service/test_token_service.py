@@ -62,3 +62,12 @@ def test_a_prefill_model_without_length_is_refused():
 def test_equal_models_have_equal_fingerprints():
     assert TokenService(PREFILL, DECODE).fingerprint == TokenService(PREFILL, DECODE).fingerprint
     assert TokenService(PREFILL, DECODE).fingerprint != TokenService(PREFILL, PREFILL).fingerprint
+
+
+def test_requests_are_served_one_at_a_time():
+    """Both phases at batch size 1, whatever batches they were timed over."""
+    prefill = ServiceModel.affine({"batch_size": 0.002, "input_tokens": 1e-5})
+    decode = ServiceModel.affine({"batch_size": 0.001})
+    service = TokenService(prefill, decode)
+    assert service.first_token({"input_tokens": 100}) == pytest.approx(0.003, rel=1e-12)
+    assert service.predict({"input_tokens": 100, "output_tokens": 3}) == pytest.approx(0.005, rel=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -22,11 +23,50 @@ from qmodel.theory import analyse
 from qmodel.theory.batch import multi_bin
 from qmodel.theory.batch.bulk_service import BulkService, TooManyStates, closed_bound
 from qmodel.theory.batch.bulk_wait import CELLS, BulkLaw
-from qmodel.workload import Deterministic, Exponential, Geometric, Lognormal, Poisson, RequestClass, Uniform
+from qmodel.workload import (
+    Deterministic,
+    Discrete,
+    Exponential,
+    Geometric,
+    Lognormal,
+    Poisson,
+    RequestClass,
+    Uniform,
+)
 from tests.theory.queues import Estimate
 
 ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())
 AFFINE = IterationTime(base=0.01, per_sequence=0.001)
+
+
+class TestBatchesAsLongAsTheirLongest:
+    """`padded`: what is exact, and what the inputs of a whole batch cost."""
+
+    VARIED = Discrete((10.0, 30.0), (0.5, 0.5))
+
+    @pytest.mark.parametrize("cost", ["per_prefill_token", "per_context_token", "per_query_key"])
+    def test_inputs_that_vary_and_cost_time_are_not_exact(self, cost):
+        taken = IterationTime(base=1.0, **{cost: 1e-3})
+        assert not padded(taken, self.VARIED, Deterministic(2.0)).is_exact
+        assert padded(taken, Deterministic(20.0), Deterministic(2.0)).is_exact
+        assert padded(taken, None, Deterministic(2.0)).is_exact
+
+    def test_costs_do_not_cancel_out(self):
+        for costs in (("per_prefill_token", "per_context_token"), ("per_context_token", "per_query_key")):
+            taken = IterationTime(base=1.0, **dict.fromkeys(costs, 1e-3))
+            assert not padded(taken, self.VARIED, Deterministic(2.0)).is_exact
+        assert padded(AFFINE, self.VARIED, Deterministic(2.0)).is_exact
+
+    def test_outputs_that_vary(self):
+        assert padded(AFFINE, None, Deterministic(3.0)).is_fixed
+        assert not padded(AFFINE, None, Geometric(3.0)).is_fixed
+
+    def test_a_packed_prefill_by_every_batch_of_three(self):
+        """Queries times keys go with the square of all the inputs together: its mean over all 2^3 batches."""
+        taken = IterationTime(base=1.0, per_prefill_token=1e-2, per_query_key=1e-3)
+        inputs = [sum(each) for each in itertools.product((10.0, 30.0), repeat=3)]
+        expected = np.mean([1.0 + 1e-2 * x + 1e-3 * x**2 for x in inputs])
+        assert padded(taken, self.VARIED, Deterministic(1.0)).mean(3) == pytest.approx(expected, rel=1e-12)
 
 
 def queue(load, largest, smallest=1, taken=AFFINE):
