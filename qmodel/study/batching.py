@@ -43,8 +43,9 @@ def capacity(scenario: Scenario) -> float:
 
     taken = batch_time(scenario)
     if system.max_batch is None:
-        each = system.iteration_time.per_sequence if system.iteration_time else 0.0
-        if not (taken.is_fixed and each > 0):
+        given, brings = system.iteration_time, "output_tokens" in scenario.classes[0].factors
+        each = taken.mean(2) - taken.mean(1) if brings else given.per_sequence if given else 0.0
+        if not (taken.is_fixed and each > 0) or (given is not None and given.per_query_key > 0):
             raise InputError("system.max_batch", "is missing: capacity has no limit", "set it")
         return system.servers / each
     return system.servers * system.max_batch / taken.mean(system.max_batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,19 @@ def test_capacity_of_full_batches():
     assert capacity(dynamic(max_batch=5)) == pytest.approx(5 / 0.015)
     assert at_load(dynamic(max_batch=5), 0.6).rate == pytest.approx(0.6 * 5 / 0.015)
     assert capacity(dynamic()) == pytest.approx(1 / 0.001)
+
+
+def test_every_token_of_a_request_takes_its_time_in_batches_without_a_limit():
+    """40 requests of 8 prompt and 10 output tokens take at most so much longer than 39 as one more alone."""
+    taken = IterationTime(0.01, 0.001, 1e-5, 2e-4)
+    factors = {"input_tokens": Deterministic(8), "output_tokens": Deterministic(10)}
+    one = RequestClass("one", Poisson(1.0), factors=factors)
+    scenario = Scenario((one,), FCFS(), System(batching="dynamic", iteration_time=taken))
+    each = 10 * 0.001 + 8 * 2e-4 + 1e-5 * sum(range(9, 18))
+    assert capacity(scenario) == pytest.approx(1 / each, rel=1e-9)
+    packed = replace(scenario.system, iteration_time=replace(taken, per_query_key=1e-9))
+    with pytest.raises(InputError, match="max_batch"):  # the more there are, the longer each takes
+        capacity(replace(scenario, system=packed))
 
 
 def test_batches_without_a_limit_have_no_capacity():
