@@ -119,12 +119,12 @@ def _replayed(scenario: Scenario, served: pd.DataFrame, taken: IterationTime) ->
     """Response times of the same requests on the simulated engine with this iteration time."""
     from qmodel.simulation.iterations.replaying import replay_scenario
 
-    later = later_of(served)
-    first = served.output_tokens.to_numpy(dtype=float) - (0 if later is None else later.sums(later.output))
     names = [each.name for each in scenario.classes]
     asked = replace(scenario, system=replace(scenario.system, iteration_time=taken))
     if scenario.system.batching == "dynamic":
         return _in_whole_batches(asked, served, names)
+    later = later_of(served)
+    first = served.output_tokens.to_numpy(dtype=float) - (0 if later is None else later.sums(later.output))
     outcome = replay_scenario(
         asked, served.scheduled_s, served.input_tokens, first,
         class_index=served["class"].map(names.index).to_numpy(), later=later, tell=None,
