@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from qmodel.metrics import METRICS
 from qmodel.report.quantity import SPACE, scale_for
+
+if TYPE_CHECKING:
+    from qmodel.study.plan import Setting
 
 POLICIES = {
     "fcfs": "FCFS",
@@ -147,3 +151,22 @@ def is_or_are(count: int) -> str:
     ('is', 'are')
     """
     return "is" if count == 1 else "are"
+
+
+def setting_name(setting: Setting) -> str:
+    """A setting in words.
+
+    >>> from qmodel.study.plan import Setting
+    >>> setting_name(Setting("fcfs", "fewer-steps", 0.85))
+    'FCFS with fewer steps at load 0.85'
+    """
+    return f"{strategy_name(setting.policy, setting.exit)} at load {setting.load:g}"
+
+
+def short_metric(metric: str) -> str:
+    """A column head.
+
+    >>> short_metric("mean_response_s"), short_metric("p95_response_s")
+    ('mean', 'p95')
+    """
+    return metric.split("_")[0]

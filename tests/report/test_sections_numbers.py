@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from qmodel.report.sections import appendix, arrivals, improvement, ladder, model, quality, validation
+from qmodel.report.sections import appendix, arrivals, improvement, ladder, model, quality, verdict
+from qmodel.report.sections.comparison import class_table, validation_table
 from qmodel.report.sections.evidence import Evidence
 from qmodel.study.plan import Setting
 from tests.report.study_files import GAP, make_study
@@ -19,7 +20,7 @@ def study(tmp_path_factory):
 def test_every_number_of_the_validation_table_is_in_the_csv(study):
     comparison = study.results.read_table("comparison")
     means = comparison[(comparison.metric == "mean_response_s") & (comparison["class"] == "all")]
-    rows = validation.validation_table(study).rows
+    rows = validation_table(study).rows
     assert len(rows) == len(means) == len(study.plan.live_settings)
     names = {"FCFS": "fcfs", "non-preemptive priority": "np-priority"}
     for policy, setting, load, predicted, method, measured, error, inside in rows:
@@ -38,7 +39,7 @@ def test_every_number_of_the_validation_table_is_in_the_csv(study):
 
 
 def test_the_class_table_has_every_class_once_a_setting(study):
-    rows = validation.class_table(study).rows
+    rows = class_table(study).rows
     assert len(rows) == 2 * len(study.plan.live_settings)
     assert {row[2] for row in rows} == {"small", "large"}
     comparison = study.results.read_table("comparison")
@@ -47,7 +48,7 @@ def test_the_class_table_has_every_class_once_a_setting(study):
 
 
 def test_the_score_counts_intervals(study):
-    table = validation.score_table(study)
+    table = verdict.score_table(study)
     comparison = study.results.read_table("comparison")
     fcfs = comparison[(comparison.policy == "fcfs") & (comparison.exit == "none")]
     means = fcfs[fcfs.metric == "mean_response_s"]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from qmodel.report.inline import plain
-from qmodel.report.sections import assumptions, findings, host, improvement, ladder, threats, validation
+from qmodel.report.sections import assumptions, findings, host, improvement, ladder, threats, verdict
 from qmodel.report.sections.evidence import Evidence
 from tests.report.study_files import compared, improvement_rows, make_study
 
@@ -76,18 +76,18 @@ def test_a_run_without_an_interval_says_so(study):
     sentence = only(findings.prediction(study))
     assert "(no 95 % interval: the run is too short)" in sentence
     assert sentence.endswith("no live run is long enough for an interval to hold its prediction against.")
-    assert "**No verdict" not in said(validation.verdict(study).content)
-    assert validation.verdict(study).kind == "warning"
-    assert "No verdict is possible" in said(validation.verdict(study).content)
+    assert "**No verdict" not in said(verdict.verdict(study).content)
+    assert verdict.verdict(study).kind == "warning"
+    assert "No verdict is possible" in said(verdict.verdict(study).content)
 
 
 def test_the_verdict_goes_no_further_than_the_intervals(study):
-    assert validation.verdict(study).kind == "finding"
-    assert "All 18 predicted means lie inside" in said(validation.verdict(study).content)
+    assert verdict.verdict(study).kind == "finding"
+    assert "All 18 predicted means lie inside" in said(verdict.verdict(study).content)
     bad = with_gap(study, 1.4)
-    verdict = validation.verdict(bad)
-    text = said(verdict.content)
-    assert verdict.kind == "warning"
+    told = verdict.verdict(bad)
+    text = said(told.content)
+    assert told.kind == "warning"
     assert "do not bear the predictions out everywhere: 0 of 18" in text
     assert "about 17 would be expected" in text
     assert "The largest miss is +40.0 %" in text
@@ -98,7 +98,7 @@ def test_a_verdict_with_one_miss_names_it_and_the_strategies_without(study):
     hit = (rows.policy == "fcfs") & (rows.exit == "none") & (rows["class"] == "all") & (rows.load == 0.7)
     rows.loc[hit, "inside"] = False
     study.results.write_table("comparison", rows)
-    text = said(validation.verdict(study).content)
+    text = said(verdict.verdict(study).content)
     assert "17 of 18 predicted means lie inside their 95 % intervals, about as many as chance alone allows" in text
     assert "for all requests under FCFS at load 0.7" in text
     assert "No prediction lies outside under non-preemptive priority and FCFS with fewer steps." in text

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from qmodel.metrics import METRICS, Metric
 from qmodel.report.document import Block, Column, Table, section
 from qmodel.report.inline import Math
+from qmodel.report.sections.comparison import class_table
 from qmodel.report.sections.evidence import Evidence
 from qmodel.report.sections.improvement import all_loads, high_loads, improvement_table
-from qmodel.report.sections.validation import class_table
 
 TOKENS = ("ttft", "tpot")
 

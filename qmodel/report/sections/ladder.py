@@ -11,10 +11,9 @@ import pandas as pd
 from qmodel.report.document import Block, Column, Table, bullets, paragraph, prose, section
 from qmodel.report.figures import gap_ladder
 from qmodel.report.inline import Content
-from qmodel.report.names import exit_name, policy_name, sentence_start
+from qmodel.report.names import exit_name, policy_name, sentence_start, setting_name
 from qmodel.report.quantity import Estimate, Quantity
 from qmodel.report.sections.evidence import MEAN, Evidence, settings_of
-from qmodel.report.sections.validation import setting_name
 from qmodel.study.plan import Setting
 
 STEPS = {
