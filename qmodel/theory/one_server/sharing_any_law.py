@@ -30,9 +30,10 @@ from qmodel.theory.numerics.exponentials import exponential
 from qmodel.theory.one_server.sharing_equation import SharingEquation
 from qmodel.theory.one_server.sharing_law import SharingLaw
 from qmodel.theory.one_server.sharing_percentiles import Values
-from qmodel.theory.one_server.sharing_phases import AT_ONCE, EARLY, MULTIPLES, MULTIPLES_EARLY, PointMasses
+from qmodel.theory.one_server.sharing_phases import AT_ONCE, EARLY, MULTIPLES, MULTIPLES_EARLY, SAME, PointMasses
 from qmodel.theory.one_server.sharing_pieces import Pieces
 from qmodel.theory.one_server.sharing_sizes import MOST_NARROW, SizeTable, narrow_parts, turning_points
+from qmodel.theory.one_server.sharing_values import MOST_VALUES, AmongValues
 from qmodel.workload import Distribution
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ AVERAGE, WIDENING = 10, 3.0
 ALONE, MOST_ALONE, FELT = 0.02, 16, 0.25
 """Point masses x of at least ALONE, the last so many and not below this share of t, are inverted by themselves:
 V(x) has an edge at x, and V(x) - x has it at 0."""
-SOON, SHORT = 0.2, 0.15
+SOON, SHORT = 0.2, 0.1
 """Up to a span t - x of SOON x the double inversion loses nothing; from a span of SHORT t on the equation does."""
+FINER = 8
+"""Terms of a single size's closed form to one of the equation's."""
 REACH = 8.0
 """Tables of the laws reach to powers of this many mean sizes."""
 
@@ -74,7 +77,7 @@ def tabulated(rate: float, size: Distribution, owners: Sequence[Distribution]) -
 
 @dataclass(frozen=True)
 class Given:
-    """P(V(x) <= t) less the point masses of V(x): at the nodes of `pieces`, and at the sizes of `alone`."""
+    """P(V(x) <= t) at the nodes of `pieces`, less the point masses of V(x); with these, at the sizes of `alone`."""
 
     pieces: Pieces
     rest: Floats
@@ -102,6 +105,8 @@ class AnySharedServer:
     most_terms: int = MOST_TERMS
     values: Values = field(default_factory=dict)
     _known: dict[tuple[float, int], Given] = field(default_factory=dict)
+    _sizes_among: dict[float, AmongValues | None] = field(default_factory=dict)
+    _untold: float = 0.0
     _tables: dict[int, SizeTable] = field(default_factory=dict)
 
     @cached_property
@@ -121,8 +126,9 @@ class AnySharedServer:
 
     @property
     def error(self) -> float:
-        """Error that more terms do not show: that of the tables of the laws."""
-        return max((table.smooth.error for table in self._tables.values()), default=0.0) / (1.0 - self.load)
+        """Error that more terms do not show: that of the tables of the laws, and of point masses not told apart."""
+        tables = max((table.smooth.error for table in self._tables.values()), default=0.0)
+        return tables / (1.0 - self.load) + self._untold
 
     def times(self, terms: int) -> list[float]:
         """Times at which the law is known with so many terms."""
@@ -132,15 +138,54 @@ class AnySharedServer:
         """P(T <= t) of requests with this law until delivery."""
         if law.support()[0] > t:
             return 0.0
-        given, table = self._given(t, terms), self._table(law, t)
+        table = self._table(law, t)
+        direct = self._directly(table, t, terms)
+        if direct is not None:
+            return direct
+        given = self._given(t, terms)
         smooth = table.weights(given.pieces) @ (given.rest + given.masses)
         x = table.values[table.values <= t * (1 + 1e-12)]
         if not len(x):
             return float(smooth)
         panel, weights = given.pieces.interpolation(np.minimum(x, t))
-        rest = (weights * given.rest.reshape(-1, given.pieces.order)[panel]).sum(axis=1)
-        rest = np.array([given.alone.get(float(each), some) for each, some in zip(x, rest, strict=True)])
-        return float(smooth + table.masses[: len(x)] @ (rest + self._point_masses(x, t).upto(t)))
+        upto = (weights * given.rest.reshape(-1, given.pieces.order)[panel]).sum(axis=1)
+        upto += self._point_masses(x, t).upto(t)
+        upto = np.array([given.alone.get(float(each), some) for each, some in zip(x, upto, strict=True)])
+        self._untold = max(self._untold, self._half_a_jump(x, table.masses[: len(x)], t, given.alone))
+        return float(smooth + table.masses[: len(x)] @ upto)
+
+    def _half_a_jump(self, x: Floats, masses: Floats, t: float, alone: dict[float, float]) -> float:
+        """Half of the largest point mass of V(x) at x and a smaller size that is not told apart from the rest.
+
+        One request of that size came, and left while x was there: a share lambda x p of the mass at x.
+        """
+        size = self._table(self.size, t)
+        if not len(size.values):
+            return 0.0
+        told = np.array([each in alone and self._sizes_among.get(each) is not None for each in x.tolist()])
+        likeliest = np.append(0.0, np.maximum.accumulate(size.masses))[np.searchsorted(size.values, x)]
+        jumps = masses * self._point_masses(x, t).first * self.rate * x * likeliest
+        near = (x >= FELT * t) & (t - x >= size.values[0])
+        return 0.5 * float(jumps[near & ~told].max(initial=0.0))
+
+    def _directly(self, table: SizeTable, t: float, terms: int) -> float | None:
+        """P(T <= t) in closed form, where all sizes are few values."""
+        if not (table.discrete and self._table(self.size, t).discrete):
+            return None
+        sizes = table.values[table.values <= t * (1 + SAME)].tolist()
+        among = [self._among(x) for x in sizes] if len(sizes) <= MOST_VALUES else [None]
+        given = [None if each is None else each.probability(t, FINER * terms) for each in among if all(among)]
+        if len(given) < len(sizes) or None in given:
+            return None
+        return math.fsum(mass * p for mass, p in zip(table.masses.tolist(), given, strict=False))
+
+    def _among(self, x: float) -> AmongValues | None:
+        """The size x among all sizes."""
+        if x not in self._sizes_among:
+            table = self._table(self.size, x)
+            beyond = 1.0 - float(table.attained(np.array([x]))[0])
+            self._sizes_among[x] = AmongValues.of(self.rate, self.load, table.values, table.masses, x, beyond)
+        return self._sizes_among[x]
 
     def _table(self, law: Distribution, t: float) -> SizeTable:
         """The table of a law that reaches t at least."""
@@ -164,22 +209,27 @@ class AnySharedServer:
             marks |= {WIDENING**k * (1.0 - self.load) / self.rate for k in range(-2, self._steps(t))}
             pieces = Pieces(_apart(set(ends.tolist()) | {mark for mark in marks if 0 < mark < t}), AVERAGE)
             rest = self._rest(equation, pieces.nodes, t, t, terms)
-            alone = {x: self._rest_alone(equation, x, t, terms) for x in self._alone(t)}
+            alone = {x: self._upto_alone(equation, x, t, terms) for x in self._alone(t)}
             self._known[key] = Given(pieces, rest, self._point_masses(pieces.nodes, t).upto(t), alone)
         return self._known[key]
 
-    def _rest_alone(self, equation: SharingEquation, x: float, t: float, terms: int) -> float:
-        """Of one size, on a contour of V(x) - x: in closed form, by the double inversion, or by the equation."""
+    def _upto_alone(self, equation: SharingEquation, x: float, t: float, terms: int) -> float:
+        """P(V(x) <= t), on a contour of V(x) - x: in closed form, by the double inversion, or by the equation."""
         at, span = np.array([x]), t - x
+        known = float(self._point_masses(at, t).upto(t)[0])
         if x <= self.size.support()[0]:
             if span <= AT_ONCE * t:
-                return 0.0
-            return float(
-                self._inverted(self._closed(euler.contour(span, terms), x)[None, :], at, t, span, terms)[0]
-            )
+                return known
+            below = self._closed(euler.contour(span, terms), x)[None, :]
+            return known + float(self._inverted(below, at, t, span, terms)[0])
         if span <= self._soon(x):
-            return float(SharingLaw(self.size, self.rate, self.size).rest(at, t - at)[0])
-        return float(self._rest(equation, at, t, span, terms)[0])
+            return known + float(SharingLaw(self.size, self.rate, self.size).rest(at, t - at)[0])
+        below = self._below(equation, at, span, terms)
+        among = self._among(x)
+        several = None if among is None else among.upto(span)
+        if among is None or several is None:
+            return known + float(self._inverted(below, at, t, span, terms)[0])
+        return several + among.rest(below[0], span, terms)
 
     def _closed(self, s: Complex, x: float) -> Complex:
         """D(s, x) exp(-s x) where no request is smaller than x, and so a is lambda up to x."""
@@ -194,9 +244,13 @@ class AnySharedServer:
 
     def _rest(self, equation: SharingEquation, x: Floats, t: float, span: float, terms: int) -> Floats:
         """P(V(x) <= t) less the point masses of V(x); `span` is the time to which the contour is scaled."""
+        return self._inverted(self._below(equation, x, span, terms), x, t, span, terms)
+
+    def _below(self, equation: SharingEquation, x: Floats, span: float, terms: int) -> Complex:
+        """D(s, x) exp(-s x), one row an x."""
         s = euler.contour(span, terms)
-        below = equation.denominators(equation.solve(s), x, self.load) * exponential(np.multiply.outer(-x, s))
-        return self._inverted(below, x, t, span, terms)
+        inside = equation.denominators(equation.solve(s), x, self.load)
+        return np.asarray(inside * exponential(np.multiply.outer(-x, s)))
 
     def _inverted(self, below: Complex, x: Floats, t: float, span: float, terms: int) -> Floats:
         """From D(s, x) exp(-s x)."""

@@ -66,6 +66,11 @@ class SizeTable:
         return float(self.smooth.pieces.ends[-1])
 
     @cached_property
+    def discrete(self) -> bool:
+        """Whether all sizes are point masses."""
+        return bool(self.masses.sum() > 1.0 - UNFELT)
+
+    @cached_property
     def larger(self) -> LargerSizes:
         """For the equation: the table and few point masses."""
         felt = self.masses > UNFELT
