@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from qmodel.measure import rows
-from qmodel.measure.profile import row_file, worker_of
+from qmodel.measure.instructions import row_file, shared_fields, visit_order, worker_of
 from qmodel.measure.supervisor import Died, Hung
 from qmodel.measure.visit import VisitOrder
 
@@ -75,14 +75,12 @@ class Again:
 
     def _order(self, cell: Cell, block: int, written: int, warmup_s: float) -> VisitOrder:
         assert self._about is not None
-        who = {"run_id": f"again-{rows.timestamp(time.time())}", "target": self._about["name"],
-               "device": self._about["device"]}  # fmt: skip
-        return VisitOrder(
-            phase=cell.phase,
-            levels=cell.levels,
-            row={**who, "phase": cell.phase, **cell.levels, "pacing": cell.pacing, "block": block},
+        fields = shared_fields(cell, block, f"again-{rows.timestamp(time.time())}", self._about)
+        return visit_order(
+            self._spec,
+            cell,
+            fields,
             warmup_s=warmup_s,
-            idle_gap_s=self._spec.design.idle_gap_s if cell.pacing == "idle-gaps" else 0.0,
             least=LEAST,
             most=MOST,
             precision=PRECISION,

@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qmodel.engine_process import own_cores
 from qmodel.errors import InputError, nearest
 from qmodel.measure import machine, rows
 from qmodel.measure.budget import TimePlan, row_quota
 from qmodel.measure.design import Cell, FactorLevels, Visit, plan_cells, plan_visits
 from qmodel.measure.gpu_watch import GpuWatch
+from qmodel.measure.instructions import row_file, shared_fields, visit_order, worker_of
 from qmodel.measure.ledger import Ledger
 from qmodel.measure.lock import only_one
 from qmodel.measure.meta import Meta, meta_path
 from qmodel.measure.summary import ProfileSummary, summarise_profile
-from qmodel.measure.supervisor import Died, Hung, Unwritable, Worker
+from qmodel.measure.supervisor import Died, Hung, Unwritable
 from qmodel.measure.targets.callable import ANY_FACTOR
 from qmodel.measure.visit import VisitOrder
 
@@ -218,30 +218,26 @@ class _Run:
         return alive
 
     def _fixed(self, visit: Visit) -> dict[str, Any]:
-        """Fields that all rows of a visit share."""
-        cell = visit.cell
-        who = {"run_id": self.meta.run_id, "target": self.target["name"], "device": self.target["device"]}
-        return {**who, "phase": cell.phase, **cell.levels, "pacing": cell.pacing, "block": visit.block}
+        return shared_fields(visit.cell, visit.block, self.meta.run_id, self.target)
 
     def _order(self, visit: Visit, plan: TimePlan) -> VisitOrder:
-        cell, design, measurement = visit.cell, self.spec.design, self.spec.measurement
+        design, measurement, key = self.spec.design, self.spec.measurement, visit.cell.key
         least, most = row_quota(design, measurement, visit.block)
         share_s, deadline_s = plan.share(visit)
-        return VisitOrder(
-            phase=cell.phase,
-            levels=cell.levels,
-            row=self._fixed(visit),
+        return visit_order(
+            self.spec,
+            visit.cell,
+            self._fixed(visit),
             warmup_s=measurement.warmup_s,
-            idle_gap_s=design.idle_gap_s if cell.pacing == "idle-gaps" else 0.0,
             least=least,
             most=most,
             precision=measurement.relative_precision,
             share_s=share_s,
             deadline_s=deadline_s,
             seed=f"{design.seed}/{visit.number}/{self.ledger.rows}",
-            replicate=self.ledger.attempts[cell.key] + 1,
+            replicate=self.ledger.attempts[key] + 1,
             run_order=self.ledger.rows + 1,
-            earlier_s=self.ledger.latencies_s[cell.key],
+            earlier_s=self.ledger.latencies_s[key],
         )
 
     def _lose_worker(self, visit: Visit, end: Hung | Died) -> None:
@@ -263,31 +259,6 @@ class _Run:
         if self.fresh:
             self.path.unlink(missing_ok=True)
             meta_path(self.path).unlink(missing_ok=True)
-
-
-def row_file(spec: ProfileSpec, path: Path) -> rows.RowFile:
-    """The CSV of rows with the factors of the spec."""
-    names = dict.fromkeys(name for factors in spec.factor_tables() for name in factors)
-    return rows.RowFile(path, rows.columns(names))
-
-
-def worker_of(spec: ProfileSpec, file: rows.RowFile) -> Worker:
-    """The process in which the spec's target is timed, not yet started; rows go into the file."""
-    setup = {
-        "kind": spec.target.kind,
-        "threads": spec.measurement.threads,
-        "options": spec.target.options,
-        "csv": os.path.abspath(file.path),  # noqa: PTH100 - the file may not be there yet
-        "header": file.header,
-    }
-    measurement = spec.measurement
-    return Worker(
-        setup,
-        trial_timeout_s=measurement.trial_timeout_s,
-        setup_timeout_s=measurement.setup_timeout_s,
-        search=spec.folder,
-        cores=own_cores(measurement.threads) if measurement.own_cores else (),
-    )
 
 
 def _inside(spec: ProfileSpec, error: InputError) -> InputError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qmodel.live import LiveServer, server_of
-from qmodel.measure.profile import row_file, worker_of
+from qmodel.measure.instructions import row_file, worker_of
 from qmodel.measure.spec import ProfileSpec
 
 pytestmark = pytest.mark.skipif(
