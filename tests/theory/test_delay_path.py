@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
-from qmodel.policy import FCFS, LCFSPreemptive, NonPreemptivePriority, PreemptivePriority
+from qmodel.policy import FCFS, LCFS, LCFSPreemptive, NonPreemptivePriority, PreemptivePriority
 from qmodel.theory import analyse
 from qmodel.theory.dispatch import result_of
 from qmodel.theory.numerics import transforms
 from qmodel.theory.numerics.inversion import BlendedLaw, InvertedLaw
 from qmodel.theory.one_server import preemptive_priority
+from qmodel.theory.one_server.busy_period import prolonged
+from qmodel.theory.one_server.np_priority import positive_wait
+from qmodel.theory.supply import merged
 from qmodel.workload import (
+    BoundedPareto,
     Deterministic,
     Discrete,
     Empirical,
@@ -74,6 +78,42 @@ def test_the_roots_of_the_busy_period_give_the_same_law(load, monkeypatch):
     for part, other in zip(along, result_of(scenario).classes, strict=True):
         for t in (0.4, 1.0, 1.7, 6.0, 40.0):
             assert part.law.cdf(t) == pytest.approx(other.law.cdf(t), abs=2e-6)
+
+
+FAR_LEFT = {
+    "bounded Pareto": [(1.0, BoundedPareto(0.1, 100.0, 1.3))] * 2,
+    "rare and large": [
+        (50.0, Gamma(0.01, 0.3)),
+        (0.5, Mixture((0.5, 0.5), (Deterministic(2.0), Exponential(0.3)))),
+    ],
+    "lognormal": [(1.0, Lognormal(1.0, 4.0)), (0.01, Lognormal(2.0, 4.0))],
+}
+
+
+@pytest.mark.parametrize("name", FAR_LEFT)
+@pytest.mark.parametrize("policy", [NonPreemptivePriority(), LCFS()], ids=lambda p: p.name)
+def test_services_whose_transform_ends_at_the_left_are_inverted_by_roots(name, policy):
+    """Where Re(s) < 0, exp(-s x) of a large x is huge, and the contour of the lognormal diverges."""
+    streams = FAR_LEFT[name]
+    load = sum(rate * law.mean for rate, law in streams)
+    classes = [(0.98 * rate / load, law) for rate, law in streams]
+    scenario = several(classes, policy)
+    parts = result_of(scenario).classes
+    if isinstance(policy, LCFS):
+        rate, size = merged(scenario.served)
+        transforms = [lambda s: (theta := prolonged(s, rate, size), rate * (1.0 - size.lst(theta)) / theta)[1]] * 2
+    else:
+        first, second = scenario.served
+        transforms = [positive_wait([], [first], [second]), positive_wait([first], [second], [])]
+    for part, wait in zip(parts, transforms, strict=True):
+        law, mean = part.served.size, part.served.size.mean
+
+        def response(s, wait=wait, law=law):
+            return wait(s) * law.lst(s)
+
+        other = InvertedLaw(response, 0.98, lambda t, law=law: 0.02 * float(law.cdf(t)), mean)
+        for t in (0.5, 1.3, 4.0, 20.0, 300.0):
+            assert part.law.cdf(t * mean) == pytest.approx(other.cdf(t * mean), abs=2e-6)
 
 
 DATA = [Empirical(np.random.default_rng(k).lognormal(0.0, 0.9, 1000)) for k in (2, 3)]

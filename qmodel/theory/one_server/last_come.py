@@ -55,7 +55,8 @@ def last_come_first_served(classes: Sequence[ServedClass]) -> Result:
     work = work_of(classes)
     waited = or_nothing(prolonged_moments(residual(work), work), load)
     path, horizon = _wait_path(classes), common_horizon(classes)
-    laws = [law_after_wait(served, path, load, horizon) for served in classes]
+    positive = shared(lambda s: _positive_wait(prolonged(s, rate, size), rate, size))
+    laws = [law_after_wait(served, path, load, horizon, positive) for served in classes]
     pairs = zip(laws, classes, strict=True)
     return Result(
         classes=tuple(after_wait_with(law, served, wait, waited) for law, served in pairs),
@@ -75,6 +76,11 @@ def _wait_path(classes: Sequence[ServedClass]) -> Path:
         return s, work / theta * later.stretch(theta) / s
 
     return shared(path)
+
+
+def _positive_wait(theta: Complex, rate: float, size: Distribution) -> Complex:
+    """rho R~(theta)."""
+    return rate * (1.0 - size.lst(theta)) / theta
 
 
 def random_order(classes: Sequence[ServedClass]) -> Result:

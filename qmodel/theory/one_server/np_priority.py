@@ -78,7 +78,8 @@ def non_preemptive(classes: Sequence[ServedClass]) -> Result:
         wait = formulas.COBHAM(residual, float(upper[k].first), float(upper[k + 1].first))
         path = wait_path(higher, own, lower, load)
         waited = prolonged_moments(found_work(upper[k + 1], lower_work[k + 1]), upper[k])
-        laws = [law_after_wait(served, path, load, horizon) for served in own]
+        by_roots = positive_wait(higher, own, lower, load) if higher else None
+        laws = [law_after_wait(served, path, load, horizon, by_roots) for served in own]
         pairs = zip(own, laws, strict=True)
         found |= {served.name: after_wait_with(law, served, wait, waited) for served, law in pairs}
     return Result(
