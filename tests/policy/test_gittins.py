@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qmodel.errors import InputError
 from qmodel.policy import Gittins, Request
-from qmodel.policy.gittins_index import gittins_table
+from qmodel.policy.gittins_index import _level_where_same, gittins_table
 from qmodel.workload import (
     BoundedPareto,
     Deterministic,
@@ -117,6 +117,21 @@ def test_a_density_without_bound_after_the_least_size_keeps_its_rank():
     near = (ages > 1e-8) & (ages < 1e-3)
     assert near.sum() > 5
     assert table.first[near] == pytest.approx(law.sf(ages[near]) / law.pdf(ages[near]), rel=2e-4)
+
+
+def test_ranks_that_rounding_sets_apart_are_made_one():
+    """At the first piece, within, where a level begins and at the last; ranks without end become the largest."""
+    near = 1.0 + 4e-11
+    first, last = np.array([1.0, 3.0, 2.0, 2.0]), np.array([near, 2.0, 2.0 * near, 2.0 * near])
+    level = _level_where_same(np.arange(4.0), np.arange(1.0, 5.0), first, last)
+    assert level.first.tolist() == [1.0, 3.0, 2.0, 2.0] and level.last.tolist() == [1.0, 2.0, 2.0, 2.0]
+    there = np.arange(2.0), np.arange(1.0, 3.0)
+    endless = _level_where_same(*there, np.array([1.0, np.inf]), np.array([5.0, np.inf]))
+    assert endless.first.tolist() == [1.0, 5.0] and endless.last.tolist() == [5.0, 5.0]
+    small = _level_where_same(*there, np.array([0.25, 0.5]), np.array([np.inf, np.inf]))
+    assert small.last.tolist() == [0.5, 0.5]
+    apart = _level_where_same(*there, np.array([1e12, 2.0]), np.array([1.0, 3.0]))
+    assert apart.first.tolist() == [1e12, 2.0] and apart.last.tolist() == [1.0, 3.0]
 
 
 def test_a_rank_that_rises_goes_on_rising():

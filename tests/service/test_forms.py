@@ -219,7 +219,8 @@ def test_empirical_values_stay_above_zero():
 
 
 def test_one_level_at_which_a_component_counts_is_enough():
-    """Three settings of which a chunk is in one alone: each is what it is by itself."""
-    levels = {"chunk": np.array([0.0, 64.0, 0.0]), "decodes": np.array([4.0, 4.0, 8.0])}
-    each = [SUM.evaluate({name: values[i] for name, values in levels.items()}) for i in range(3)]
-    np.testing.assert_allclose(SUM.evaluate(levels), np.array(each).reshape(-1), rtol=1e-14)
+    """Three settings of which a chunk is in one alone: a power of the chunk is asked for there."""
+    chunks = Sum((Component("chunks", PowerLaw(("chunk",), (0.0, 3.0, 0.5)), when=("chunk",)),))
+    found = chunks.evaluate({"chunk": np.array([0.0, 64.0, 0.0])})
+    alone = float(chunks.evaluate({"chunk": np.array([64.0])})[0])
+    assert found.tolist() == pytest.approx([0.0, alone, 0.0], rel=1e-14) and alone > 0

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from qmodel.answer import NotAnalysable
 from qmodel.errors import InputError
 from qmodel.policy import LCFS, SJF
 from qmodel.scenario import Scenario, System
-from qmodel.service.batch_time import BatchTime, batch_time, padded
+from qmodel.service.batch_time import BatchTime, batch_time, padded, variance
 from qmodel.service.iteration_time import IterationTime
 from qmodel.service.transform import ModelSwap
 from qmodel.theory import analyse
@@ -60,6 +61,20 @@ class TestBatchesAsLongAsTheirLongest:
     def test_outputs_that_vary(self):
         assert padded(AFFINE, None, Deterministic(3.0)).is_fixed
         assert not padded(AFFINE, None, Geometric(3.0)).is_fixed
+
+    def test_iteration_after_iteration(self):
+        """Three requests of 20 in and 4 out: queries times keys of the prefill, then of every decode."""
+        taken = IterationTime(base=1.0, per_context_token=1e-2, per_prefill_token=2e-2, per_query_key=1e-3)
+        expected = 1.0 + 2e-2 * 60.0 + 1e-3 * 60.0**2
+        for made in (1.0, 2.0, 3.0):
+            context = 3.0 * (20.0 + made)
+            expected += 1.0 + 1e-2 * context + 1e-3 * 3.0 * context
+        found = padded(taken, Deterministic(20.0), Deterministic(4.0)).mean(3)
+        assert found == pytest.approx(expected, rel=1e-12)
+
+    def test_inputs_of_no_length_do_not_vary(self):
+        assert variance(SimpleNamespace(mean=0.0, scv=math.nan)) == 0.0
+        assert variance(self.VARIED) == pytest.approx(100.0, rel=1e-12)
 
     def test_a_packed_prefill_by_every_batch_of_three(self):
         """Queries times keys go with the square of all the inputs together: its mean over all 2^3 batches."""
