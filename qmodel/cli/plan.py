@@ -21,7 +21,8 @@ def command(
     max_batch: str | None = typer.Option(None, help="Batch caps to choose from: 8,16,32."),
     vary: list[str] = typer.Option([], help="PATH=V1,V2 any field of the scenario to choose from; repeatable."),
     kind: list[str] = typer.Option([], help="NAME=FILE a kind of server: fields of [system], price; repeatable."),
-    mix: bool = typer.Option(False, "--mix", help="Also fleets of two kinds, arrivals dealt at random."),
+    mix: bool = typer.Option(False, "--mix", help="Also fleets of two kinds of servers."),
+    dealing: str = typer.Option("random", help="How --mix deals: random | class | work (expected) | best."),
     objective: str | None = typer.Option(
         None, help="servers | price | rate | quality | energy (servers or price if several are given, else rate)."
     ),
@@ -61,6 +62,7 @@ def command(
         settings=ask.settings(set_),
         kinds=[read_kind(text) for text in kind],
         mix=mix,
+        dealing=dealing,
         objective=objective,  # type: ignore[arg-type]
         rate=rate,
         trace=None if trace is None else read_recorded(trace),

@@ -128,16 +128,31 @@ def conclusion(plan: Plan, width: int) -> Iterator[str]:
         yield from fleet_lines(plan, width)
 
 
+DEALT = {
+    "random": "at random",
+    "class": "by class",
+    "work": "each where it is expected to be done first",
+}
+
+
 def fleet_lines(plan: Plan, width: int) -> Iterator[str]:
     """The fleet of two kinds, each with its simulation, and what it saves."""
     fleet = plan.fleet
     if fleet is None:
         yield "no fleet of two kinds meets them"
         return
-    share = f"{fleet.share:.1%} of the arrivals to the first, at random"
+    share = f"{fleet.share:.1%} of the arrivals to the first, {DEALT[fleet.dealing]}"
     yield from wrapped(f"two kinds: {fleet.servers} servers, price {significant(fleet.price)}; {share}", width)
     for part in fleet.parts:
-        yield from confirmed_lines(f"- {part.judged.setting.changed['kind']}", part, None, width)
+        setting = part.judged.setting
+        names = ", ".join(each.name for each in setting.scenario.classes) if fleet.dealing == "class" else ""
+        head = f"- {setting.changed['kind']}" + (f" for {names}" if names else "")
+        if fleet.whole is None:
+            yield from confirmed_lines(head, part, None, width)
+        else:
+            yield from wrapped(f"{head}: {described(part.judged)}", width)
+    if fleet.whole is not None:
+        yield from check_lines(fleet.whole)
     if plan.winner is not None:
         yield from wrapped(f"against the winner: {saved(plan.winner.judged, fleet)}", width)
 
@@ -189,6 +204,13 @@ def confirmed_lines(head: str, one: Confirmed, largest: float | None, width: int
     if one.fault:
         yield from wrapped(f"  not confirmed: {one.fault}", width)
         return
+    yield from check_lines(one)
+    if largest is not None and largest != one.judged.rate:
+        yield f"  meets them up to {significant(largest)} requests/s"
+
+
+def check_lines(one: Confirmed) -> Iterator[str]:
+    """The figures of a simulation, bound by bound."""
     yield f"  simulated, {one.requests:,} requests, 95 % intervals"
     cells = [check_cells(check, one.judged) for check in one.checks]
     wide = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
@@ -196,8 +218,6 @@ def confirmed_lines(head: str, one: Confirmed, largest: float | None, width: int
         yield "  " + "  ".join(
             [row[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(row[1:], wide[1:], strict=True))]
         )
-    if largest is not None and largest != one.judged.rate:
-        yield f"  meets them up to {significant(largest)} requests/s"
 
 
 def check_cells(check: Check, one: Judged) -> list[str]:

@@ -7,7 +7,7 @@ R_k(n) the largest rate that n servers of kind k carry within the bounds, a flee
     sum_k R_k(n_k) >= lambda,
 
 and of those the one of least price is taken. The share is then that at which both kinds use up as much of their
-tightest bound: no other leaves more room. What dealing by state (the shortest queue) would gain is not counted.
+tightest bound: no other leaves more room. Dealing by class and by expected work: `qmodel.planning.mixing`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, islice
+from typing import Literal
 
 from qmodel.errors import InputError
 from qmodel.planning.candidates import Setting
@@ -22,6 +23,7 @@ from qmodel.planning.confirming import Confirmed, confirm
 from qmodel.planning.judging import Judge, Judged
 from qmodel.planning.search import largest_rate
 
+Dealing = Literal["random", "class", "work"]
 HALVINGS = 12
 """Of the share of the rate between two kinds."""
 TRIED = 5
@@ -30,9 +32,18 @@ TRIED = 5
 
 @dataclass(frozen=True)
 class Fleet:
-    """Servers of two kinds, each confirmed at its share of the rate."""
+    """Servers of two kinds, each confirmed with what it is dealt: at random, by class or by expected work.
+
+    Dealt by expected work they are confirmed together (`whole`).
+    """
 
     parts: tuple[Confirmed, Confirmed]
+    dealing: Dealing = "random"
+    whole: Confirmed | None = None
+
+    def merit(self, objective: str) -> tuple[float, float]:
+        """What fleets are compared by, lowest first."""
+        return (self.price, self.servers) if objective == "price" else (self.servers, self.price)
 
     @property
     def price(self) -> float:
@@ -79,7 +90,7 @@ def best_fleet(
     `settings` name their kind in `changed`; of each kind the one that carries most is taken. None where no two
     kinds together meet the bounds. Raises InputError for another objective, fewer than two kinds, and a trace.
     """
-    _check(settings, judge, objective)
+    check_mix(settings, judge, objective)
     carried = Carried(judge)
     best = _best_of_kinds(settings, max(counts), carried)
     candidates = _sufficient(best, sorted(set(counts)), carried, objective)
@@ -91,13 +102,20 @@ def best_fleet(
     return None
 
 
-def _check(settings: Sequence[Setting], judge: Judge, objective: str) -> None:
+def check_mix(settings: Sequence[Setting], judge: Judge, objective: str) -> None:
+    """Raise InputError for what no fleet of two kinds is planned for."""
     if objective not in ("servers", "price"):
         raise InputError("--mix", f"goes for servers or price, not {objective}", "give --servers, e.g. 1..16")
     if len({setting.changed.get("kind") for setting in settings}) < 2:
         raise InputError("--mix", "needs two kinds of servers", "give --kind twice")
     if judge.recorded is not None:
         raise InputError("--mix", "deals out arrivals of a law, not a trace", "leave one of them out")
+
+
+def one_of_each_kind(settings: Sequence[Setting], servers: int, judge: Judge) -> Sequence[Setting]:
+    """Of each kind the setting that so many servers carry most with."""
+    kinds = {setting.changed["kind"] for setting in settings}
+    return settings if len(kinds) == len(settings) else _best_of_kinds(settings, servers, Carried(judge))
 
 
 def _best_of_kinds(settings: Sequence[Setting], servers: int, carried: Carried) -> list[Setting]:

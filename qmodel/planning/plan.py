@@ -10,9 +10,10 @@ from typing import Any
 from qmodel.errors import InputError
 from qmodel.planning.candidates import Setting
 from qmodel.planning.confirming import Confirmed, confirm
-from qmodel.planning.fleets import Fleet, best_fleet
+from qmodel.planning.fleets import Fleet
 from qmodel.planning.judging import Judge, Judged
 from qmodel.planning.kinds import Kind, settings_of_kinds
+from qmodel.planning.mixing import check_dealing, mixed_fleet
 from qmodel.planning.recorded import Recorded, with_recorded
 from qmodel.planning.search import Found, Objective, check_objective, largest_rate, reduced, search
 from qmodel.planning.slo import Bound, bounds_of
@@ -66,6 +67,7 @@ def plan(
     settings: Mapping[str, str] | None = None,
     kinds: Sequence[Kind] = (),
     mix: bool = False,
+    dealing: str = "random",
     objective: Objective | None = None,
     rate: float | None = None,
     trace: Recorded | None = None,
@@ -79,8 +81,9 @@ def plan(
     without them the classes' own hold. `objective`: fewest "servers", least "price", largest "rate", best "quality"
     or least "energy"; by default servers where several numbers are given, else the rate. `max_batch` is short for
     `vary` of `system.max_batch`. `kinds` of servers are chosen among, one kind for all servers; where their prices
-    differ, price takes the place of servers; with `mix` the best fleet of two kinds stands beside. With `trace`,
-    its requests come in place of the scenario's arrivals.
+    differ, price takes the place of servers; with `mix` the best fleet of two kinds stands beside, to which
+    arrivals are dealt at "random", by "class", by expected "work", or whichever is "best". With `trace`, its
+    requests come in place of the scenario's arrivals.
 
     >>> from qmodel.workload import Exponential, Poisson, RequestClass
     >>> chat = RequestClass("chat", arrivals=Poisson(rate=1.6), service=Exponential(mean=1.0))
@@ -90,6 +93,7 @@ def plan(
     """
     objective = objective or _usual_objective(servers, kinds)
     check_objective(objective)
+    check_dealing(dealing)
     counts = _counts(servers)
     varied = dict(vary or {}) | ({"system.max_batch": list(max_batch)} if max_batch else {})
     chosen = [make_policy(policy) if isinstance(policy, str) else policy for policy in policies]
@@ -105,7 +109,7 @@ def plan(
     concluded = _concluded(found, judge, objective, requests, total)
     if not mix:
         return concluded
-    fleet = best_fleet(candidates, counts or [given_servers], judge, objective, requests)
+    fleet = mixed_fleet(candidates, counts or [given_servers], judge, objective, requests, dealing)
     return replace(concluded, fleet=fleet, mixed=True, answered=judge.asked)
 
 

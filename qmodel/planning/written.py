@@ -93,7 +93,15 @@ def confirmed(one: Confirmed) -> dict[str, Any]:
 def fleet(one: Fleet) -> dict[str, Any]:
     """A fleet of two kinds: what the arrivals are dealt to."""
     parts = [confirmed(part) for part in one.parts]
-    return {"price": one.price, "servers": one.servers, "first_share": one.share, "parts": parts}
+    return {
+        "dealing": one.dealing,
+        "price": one.price,
+        "servers": one.servers,
+        "first_share": one.share,
+        "classes": [[each.name for each in part.judged.setting.scenario.classes] for part in one.parts],
+        "parts": parts,
+        "together": None if one.whole is None else confirmed(one.whole)["confirmed"],
+    }
 
 
 def checked(check: Check) -> dict[str, Any]:
