@@ -12,8 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qmodel.errors import MissingExtra
 from qmodel.measure.targets.exiting import ExitingModel, documentation
+from qmodel.measure.targets.llama import llama_config
 
 FILE = Path(__file__).with_name("byte_model.safetensors")
 CONFIG = {"hidden": 128, "layers": 8, "heads": 4, "intermediate": 320, "vocab": 256, "positions": 4096}
@@ -21,22 +21,9 @@ CONFIG = {"hidden": 128, "layers": 8, "heads": 4, "intermediate": 320, "vocab": 
 
 def build() -> Any:
     """The model, its weights drawn anew. Raises MissingExtra without torch and transformers."""
-    try:
-        from transformers import LlamaConfig, LlamaForCausalLM
-    except ImportError as error:
-        raise MissingExtra("transformers", "torch") from error
-    config = LlamaConfig(
-        hidden_size=CONFIG["hidden"],
-        intermediate_size=CONFIG["intermediate"],
-        num_hidden_layers=CONFIG["layers"],
-        num_attention_heads=CONFIG["heads"],
-        num_key_value_heads=CONFIG["heads"],
-        vocab_size=CONFIG["vocab"],
-        max_position_embeddings=CONFIG["positions"],
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    config = llama_config(**CONFIG, kv_heads=CONFIG["heads"], tie_word_embeddings=True)
+    from transformers import LlamaForCausalLM
+
     return LlamaForCausalLM(config)
 
 

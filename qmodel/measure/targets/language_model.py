@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from qmodel.errors import InputError, MissingExtra
+from qmodel.errors import InputError
 from qmodel.measure.targets.base import Levels, OutOfMemory, Trial
 from qmodel.measure.targets.levels import check_factors, whole
+from qmodel.measure.targets.llama import llama_config
 from qmodel.measure.targets.torch_engine import TorchEngine
 
 POSITIONS = 131_072
@@ -153,21 +154,17 @@ def random_llama(engine: TorchEngine, shape: Mapping[str, int], seed: int) -> An
     """A Llama of that shape on the engine's device, its weights drawn from the seed."""
     import torch
 
-    try:
-        from transformers import AutoModelForCausalLM, LlamaConfig
-    except ImportError as error:
-        raise MissingExtra("transformers", "torch") from error
-    config = LlamaConfig(
-        hidden_size=shape["hidden_size"],
-        intermediate_size=shape["intermediate_size"],
-        num_hidden_layers=shape["layers"],
-        num_attention_heads=shape["heads"],
-        num_key_value_heads=shape["kv_heads"],
-        vocab_size=shape["vocab_size"],
-        max_position_embeddings=POSITIONS,
-        bos_token_id=None,
-        eos_token_id=None,
+    config = llama_config(
+        hidden=shape["hidden_size"],
+        intermediate=shape["intermediate_size"],
+        layers=shape["layers"],
+        heads=shape["heads"],
+        kv_heads=shape["kv_heads"],
+        vocab=shape["vocab_size"],
+        positions=POSITIONS,
     )
+    from transformers import AutoModelForCausalLM
+
     devices = [engine.device] if engine.on_cuda else []
     with torch.random.fork_rng(devices=devices), engine.guarded(), engine.device:
         torch.manual_seed(seed)
