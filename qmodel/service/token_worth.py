@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qmodel.errors import InputError
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.transform import ClipOutput
 
 if TYPE_CHECKING:
     from qmodel.scenario import Scenario
@@ -33,7 +34,8 @@ class TokenWorth:
 def token_worth(scenario: Scenario) -> TokenWorth:
     """What a prompt token is worth in a full chunk, and an output token at half of the mean output, served alone.
 
-    Where pairs of queries and keys cost time, either looks at the keys of that mean context.
+    Where pairs of queries and keys cost time, either looks at the keys of that mean context. Outputs that are
+    always clipped count as long as that leaves them.
 
     The iteration-level simulation measures sizes the same way. Raises InputError without an iteration time, or
     for a class without lengths.
@@ -55,8 +57,14 @@ def prompt_token_s(taken: IterationTime, chunk: int, context: float) -> float:
 
 
 def _mean(scenario: Scenario, name: str) -> float:
+    total = []
     for request_class in scenario.classes:
-        if name not in request_class.factors:
+        factors = dict(request_class.factors)
+        if name not in factors:
             place = f"class '{request_class.name}', {name}"
             raise InputError(place, "is missing", "batching = 'continuous' needs its law")
-    return math.fsum(c.rate * c.factors[name].mean for c in scenario.classes) / scenario.rate
+        for transform in scenario.transforms:
+            if isinstance(transform, ClipOutput) and transform.when is None:
+                factors = transform.clipped(factors)
+        total.append(request_class.rate * factors[name].mean)
+    return math.fsum(total) / scenario.rate

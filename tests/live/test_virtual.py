@@ -16,6 +16,7 @@ from qmodel.policy import make_policy
 from qmodel.scenario import Scenario, System
 from qmodel.service.engine import Engine
 from qmodel.service.iteration_time import IterationTime
+from qmodel.service.token_worth import token_worth
 from qmodel.service.transform import ClipOutput, QueueCondition
 from qmodel.simulation.iterations.replaying import replay_scenario
 from qmodel.simulation.iterations.scenario_rules import rules_of
@@ -111,3 +112,14 @@ def test_sizes_count_all_services():
     prompt = schedule.input_tokens + [each.input_tokens for each in later]
     output = schedule.output_tokens + [each.output_tokens for each in later]
     np.testing.assert_allclose(schedule.size_s, prompt * prompt_s + output * token_s, rtol=1e-12)
+
+
+@pytest.mark.parametrize("transforms", [(), (ClipOutput(max_tokens=12),)])
+def test_what_is_replayed_has_the_sizes_of_the_live_run(transforms):
+    """By the laws' means, not by those of the few requests that came."""
+    asked = scenario(policy=make_policy("srpt")).with_transforms(*transforms)
+    worth = token_worth(asked)
+    assert rules_of(asked).alone_s(1e6) == pytest.approx((worth.prompt_s, worth.output_s), rel=1e-12)
+    schedule = draw_schedule(asked, 5.0, seed=1)
+    expected = worth.prompt_s * schedule.input_tokens + worth.output_s * schedule.output_tokens
+    np.testing.assert_allclose(schedule.size_s, expected, rtol=1e-12)
