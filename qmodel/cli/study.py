@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-GO_ON = "what is finished is kept: go on with --resume"
+GO_ON = "what is finished is kept: the same command goes on"
 
 
 def command(
@@ -38,7 +38,10 @@ def command(
     seconds = remaining_seconds(plan, kept)
     if seconds:
         note(f"{plan.name}: about {duration(seconds)} to go; stop it at any moment, the same command goes on")
-    with resumable(kept.folder, lambda: GO_ON), TerminalWatcher() as watcher:
+    with (
+        resumable(kept.folder, lambda: GO_ON + (", without --fresh" if fresh else "")),
+        TerminalWatcher() as watcher,
+    ):
         worked = run_study(plan, kept, watcher)
         watcher.stage("report")
         written = write_study_report(plan, kept, output or Path("report") / plan.name)

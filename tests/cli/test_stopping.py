@@ -168,7 +168,10 @@ def test_a_study_that_is_stopped_keeps_what_is_finished_and_goes_on(folder: Path
     kept = csv.read_bytes()
     if number == signal.SIGTERM:
         assert process.returncode == 128 + number
-        assert said.splitlines()[-1] == "results: stopped by SIGTERM; what is finished is kept: go on with --resume"
+        assert (
+            said.splitlines()[-1]
+            == "results: stopped by SIGTERM; what is finished is kept: the same command goes on"
+        )
     assert json.loads(state.read_text())["stages"] == {}
     again = started(folder, "study", "study.toml", "--resume")
     come_about(lambda: "fit" in json.loads(state.read_text())["stages"], again)
