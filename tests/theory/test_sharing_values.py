@@ -131,6 +131,13 @@ def test_by_the_equation_as_in_closed_form(monkeypatch):
     assert [found.cdf(t) for t in (4.51, 4.9, 5.5, 6.2)] == pytest.approx(exact, abs=1e-4)
 
 
+@pytest.mark.parametrize(("t", "exact"), [(1.0, 0.5 * math.exp(-0.5)), (2.5, 0.753147)])
+def test_the_smallest_size_among_larger_ones_of_a_density(t, exact, monkeypatch):
+    """In closed form as well, on the equation's way: nobody smaller comes and goes."""
+    equation_only(monkeypatch)
+    assert law_of(Deterministic(1.0), 0.5).cdf(t) == pytest.approx(exact, abs=3e-5)
+
+
 def test_too_much_for_the_closed_form(monkeypatch):
     values, masses = np.linspace(0.1, 3.0, 30), np.full(30, 1 / 30)
     assert AmongValues.of(0.1, 0.15, values, masses, 3.0, 0.1) is None

@@ -19,7 +19,7 @@ APART = 0.02
 """Points nearer than this in log t to one that is taken are not: rounding would show."""
 BEFORE_LAST = 0.5
 """Share of the last but one term that counts as error as well."""
-ONWARD, LONGEST = 0.08, 2.0
+ONWARD, LONGEST = 0.08, 4.0
 """How far past the goal, and past the last point in log t, a step outside the known points leads."""
 BESIDE, SPACED = (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 0.2, -0.2, 0.1, -0.1), (0.25,) * 7 + (0.09,) * 4
 """Distances in log t at which one more point helps a reading, in turn, and what it keeps from the others."""
@@ -137,11 +137,12 @@ def _where(
     at_low, at_high = (_value(points, newton, u) - goal for u in (low, high))
     if not at_low <= 0.0 <= at_high:
         return None
+    middle = low
     for _ in range(STEPS):
         middle = low + (high - low) * at_low / (at_low - at_high) if at_high > at_low else low
         gap = _value(points, newton, middle) - goal
         if abs(gap) <= EVEN or high - low <= EVEN:
-            return middle
+            break
         if gap < 0.0:
             low, at_low, at_high = middle, gap, 0.5 * at_high
         else:

@@ -210,7 +210,8 @@ class AnySharedServer:
             pieces = Pieces(_apart(set(ends.tolist()) | {mark for mark in marks if 0 < mark < t}), AVERAGE)
             rest = self._rest(equation, pieces.nodes, t, t, terms)
             alone = {x: self._upto_alone(equation, x, t, terms) for x in self._alone(t)}
-            self._known[key] = Given(pieces, rest, self._point_masses(pieces.nodes, t).upto(t), alone)
+            masses = self._point_masses(pieces.nodes, t).upto_on_average(t, many - 1)
+            self._known[key] = Given(pieces, rest, masses, alone)
         return self._known[key]
 
     def _upto_alone(self, equation: SharingEquation, x: float, t: float, terms: int) -> float:

@@ -89,6 +89,18 @@ class PointMasses:
         """Mass of the multiples of x up to t."""
         return np.asarray(self.first * (1.0 - self.ratio ** np.floor(t / self.x * (1 + SAME))) / (1.0 - self.ratio))
 
+    def upto_on_average(self, t: float, many: int) -> Floats:
+        """As `upto`; where more than `many` multiples of x are below t, the mean over t +- x/2 or so.
+
+        For sums over sizes x without an end of a panel at each t/n: there floor(t/x) is any number next to t/x, and
+        the mean of r^floor(y) over a unit of y is r^y (1/r - 1)/(-log r).
+        """
+        multiples = t / self.x
+        left = np.maximum(self.ratio, 1e-300)
+        smooth = left**multiples * (1.0 / left - 1.0) / -np.log(left)
+        mean = self.first * (1.0 - smooth) / (1.0 - self.ratio)
+        return np.where(multiples > many, mean, self.upto(t))
+
     def rest(self, excess: Complex, t: float, span: float, terms: int) -> Floats:
         """P(V(x) <= t) besides, from E[exp(-s (V(x) - x))] on the contour of `span`, one row an x."""
         s = euler.contour(span, terms)

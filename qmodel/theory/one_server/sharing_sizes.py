@@ -31,6 +31,8 @@ SHORTEST, RARE = 1e-4, 1e-3
 """The first panel is at least this share of the mean long, and as long as where P(S <= v) is RARE."""
 SMALL = 0.3
 """Share of the mean below which the borders of sums by parts are not taken from the table."""
+ROUGH = 1e-3
+"""Panels of the table shorter than this share of the mean may be too rough for sums over small sizes alone."""
 MOST_SUPPORTS = 32
 """Ends of the supports of no more components than these are ends of panels."""
 NARROW, MOST_NARROW, FAR = 1e-3, 40, 1e-9
@@ -114,7 +116,11 @@ class SizeTable:
         half = 0.5 * np.diff(cuts)[:, None]
         x = 0.5 * (cuts[1:] + cuts[:-1])[:, None] + half * gauss(INSIDE)[0]
         panel = pieces.panel_of(x[:, 0])
-        weighted = self.smooth(x) * half * gauss(INSIDE)[1]
+        larger = self.smooth(x)
+        rough = self.smooth.pieces.width[self.smooth.pieces.panel_of(x[:, 0])] < ROUGH * self.mean
+        if rough.any():
+            larger[rough] = self.exact(x[rough])
+        weighted = larger * half * gauss(INSIDE)[1]
         each = np.einsum("sn,psn->sp", weighted, legendre(pieces.local(x, panel[:, None]), order))
         return np.asarray(np.stack([np.bincount(panel, column, count) for column in each.T], axis=1))
 
