@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from typing import Any
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What a disk without room answers."""
 
 
 def main() -> None:
@@ -44,18 +48,34 @@ def run(arguments: list[str]) -> int:
         raise
     except MemoryError:
         return complain(f"{place(arguments)}: out of memory; ask for less at a time, e.g. fewer --requests")
+    except OSError as error:
+        if error.errno not in FULL:
+            return unforeseen(error)
+        drop_output()
+        where = f"{place(arguments)}, {error.filename or 'output'}"
+        return complain(f"{where}: cannot be written: {error.strerror}; make room, or choose another place")
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error, whichever click typer brings along
             return complain(usage_line(error, arguments))
-        if os.environ.get("QMODEL_DEBUG"):
-            raise
-        return complain(f"internal fault: {type(error).__name__}: {error} (QMODEL_DEBUG=1 shows where)", 1)
+        return unforeseen(error)
+
+
+def unforeseen(error: Exception) -> int:
+    """A fault of the program; raised again where it is looked for."""
+    if os.environ.get("QMODEL_DEBUG"):
+        raise error
+    return complain(f"internal fault: {type(error).__name__}: {error} (QMODEL_DEBUG=1 shows where)", 1)
 
 
 def without_a_reader() -> int:
     """The reader of a pipe went away: what is left to write has no taker, and nothing is wrong."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop_output()
     return 0
+
+
+def drop_output() -> None:
+    """What is still to be written to stdout goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def usage_line(error: Any, arguments: list[str]) -> str:

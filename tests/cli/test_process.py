@@ -63,6 +63,18 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path, unbuffered: str) ->
     assert (process.returncode, messages) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_without_room_for_the_output(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *INLINE], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
+        )
+    said = (
+        "qmodel predict, output: cannot be written: No space left on device; make room, or choose another place\n"
+    )
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_names_outside_the_alphabet_of_the_terminal(tmp_path: Path) -> None:
     text = "[[class]]\nname = '{}'\narrivals = 'poisson:0.1'\nservice = 'exponential:1'\n"
     (tmp_path / "q.toml").write_text(text.format("café") + text.format("茶"), encoding="utf-8")
