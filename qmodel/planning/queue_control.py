@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     from qmodel.scenario import Scenario
 
-MOST = 200
+MOST, LIMIT = 200, 2_000
 CUT = 1e-6
-"""States that are told apart; the share of stages that may be beyond them."""
+"""States that are told apart, usually and at most; the share of stages that may be beyond them."""
 SWEEPS = 100_000
 
 
@@ -72,7 +72,8 @@ class QueueControl:
             fault = "is not one class on one server with a model that changes above a queue length"
             raise InputError("scenario", fault, "give one class and a transform with above_queue")
         losses = (1.0 - served.service.quality, 1.0 - served.long_queue.quality)
-        return cls(scenario.rate, (served.size, served.long_queue.occupancy), losses, price)
+        laws = served.size, served.long_queue.occupancy
+        return cls(scenario.rate, laws, losses, price, states_for(laws, losses, price))
 
     @cached_property
     def costs(self) -> NDArray[np.float64]:
@@ -118,6 +119,20 @@ class QueueControl:
         return np.array([self.cost_of(self.threshold(above)) for above in range(most + 1)])
 
 
+def states_for(laws: Sequence[Distribution], losses: Sequence[float], price: float) -> int:
+    """States enough: where so many are there that no quality is worth the slowest service, twice over.
+
+    Were they fewer, a queue held at its last state by an overload would seem cheap.
+
+    >>> from qmodel.workload import Deterministic
+    >>> states_for([Deterministic(1.0), Deterministic(0.4)], [0.0, 0.2], 0.0005)
+    800
+    """
+    slowest = max(law.mean for law in laws)
+    needed = 2.0 * (max(losses) - min(losses)) / (max(price, 1e-12) * slowest)
+    return int(min(max(MOST, math.ceil(needed)), LIMIT))
+
+
 @dataclass(frozen=True)
 class Optimum:
     """The law to choose in each state, and bounds of the least mean cost of a request."""
@@ -150,6 +165,14 @@ def threshold_of(actions: Sequence[int]) -> int | None:
     return first if set(actions[first:]) <= {1} and not any(actions[:first]) else None
 
 
+def _inside(control: QueueControl, found: Optimum) -> Optimum:
+    """The optimum, where it hardly ever comes to the last state. Raises InputError where that decides."""
+    if not math.isfinite(control.cost_of(found.actions)):
+        fault = f"with {control.most} states the queue is held at the last: waiting costs too little to be told"
+        raise InputError("queue control, price", fault, "raise the price of a second, or give more states")
+    return found
+
+
 def value_iteration(control: QueueControl, tolerance: float = 1e-9) -> Optimum:
     """Sweeps over all states until the least mean cost is known to `tolerance`. Raises InputError if it is not."""
     values = np.zeros(control.most)
@@ -158,7 +181,8 @@ def value_iteration(control: QueueControl, tolerance: float = 1e-9) -> Optimum:
         best = found.min(axis=0)
         gained = best - values
         if gained.max() - gained.min() <= tolerance:
-            return Optimum(tuple(found.argmin(axis=0).tolist()), float(gained.min()), float(gained.max()), sweep)
+            actions = tuple(found.argmin(axis=0).tolist())
+            return _inside(control, Optimum(actions, float(gained.min()), float(gained.max()), sweep))
         values = best - best[0]
     raise InputError(
         "value iteration", f"does not settle in {SWEEPS} sweeps", "is the load of the fastest below 1?"
@@ -177,7 +201,7 @@ def policy_iteration(control: QueueControl) -> Optimum:
         found = control.costs + control.moves @ values
         better = np.where(found.min(axis=0) < found[actions, states] - 1e-11, found.argmin(axis=0), actions)
         if (better == actions).all():
-            return Optimum(tuple(actions.tolist()), mean, mean, step)
+            return _inside(control, Optimum(tuple(actions.tolist()), mean, mean, step))
         actions = better
     raise InputError(
         "policy iteration", f"does not settle in {SWEEPS} steps", "is the load of the fastest below 1?"

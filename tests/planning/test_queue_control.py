@@ -14,6 +14,7 @@ from qmodel.planning.queue_control import (
     Optimum,
     QueueControl,
     policy_iteration,
+    states_for,
     threshold_of,
     value_iteration,
 )
@@ -150,3 +151,22 @@ def test_the_threshold_is_what_the_table_regrets_least() -> None:
         learner.visits[n].min() * (learner.table[n, int(n + 1 > above)] - learner.table[n].min())
         for n in range(4)) for above in range(LEVELS + 1)]  # fmt: skip
     assert learner.threshold == int(np.argmin(by_hand)) == 2
+
+
+@pytest.mark.parametrize("price", [0.0005, 0.005])
+def test_under_overload_the_last_state_is_no_place_to_wait(price: float) -> None:
+    """Five times what the first law carries: with 200 states at 0.0005 a second the queue would be held at 200."""
+    laws, losses = (Deterministic(1.0), Deterministic(0.15)), (0.0, 0.2)
+    control = QueueControl(5.0, laws, losses, price, states_for(laws, losses, price))
+    found, other = value_iteration(control), policy_iteration(control)
+    costs = control.thresholds(12)
+    assert found.as_threshold == other.as_threshold == int(costs.argmin())
+    assert found.high == pytest.approx(costs.min(), rel=1e-6)
+    assert control.most == (800 if price == 0.0005 else 200)
+
+
+def test_too_few_states_to_tell_are_refused() -> None:
+    few = QueueControl(5.0, (Deterministic(1.0), Deterministic(0.15)), (0.0, 0.2), 0.0005)
+    for solve in (value_iteration, policy_iteration):
+        with pytest.raises(InputError, match="held at the last"):
+            solve(few)

@@ -11,7 +11,7 @@ from qmodel.catalogue.controlled import problem, threshold, trace_of
 from qmodel.catalogue.row import Check, Controlled, Row, Setting
 from qmodel.planning.queue_control import policy_iteration, value_iteration
 
-PRICE = 0.005
+PRICE = 0.002
 """Quality that a second of response is worth."""
 OPTIMUM, BEST, LEARNED = Controlled("optimum", PRICE), Controlled("static", PRICE), Controlled("learned", PRICE)
 PLAIN = Setting("")
@@ -80,7 +80,7 @@ ROW = Row(
     reference="Jha, Hooper, Liu, Kim & Keutzer 2024, arXiv 2401.07886",
     unchecked="""Best-effort-like: two models share one server here; the paper's three models run side by side on
     four GPUs. What is learned is a table of costs by the number there (Q-learning), not a network;
-    a second of response is worth 0.005 of quality, which the paper does not say""",
+    a second of response is worth 0.002 of quality, which the paper does not say""",
     missing="tasks of several kinds, and deadlines in the reward",
     settings=(
         Setting("optimum", tuned=OPTIMUM),
