@@ -185,8 +185,18 @@ class TestOutOfRange:
 
     def test_lengths_that_hardly_vary_with_few_running(self):
         taken = IterationTime(0.00144, 1.1e-4, 1.24e-6, 7e-5, 5.3e-8)
-        asked = at_load(0.3, taken=taken, cap=12, prompts=Deterministic(64), outputs=Deterministic(32))
+        asked = at_load(0.5, taken=taken, cap=32, prompts=Deterministic(32), outputs=Deterministic(48))
         assert "varies more than" in analyse(asked).reason
+        longer = at_load(0.3, taken=taken, cap=12, prompts=Deterministic(64), outputs=Deterministic(32))
+        assert "a prompt takes 9%" in analyse(longer).reason
+
+    def test_a_full_engine_that_is_slower_than_one_less_full(self):
+        """1.7 run on average, and yet a burst can fill the engine, which then hardly empties."""
+        taken = IterationTime(0.00144, 1.1e-4, 1.24e-6, 7.07e-5, 1.06e-7)
+        given = {"taken": taken, "cap": 32, "prompts": Exponential(64.0), "outputs": Exponential(64.0)}
+        assert "jams last at load 0.9" in analyse(at_load(0.9, **given)).reason
+        assert engine_of(**given).jams and not engine_of(LINEAR).jams
+        assert analyse(at_load(0.4, **given)).stable
 
     def test_percentiles_that_theory_does_not_tell_are_simulated(self):
         asked = at_load(0.3, taken=replace(LINEAR, per_query_key=8e-9), cap=64, prompts=Deterministic(500),

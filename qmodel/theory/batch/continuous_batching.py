@@ -87,6 +87,12 @@ class BatchingEngine:
         return self.demand.rate * (each + seen) + prompts + self._pairing
 
     @property
+    def jams(self) -> bool:
+        """Whether a full engine serves fewer requests a second than one that is less full."""
+        served = np.arange(1.0, self.cap + 1.0) / self.iteration[1:]
+        return bool(served[-1] < 0.98 * served.max())
+
+    @property
     def _pairing(self) -> float:
         """What queries times keys add to the load: lambda E[L] / B g E[Q K] with B running all the time."""
         if not self.packed:

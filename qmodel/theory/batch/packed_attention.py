@@ -19,8 +19,13 @@ iterations: a request is one query and context keys while it decodes, I queries 
 
     E[Q K] = B E[q k] + B (B - 1) E[q] E[k]  exactly,
 
-which gives the largest rate. Fluctuations are those of the iteration time made linear about the mean number
-running.
+which gives the largest rate (outputs of one length keep their phases: 2 % off then). Fluctuations are those of the
+iteration time made linear about the mean number running.
+
+Held against the iteration-level simulation (a = 1.4 and 10 ms, g = 0.4 to 106 ns, caps 8 to 256, prompts of mean 16
+to 1000 and scv 0 to 1, outputs of mean 16 to 400 and scv 0 to 2, loads 0.3 to 0.95; of 1266 cases 303 in the range
+that `engine_answer` answers in): mean E2E within 3 % and TTFT within 5 %, p99 within 10 % but for one case near
+saturation. With g = 0 it is the linear engine.
 """
 
 from __future__ import annotations
