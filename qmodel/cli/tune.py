@@ -65,4 +65,4 @@ def print_tuning(found: Tuning) -> None:
         values = ", ".join(f"{path} {value:.6g}" for path, value in zip(paths, each.usual, strict=True))
         print(f"{each.name}: {'mostly ' if each.moves else ''}{values}")
     print("each window from empty; loss: 10 ln(worst bound) where missed, plus the quality")
-    print("lost, plus 1 % of the bound used")
+    print("lost, plus 1 % of the bound used; 'best static' is best on the trace trained on")
