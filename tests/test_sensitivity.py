@@ -112,6 +112,9 @@ class TestWithoutAModel:
         assert stretched(line, 1.5).classes[0].services["s"].mean == 1.5
         batched = replace(m_m_1(), system=System(batching="dynamic", iteration_time=IterationTime(base=0.1)))
         assert stretched(batched, 2.0).system.iteration_time.base == 0.2
+        packed = IterationTime(0.1, per_prefill_token=1e-3, per_query_key=1e-6)
+        longer = stretched(replace(batched, system=replace(batched.system, iteration_time=packed)), 2.0)
+        assert longer.system.iteration_time == packed.times(2.0)
         odd = replace(batched, system=replace(batched.system, iteration_time=object()))
         with pytest.raises(InputError, match="cannot be stretched"):
             stretched(odd, 2.0)
