@@ -81,7 +81,9 @@ class TestEngine:
         demand = engine().demand
         assert demand.context == pytest.approx(125.5, rel=1e-12)
         brought = RATE * (0.001 + 2e-6 * 125.5) * OUTPUT + RATE * 1e-5 * PROMPT
-        assert _arrivals(TAKEN, demand, demand.outputs) == pytest.approx(RATE * 0.02 / (1.0 - brought), rel=1e-12)
+        assert _arrivals(TAKEN, demand, demand.outputs.moment(1)) == pytest.approx(
+            RATE * 0.02 / (1.0 - brought), rel=1e-12
+        )
 
     @pytest.mark.parametrize("cap", [1, 2, 30])
     def test_the_wait_for_constant_lengths_is_kimuras(self, cap):
@@ -109,7 +111,8 @@ def seen(**given):
     """An engine by what `outside_range` looks at, well inside the range but for what is given."""
     usual = {
         "load": 0.5, "budget_load": 0.01, "prompt_scale": 0.1, "occupancy": np.array([1.0]), "wait": 0.0,
-        "ttft": 1.0, "at_cap": 0.5, "cap": 64, "demand": SimpleNamespace(outputs=SimpleNamespace(scv=1.0)),
+        "ttft": 1.0, "at_cap": 0.5, "cap": 64, "packed": False,
+        "demand": SimpleNamespace(outputs=SimpleNamespace(scv=1.0)),
     }  # fmt: skip
     return SimpleNamespace(**usual | given)
 
