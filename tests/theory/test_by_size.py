@@ -28,10 +28,10 @@ from qmodel.policy import (
 )
 from qmodel.scenario import Scenario, System
 from qmodel.theory import analyse, response_by_size
-from qmodel.workload import Exponential, Hyperexponential, PredictedSize, Uniform
+from qmodel.workload import Hyperexponential, PredictedSize, Uniform
+from tests.theory.laws import UNIT
 from tests.theory.scenarios import one, request_class, several
 
-UNIT = Exponential(1.0)
 SIZES = [0.2, 1.0, 4.0]
 
 

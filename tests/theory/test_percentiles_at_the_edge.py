@@ -10,12 +10,12 @@ from scipy.stats import poisson
 from qmodel.policy import FCFS, LAS, PSJF, SJF, SRPT, NonPreemptivePriority, PreemptivePriority
 from qmodel.theory import analyse
 from qmodel.theory.dispatch import result_of
-from qmodel.workload import Deterministic, Exponential, Hyperexponential
+from qmodel.workload import Deterministic, Hyperexponential
+from tests.theory.laws import UNIT
 from tests.theory.scenarios import one, several
 
 LOADS = (0.1, 0.99)
 LEVELS = (50.0, 95.0, 99.0, 99.99)
-UNIT = Exponential(1.0)
 
 
 def found(answer, name):

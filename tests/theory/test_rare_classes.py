@@ -28,8 +28,8 @@ from qmodel.service.environment import Environment
 from qmodel.theory import analyse
 from qmodel.theory.servers.several_servers import number_more
 from qmodel.workload import Deterministic, Exponential, Gamma, Pause, Poisson, PredictedSize, Renewal, RequestClass
+from tests.theory.laws import UNIT
 
-UNIT = Exponential(1.0)
 FAST = Environment((1.5, 0.5), ((-0.5, 0.5), (0.5, -0.5)))
 ONE = [
     FCFS(), LCFS(), RandomOrder(), PS(), DPS(), SJF(), PSJF(), SRPT(), LAS(), Gittins(), LCFSPreemptive(),

@@ -17,7 +17,6 @@ from qmodel.workload import (
     BoundedPareto,
     Deterministic,
     Discrete,
-    Erlang,
     Exponential,
     Gamma,
     Hyperexponential,
@@ -30,20 +29,18 @@ from qmodel.workload import (
     Weibull,
 )
 from tests.theory import queues
+from tests.theory.laws import SHAPES, THREE_SIZES
 from tests.theory.scenarios import ORACLES, means, one, several
 
 ORDERS = {"srpt": SRPT(), "psjf": PSJF(), "sjf": SJF(), "las": LAS()}
 LAWS = [
-    Exponential(1.0),
-    Hyperexponential(1.0, 4.0),
-    Erlang(3, 1.0),
+    *SHAPES,
     Lognormal(1.0, 3.0),
     Weibull(1.0, 5.0),
-    Uniform(0.2, 1.8),
     Gamma(1.0, 1e-4),
     Gamma(1.0, 8.0),
     BoundedPareto(0.1, 100.0, 1.3),
-    Discrete((0.5, 1.0, 3.0), (0.5, 0.3, 0.2)),
+    THREE_SIZES,
     Mixture((0.4, 0.6), (Deterministic(0.4), Gamma(1.5, 1e-3))),
 ]
 

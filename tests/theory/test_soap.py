@@ -39,11 +39,12 @@ from qmodel.workload import (
     PredictedSize,
 )
 from tests.theory import queues
+from tests.theory.laws import SPREAD, UNIT
 from tests.theory.scenarios import means, one, request_class, several
 
 LAWS = {
-    "exponential": Exponential(1.0),
-    "hyperexponential": Hyperexponential(1.0, 4.0),
+    "exponential": UNIT,
+    "hyperexponential": SPREAD,
     "two sizes": Discrete((0.5, 2.0), (0.6, 0.4)),
     "mixed": Mixture((0.5, 0.5), (Gamma(0.5, 0.01), Deterministic(1.5))),
 }

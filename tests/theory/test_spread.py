@@ -24,11 +24,10 @@ from qmodel.policy import (
 from qmodel.theory import analyse
 from qmodel.theory.dispatch import result_of
 from qmodel.theory.one_server.second_moments import Two, Work, finite, found_work, prolonged, residual
-from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Lognormal, Pareto, Uniform
+from qmodel.workload import Deterministic, Gamma, Hyperexponential, Lognormal, Pareto, Uniform
 from tests.theory import queues
+from tests.theory.laws import UNIT
 from tests.theory.scenarios import one, several
-
-UNIT = Exponential(1.0)
 
 
 def spread(scenario, name="a"):
