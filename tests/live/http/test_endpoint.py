@@ -221,6 +221,18 @@ def test_a_client_that_reads_nothing_is_cut_off(scenario):
         stalled.close()
 
 
+def test_a_client_that_stalls_in_mid_request_is_let_go_and_holds_nobody_up(scenario, monkeypatch):
+    monkeypatch.setattr("qmodel.live.endpoint.app.SLOWEST_BODY_S", 0.5)
+    with serving(scenario) as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10.0) as stalled:
+            stalled.sendall(b'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"prompt": ')
+            assert complete(running, max_tokens=1)[0] == 200
+            answer = stalled.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert until(lambda: running.inside.present == 0)
+
+
 def order_of_service(scenario, policy, sizes):
     """In which order requests of these output lengths end; the first is in service when the others come."""
     with serving(slow(scenario, 0.01).with_policy(make_policy(policy))) as running:
