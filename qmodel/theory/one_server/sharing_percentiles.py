@@ -32,6 +32,8 @@ READ, READ_TAIL = 1e-6, 1e-3
 """Estimated error of a percentile that is read off, in probability; at most this share of P(T > t)."""
 LOWEST, HIGHEST = 0.005, 0.9995
 """Levels beyond these are searched: what is read off there is the inversion's own error."""
+NARROW = 0.01
+"""Laws with components of a smaller scv are searched."""
 MOST_LOOKS = 10
 """Times to look at for one percentile, before it is searched."""
 FELT, AS_WELL = 1e-6, 1.5
@@ -109,7 +111,7 @@ class SharedServerLaw(DoublingLaw):
     def percentile(self, percent: float) -> float:
         """Smallest t with P(T <= t) >= percent/100."""
         level = percent / 100.0
-        if len(self._jumps()):
+        if len(self._jumps()) or self._all_but_jumps:
             return super().percentile(percent)
         while True:
             self._look_at(self._known_times())
@@ -127,11 +129,19 @@ class SharedServerLaw(DoublingLaw):
             return t if moved is None else moved.t
 
     @cached_property
+    def _parts(self) -> list[Distribution]:
+        """Components of the laws of size."""
+        return [part for law in (self.server.size, *self.server.others) for part in components(law)]
+
+    @cached_property
+    def _all_but_jumps(self) -> bool:
+        """Whether a component hardly varies: what is known elsewhere tells little of where it is."""
+        return any(part.scv < NARROW for part in self._parts)
+
+    @cached_property
     def _smooth(self) -> bool:
         """Whether no law of size ends, or begins but at 0: the law of the response bends there."""
-        laws = (self.server.size, *self.server.others)
-        ends = {end for law in laws for part in components(law) for end in part.support()}
-        return ends <= {0.0, math.inf}
+        return {end for part in self._parts for end in part.support()} <= {0.0, math.inf}
 
     def _read_off(self, level: float) -> Reading | None:
         """The percentile, after as many more looks as that takes; None where known times do not tell it."""
