@@ -12,10 +12,12 @@ PACKAGE = "qmodel.simulation"
 
 
 def uncompiled(*names: str) -> list[ModuleType]:
-    """These modules of the simulator as plain Python.
+    """These modules of the simulator as plain Python; those in use where nothing is compiled anyway.
 
     Everybody else goes on with the compiled ones: they read their compiled code, kept on disk, by names of modules.
     """
+    if numba.config.DISABLE_JIT:
+        return [importlib.import_module(f"{PACKAGE}.{name}") for name in names]
     own = {name: module for name, module in sys.modules.items() if name.startswith(PACKAGE)}
     for name in own:
         del sys.modules[name]
