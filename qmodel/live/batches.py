@@ -67,7 +67,7 @@ def make_batches(scenario: Scenario, rows: Mapping[str, list[Any]]) -> Batches |
         engine.kv_block_tokens,
     )
     if pauses and system.kv_capacity_tokens is not None and system.kv_capacity_tokens < max(lengths):
-        fault = f"{system.kv_capacity_tokens} tokens do not hold the longest request, {max(lengths)} with its services"
+        fault = f"{system.kv_capacity_tokens} tokens do not hold the longest request: {max(lengths)} in all"
         raise InputError("system.kv_capacity_tokens", fault, "give more, or leave it out")
     drops = scenario.policy.preemptive and system.kv_capacity_tokens is not None
     prefixes = _prefixes(scenario, rows)

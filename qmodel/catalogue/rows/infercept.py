@@ -35,7 +35,7 @@ def one_tool(pause_s: float, kv: str) -> dict[str, Any]:
 
 
 HERE = {
-    "system.max_batch": 8, "system.kv_capacity_tokens": 1300, "system.engine.prefix_caching": False,
+    "system.max_batch": 8, "system.kv_capacity_tokens": 1300,
     "class.calculator.arrivals.rate": 2.5, "class.person.arrivals.rate": 1.6,
     "class.person.pause.duration.mean": 2.0,
     **{f"class.{name}.input_tokens.value": 60 for name in ("calculator", "person")},
@@ -77,8 +77,8 @@ ROW = Row(
     C_other) / C""",
     reference="Abhyankar, He, Srivatsa, Zhang & Zhang, ICML 2024, arXiv 2402.01869",
     unchecked="""InferCept-like: the choice is made for each tool by its mean pause, not call by call; whole
-    caches are swapped between iterations, not within a budget beside them; the waste formulas are
-    as catalogued""",
+    caches are swapped between iterations, not within a budget beside them; what is discarded is
+    not found again (no prefix caching); the waste formulas are as catalogued""",
     missing="one choice for every call by its own estimate; chunks of recomputation in spare capacity",
     settings=(
         Setting("least waste, by tool", horizon_s=HORIZON, replications=4),
