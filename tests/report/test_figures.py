@@ -108,7 +108,14 @@ def test_points_are_hollow_where_the_interval_misses_the_prediction():
     ]
     assert faces == [[PALETTE[0].color], ["white"], [PALETTE[0].color]]
     assert [title(panel) for panel in figure.axes] == ["all requests", "class preview", "class gallery"]
-    assert "prediction outside" in texts_of_legend(figure)
+    assert {"prediction outside", "no interval"} <= set(texts_of_legend(figure))
+    fillings = [
+        line.get_fillstyle()
+        for panel in figure.axes
+        for line in panel.lines
+        if line.get_marker() == PALETTE[0].marker and len(line.get_xdata())
+    ]
+    assert fillings == ["full", "full", "left"]  # nothing was judged in the last: neither full nor hollow
 
 
 def test_a_prediction_that_is_not_exact_is_drawn_broken_and_explained():

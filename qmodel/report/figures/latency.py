@@ -48,7 +48,8 @@ def latency_against_load(
     """Mean, median, 95th and 99th percentile of response time against load: one panel a policy and class.
 
     Lines are predicted (broken where not exact), points measured with their 95 % interval, hollow where the
-    interval does not hold the prediction. Rows without a measurement only carry the line.
+    interval does not hold the prediction, half filled where the run is too short for one. Rows without
+    a measurement only carry the line.
     """
     rows = chosen(comparison, exit=exit_setting, metric=RESPONSES, policy=policies)
     names = in_order(rows.policy, policies or POLICY_ORDER)
@@ -99,12 +100,14 @@ def draw_series(panel: Axes, rows: pd.DataFrame, mark: Mark, scale: Scale) -> No
     exact = bool((ordered.predicted_method == "exact").all())
     line = "-" if exact else BROKEN
     panel.plot(ordered.load, ordered.predicted / scale.factor, linestyle=line, color=mark.color)
-    missed = outside(ordered)
-    for hollow, points in ((False, ordered[~missed]), (True, ordered[missed])):
-        draw_points(panel, points, mark, scale, hollow)
+    missed, unjudged = outside(ordered), without_interval(ordered)
+    for filling, points in (
+        ("full", ordered[~missed & ~unjudged]), ("none", ordered[missed]), ("left", ordered[unjudged]),
+    ):  # fmt: skip
+        draw_points(panel, points, mark, scale, filling)
 
 
-def draw_points(panel: Axes, points: pd.DataFrame, mark: Mark, scale: Scale, hollow: bool) -> None:
+def draw_points(panel: Axes, points: pd.DataFrame, mark: Mark, scale: Scale, filling: str) -> None:
     """Measured points with their intervals."""
     measured, low, high = (points[name].to_numpy(float) / scale.factor for name in ("measured", "low", "high"))
     panel.errorbar(
@@ -114,19 +117,25 @@ def draw_points(panel: Axes, points: pd.DataFrame, mark: Mark, scale: Scale, hol
         fmt=mark.marker,
         color=mark.color,
         markersize=3.6,
-        markerfacecolor="white" if hollow else mark.color,
+        markerfacecolor="white" if filling == "none" else mark.color,
+        markerfacecoloralt="white",
+        fillstyle="left" if filling == "left" else "full",
         markeredgewidth=0.9,
         elinewidth=0.8,
     )
 
 
 def common_entries(rows: pd.DataFrame) -> list[Artist]:
-    """What points, hollow points and broken lines mean, as far as they occur."""
+    """What full, hollow and half filled points and broken lines mean, as far as they occur."""
     entries = []
     if rows.measured.notna().any():
         entries.append(entry("measured, 95 % interval", marker="o", markersize=3.6))
     if outside(rows).any():
         entries.append(entry("prediction outside", marker="o", markersize=3.6, markerfacecolor="white"))
+    if without_interval(rows).any():
+        entries.append(
+            entry("no interval", marker="o", markersize=3.6, fillstyle="left", markerfacecoloralt="white")
+        )
     if (rows.predicted_method != "exact").any():
         entries.append(entry("predicted, not exact", linestyle=BROKEN))
     return entries
@@ -135,6 +144,11 @@ def common_entries(rows: pd.DataFrame) -> list[Artist]:
 def outside(rows: pd.DataFrame) -> pd.Series:
     """Whether the interval misses the prediction; not where there is no interval."""
     return rows.inside.map(lambda inside: inside is not None and inside == 0).astype(bool)
+
+
+def without_interval(rows: pd.DataFrame) -> pd.Series:
+    """Whether something was measured, in too short a run for an interval."""
+    return rows.measured.notna() & rows.inside.isna()
 
 
 def class_title(kind: str) -> str:
