@@ -82,7 +82,8 @@ class DoublingLaw(ABC):
             near = min(self._seen, key=lambda known: abs(known - t))
             fine, stands = self._checked(near, self._seen[near])
             if stands:
-                return self._reaching(level - (fine - self._seen[near]))
+                moved = level - (fine - self._seen[near])
+                return self._reaching(moved if 0.0 < moved < 1.0 else level)
             self._terms *= 2
             self._seen.clear()
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 ALL = slice(None)
 TOGETHER = 10
 """Bare point masses whose roots are found in one step."""
-PANELS = 3
+PANELS = 2
 """Panels whose nodes' roots are found in one step."""
-NEARLY, ITERATIONS = 1e-5, 40
+NEARLY, ITERATIONS = 1e-4, 40
 """Newton's steps end with one below NEARLY, whose square is below rounding."""
 ORDER, FAR = 9, 1.0
 """The series for exp(-delta y) ends with the power ORDER, and is used while delta y stays below FAR."""
@@ -72,10 +72,18 @@ class RemainingTime:
         y, weights = sizes.x[order], self.rate * sizes.weights(sizes.law)[order]
         found = np.empty((len(y), len(self.s)), dtype=complex)
         known = Series.none(self.s)
-        for start, end in _groups(order, len(sizes.nodes), 1 if sizes.panels is None else sizes.panels.order):
+        width = 1 if sizes.panels is None else sizes.panels.order
+        groups = _groups(order, len(sizes.nodes), width)[::-1]
+        while groups:
+            start, end = groups.pop()
             shares = self._order_among(order[start:end])
-            roots, known = _next_roots(self.s, known, y[:end], weights[:end], shares)
-            found[order[start:end]] = roots
+            one = end - start <= width
+            roots, known = _next_roots(self.s, known, y[:end], weights[:end], shares, one)
+            if roots is None:
+                middle = start + width * ((end - start) // width // 2)
+                groups += [(middle, end), (start, middle)]
+            else:
+                found[order[start:end]] = roots
         return found
 
     def _order_among(self, group: NDArray[np.int_]) -> Floats:
@@ -126,19 +134,25 @@ class Series:
         return Series(self.latest, coefficients, self.latest)
 
 
-def _next_roots(s: Complex, known: Series, y: Floats, weights: Floats, shares: Floats) -> tuple[Complex, Series]:
+def _next_roots(
+    s: Complex, known: Series, y: Floats, weights: Floats, shares: Floats, one: bool = True
+) -> tuple[Complex | None, Series]:
     """theta with s = theta - sum_j w_j (1 - exp(-theta y_j)), one row a size of the group that ends `y`.
 
     The weights are those of the sizes before the group, and rows of `shares` of those in it. With delta the
-    distance from the centre of what is known, exp(-delta y) is a short series.
+    distance from the centre of what is known, exp(-delta y) is a short series. None where it would have to be a
+    long one and the group is more than `one` panel.
     """
     rows = len(shares)
     n = len(y) - rows
-    for series in (known, None):
-        moved = series or known.moved(y[:n], weights[:n])
-        roots, found = _by_series(s, moved, y[n:], weights[n:], shares, float(weights[:n].sum()))
-        if float(np.abs(roots - moved.centre).max()) * y[-1] <= FAR:
+    before = float(weights[:n].sum())
+    for moves in (False, True):
+        known = known.moved(y[:n], weights[:n]) if moves else known
+        roots, found = _by_series(s, known, y[n:], weights[n:], shares, before)
+        if float(np.abs(roots - known.centre).max()) * y[-1] <= FAR:
             return roots, found
+    if not one:
+        return None, known
     every = np.hstack((np.broadcast_to(weights[:n], (rows, n)), shares * weights[n:]))
     roots = _roots(s, known.latest, every, y)
     return roots, Series(known.centre, known.coefficients, roots[-1]).moved(y, weights)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qmodel.policy import Policy
-from qmodel.theory.numerics.doubling import DoublingLaw
 from qmodel.theory.numerics.inversion import Law
+from qmodel.theory.numerics.read_law import ReadLaw
 from qmodel.theory.size_order.sized_queue import SizedQueue
 from qmodel.workload import Deterministic, Distribution
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_TERMS_POINT = 1024
 
 
-class _QueueLaw(DoublingLaw):
+class _QueueLaw(ReadLaw):
     """The law of some requests of a queue."""
 
     def __init__(self, own: Sequence[tuple[float, Distribution]], queue: SizedQueue, most_terms: int) -> None:
@@ -43,8 +43,8 @@ class SizeLaw(_QueueLaw):
     >>> from qmodel.policy import SJF
     >>> from qmodel.workload import Exponential
     >>> unit = Exponential(mean=1.0)
-    >>> round(SizeLaw([(1.0, unit)], SizedQueue(SJF(), 0.5, unit)).cdf(2.0), 6)
-    0.705314
+    >>> round(SizeLaw([(1.0, unit)], SizedQueue(SJF(), 0.5, unit)).cdf(2.0), 5)
+    0.70531
     """
 
     def __init__(self, own: Sequence[tuple[float, Distribution]], queue: SizedQueue) -> None:
@@ -57,6 +57,13 @@ class SizeLaw(_QueueLaw):
         sizes, given = self.queue.responses(t, terms)
         weights = sum(share * sizes.weights(law) for share, law in self.own)
         return float(np.clip(weights @ given, 0.0, 1.0))
+
+    def _checked_times(self) -> list[float]:
+        return self.queue.times(2 * self._terms)
+
+    @property
+    def _is_smooth(self) -> bool:
+        return self.queue.is_smooth
 
     def _jumps(self) -> Floats:
         return self.queue.jumps
@@ -80,6 +87,16 @@ class PointLaw(_QueueLaw):
 
     def _value(self, t: float, terms: int) -> float:
         return float(np.clip(self.queue.response_of(self._x, t, terms), 0.0, 1.0))
+
+    def _known_times(self) -> list[float]:
+        return []
+
+    def _checked_times(self) -> list[float]:
+        return []
+
+    @property
+    def _is_smooth(self) -> bool:
+        return False
 
     def _jumps(self) -> Floats:
         return self.queue.jumps_of(self._x)

@@ -18,6 +18,7 @@ import numpy as np
 from qmodel.policy import LAS, MLFQ, PSJF, SJF, SRPT, Policy
 from qmodel.theory.numerics import euler
 from qmodel.theory.numerics.exponentials import exponential
+from qmodel.theory.numerics.sizes import components
 from qmodel.theory.numerics.transforms import arrays_of
 from qmodel.theory.one_server.atoms import Atoms
 from qmodel.theory.size_order.remaining_time import RemainingTime
@@ -42,9 +43,7 @@ if TYPE_CHECKING:
 
 MOST_TERMS, MOST_TERMS_SRPT, MOST_TERMS_FEW = 256, 128, 4096
 FEW, SAME = 16, 1e-12
-ALL = slice(None)
 TERMS_A_PANEL = 4
-NODES, NODES_SRPT = 10, 6
 MULTIPLES = 7
 """Point masses at 2x ... (MULTIPLES + 1) x under LAS are kept apart."""
 MOST_MARKS, MOST_MARKS_SRPT = 400, 120
@@ -55,6 +54,8 @@ FELT = 16.0
 """A point mass farther beyond t than FELT t / terms is not felt at t."""
 BLOCK, NARROWEST = 8000, 12
 """Numbers that an array holds, about, and values of theta, so that what is made of them stays in the cache."""
+WIDE = 0.5
+"""Squared coefficient of variation of a law that is spread out."""
 REACH = 3.0
 """exp(-theta x) is below exp(-30) for x beyond REACH t."""
 
@@ -82,10 +83,11 @@ class SizedQueue:
         key = (t, terms)
         if key not in self._known:
             sizes = self._sizes(t, t, terms, self._atoms)
-            given = np.empty(0)
-            if len(sizes.x):
-                values, known = self._integrals(sizes, t, t, terms, self._masses, ALL)
-                given = values / t + known.upto(t)
+            given = np.zeros(len(sizes.x))
+            upto = _rows_upto(t, sizes)
+            if upto.stop:
+                values, known = self._integrals(sizes, t, t, terms, self._masses, upto)
+                given[upto] = values / t + known.upto(t)
             self._known[key] = sizes, np.where(sizes.x <= t * (1 + SAME), given, 0.0)
         return self._known[key]
 
@@ -97,6 +99,13 @@ class SizedQueue:
     def is_quick(self) -> bool:
         """Whether the panels that the components of the laws need are not too many."""
         return len(self._marks) <= (MOST_MARKS_SRPT if isinstance(self.policy, SRPT) else MOST_MARKS)
+
+    @cached_property
+    def is_smooth(self) -> bool:
+        """Whether sizes are spread over all lengths, and ranks have no steps: laws of responses bend at those."""
+        return not isinstance(self.policy, MLFQ) and all(
+            _is_wide(part) for law in (self.law, *self.others) for part in components(law)
+        )
 
     @property
     def jumps(self) -> Floats:
@@ -134,8 +143,7 @@ class SizedQueue:
         if isinstance(self.policy, MLFQ):
             marks = marks | {largest, *self.policy.thresholds}
             reach = max(largest, min(self.policy.thresholds[-1], REACH * span))
-        order = NODES_SRPT if isinstance(self.policy, SRPT) else NODES
-        return SizesUpto.of(self.law, marks, atoms, reach, (TERMS_A_PANEL * span / terms, REACH * span), order)
+        return SizesUpto.of(self.law, marks, atoms, reach, (TERMS_A_PANEL * span / terms, REACH * span))
 
     @property
     def _integrals(self) -> Callable[..., tuple[Floats, PointMasses]]:
@@ -163,7 +171,8 @@ class SizedQueue:
             if known is None:
                 limit = t + min(FELT * span / terms, 1.0 / self.rate)
                 known = masses(sizes, streams.idle[:, 0], rows).before(limit)
-            integrand = (delay * stay - known.turned(s, t)) * (1.0 - streams.slope) / s
+            gone = known.turned(s, t) if self.policy.preemptive else known.masses * stay
+            integrand = (delay * stay - gone) * ((1.0 - streams.slope) / s)
             values += integrand.real @ weights[here]
         assert known is not None
         return values, known
@@ -180,13 +189,13 @@ class SizedQueue:
 
     def _masses(self, sizes: SizesUpto, idle: Floats, rows: slice) -> PointMasses:
         """Of each size, those that the sum over sizes does not smooth out."""
-        x = sizes.x
+        x = sizes.x[rows]
         if self.is_few:
             sizes_and_chances = zip(x.tolist(), idle.tolist(), strict=True)
             return PointMasses.of([self._point_masses(size, chance) for size, chance in sizes_and_chances])
         if isinstance(self.policy, LAS):
-            return multiples(self.rate * sizes.larger, self.rate, x, idle, MULTIPLES)
-        return PointMasses(x[:, None], (idle * self._uninterrupted(sizes))[:, None])
+            return multiples(self.rate * sizes.larger[rows], self.rate, x, idle, MULTIPLES)
+        return PointMasses(x[:, None], (idle * self._uninterrupted(sizes)[rows])[:, None])
 
     def _masses_of_one(self, sizes: SizesUpto, idle: Floats, rows: slice) -> PointMasses:
         """Of one size alone, all of them."""
@@ -236,3 +245,15 @@ class SizedQueue:
         """Whether the law of size is but a few values."""
         values, masses = self._atoms
         return 0 < len(values) <= FEW and bool(masses.sum() > 1.0 - SAME)
+
+
+def _rows_upto(t: float, sizes: SizesUpto) -> slice:
+    """Rows of the sizes up to t, or of all where there are atoms, which come after all nodes."""
+    if len(sizes.atoms):
+        return slice(0, len(sizes.x))
+    return slice(0, int(np.searchsorted(sizes.nodes, t * (1 + SAME))))
+
+
+def _is_wide(law: Distribution) -> bool:
+    """Whether a law has sizes of all lengths, none much likelier than those around it."""
+    return law.support() == (0.0, np.inf) and law.moment(2) >= (1.0 + WIDE) * law.mean**2

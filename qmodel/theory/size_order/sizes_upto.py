@@ -8,7 +8,7 @@ about 4 `pieces`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -36,14 +36,43 @@ MOST_ATOMS = 256
 
 
 def marks_of(laws: Iterable[Distribution]) -> frozenset[float]:
-    """Where panels end for these laws: quantiles, and ends of support, of each component."""
-    found: set[float] = set()
-    for law in laws:
-        for part in components(law):
-            if not part.atoms():
-                found |= {*part.quantile(np.array(LOWER)).tolist(), *part.support()}
-                found |= {*part.upper_quantile(np.array(UPPER)).tolist()}
-    return frozenset(mark for mark in found if 0 < mark < math.inf)
+    """Where panels end for these laws: quantiles, and ends of support, of each component.
+
+    Components of much the same width share their panels: of the quantiles, so many are left that no panel is
+    wider, in log x, than the narrowest that one of the components has there.
+    """
+    parts = {part for law in laws for part in components(law) if not part.atoms()}
+    kinds = [np.array(found) for part in parts if (found := _quantiles(part))]
+    hard = {end for part in parts for end in part.support()}
+    return frozenset(_thinned(kinds, hard)) if kinds else frozenset()
+
+
+@lru_cache(maxsize=1024)
+def _quantiles(law: Distribution) -> tuple[float, ...]:
+    """Of a law without atoms, with the ends of its support, increasing."""
+    found = {*law.quantile(np.array(LOWER)).tolist(), *law.support(), *law.upper_quantile(np.array(UPPER)).tolist()}
+    return tuple(sorted(mark for mark in found if 0 < mark < math.inf))
+
+
+def _thinned(kinds: Sequence[Floats], hard: Collection[float]) -> list[float]:
+    """Of all marks those that leave no panel wider than any kind has there, and the hard ones."""
+    marks = np.unique(np.concatenate(kinds))
+    logs = np.log(marks)
+    widest = np.full(len(marks) - 1, math.inf)
+    for kind in kinds:
+        own = np.log(kind)
+        width = np.concatenate(([math.inf], np.diff(own), [math.inf]))
+        widest = np.minimum(widest, width[np.searchsorted(own, 0.5 * (logs[1:] + logs[:-1]))])
+    kept, begin, width_here = [0], logs[0], math.inf
+    for i, width_next in enumerate(widest.tolist()):
+        if logs[i + 1] - begin > min(width_here, width_next) * (1.0 + APART):
+            kept.append(i)
+            begin, width_here = logs[i], math.inf
+        width_here = min(width_here, width_next)
+        if marks[i + 1] in hard:
+            kept.append(i + 1)
+            begin, width_here = logs[i + 1], math.inf
+    return [float(mark) for mark in marks[sorted({*kept, len(marks) - 1})]]
 
 
 @dataclass(frozen=True)
