@@ -121,7 +121,7 @@ def test_pauses_are_in_the_time_of_the_engine_and_swaps_at_its_speed(tmp_path: P
     mixed, kept, dropped = asked_of("infercept", tmp_path)
     assert mixed.whole and mixed.scenario.system.engine.swap_tokens_per_s == SWAPPED
     assert kept.scenario.system.engine.swap_tokens_per_s is None
-    assert mixed.scenario.system.kv_capacity_tokens == 1300
+    assert mixed.scenario.system.kv_capacity_tokens == 1600
     factor = mixed.horizon_s / 10.0
     person = mixed.scenario.classes[1].pause
     assert person.kv == "swap" and person.duration.mean == pytest.approx(2.0 * factor)

@@ -35,7 +35,7 @@ def one_tool(pause_s: float, kv: str) -> dict[str, Any]:
 
 
 HERE = {
-    "system.max_batch": 8, "system.kv_capacity_tokens": 1300,
+    "system.max_batch": 8, "system.kv_capacity_tokens": 1600,
     "class.calculator.arrivals.rate": 2.5, "class.person.arrivals.rate": 1.6,
     "class.person.pause.duration.mean": 2.0,
     **{f"class.{name}.input_tokens.value": 60 for name in ("calculator", "person")},
