@@ -66,6 +66,7 @@ from qmodel.workload import (
     Gamma,
     Hyperexponential,
     Lognormal,
+    Mixture,
     Mmpp,
     Pause,
     Poisson,
@@ -88,6 +89,13 @@ GUESSES = {
     "correlated": PredictedSize("correlated", correlation=0.8),
     "one bit": PredictedSize("one-bit", threshold=1.0, accuracy=0.9),
     "file": PredictedSize("file", sizes_s=(0.2, 0.7, 1.5, 4.0), predictions_s=(0.3, 0.5, 2.0, 3.0)),
+}
+
+
+FINELY_CUT = {
+    "nearly constant and exp": (Gamma(1.0, 1e-3), Gamma(2.1, 1e-3), Exponential(0.7)),
+    "constant, lognormal, exp": (Mixture((0.3, 0.3, 0.4), (Deterministic(1.0), Lognormal(1.0, 0.25), EXP)), EXP),
+    "H2 and constant": (Hyperexponential(1.0, 4.0), Deterministic(1.0)),
 }
 
 
@@ -163,6 +171,13 @@ def out_of_the_ordinary() -> Iterator[Row]:
             for word, preemption in (("cost", Preemption(cost_s=0.05)), ("grain", Preemption(grain_s=0.25))):
                 made = classes(own, 3, 0.6)
                 yield Row(f"{policy.name} {word}, {law}, 3", one(made, policy, preemption=preemption))
+    for grain in (0.25, 0.1):
+        for name, laws in FINELY_CUT.items():
+            made = [
+                RequestClass(f"c{i}", Poisson(0.6 / len(laws) / each.mean), each) for i, each in enumerate(laws)
+            ]
+            preemption = Preemption(grain_s=grain)
+            yield Row(f"srpt grain {grain}, {name}", one(made, SRPT(), preemption=preemption))
         for word, process in (("GI", Renewal(LOAD, 3.0)), ("MAP", BURSTY.at_rate(LOAD))):
             yield Row(f"{word}/G/1, {law}", one([arriving(process, own)], FCFS()))
         for word, system in SYSTEMS.items():

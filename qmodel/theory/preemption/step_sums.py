@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from qmodel.theory.numerics.sizes import components, landmarks
+from qmodel.theory.numerics.sizes import components, landmarks, weighted_components
 from qmodel.workload import Distribution
 from qmodel.workload.partial import partial_moment
 
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Whole = NDArray[np.int_]
 
-PLACES = np.polynomial.legendre.leggauss(8)[0]
-"""Of each part of a step, on (-1, 1)."""
-TO_POLYNOMIAL = np.linalg.inv(np.polynomial.legendre.legvander(PLACES, len(PLACES) - 1)).T
+PLACES, FEWER_PLACES, MANY_EDGES = 8, 4, 40
+"""Of each part of a step, and where the law has many edges in it."""
+UNFELT = 1e-30
+"""Share of the requests below and above the sizes at which a component's moments change."""
 NEAR = 1e-12
 """Relative distance at which a place is an end of a part of a step."""
 HARD, SOFT = 1e-9, 1e-2
@@ -75,19 +76,27 @@ class StepSums:
         return np.union1d(self.edges, self.grain * wide)
 
     @cached_property
+    def _places(self) -> Floats:
+        """Of each part of a step, on (-1, 1)."""
+        several = PLACES if len(self.edges) <= MANY_EDGES else FEWER_PLACES
+        return np.polynomial.legendre.leggauss(several)[0]
+
+    @cached_property
     def _polynomials(self) -> tuple[Floats, Floats]:
         """Both sums without the step at the size, as Legendre polynomials: by step, part of it, and degree."""
         low, high = self.parts[:-1, None], self.parts[1:, None]
-        places = (0.5 * (low + high) + 0.5 * (high - low) * PLACES).reshape(-1)
+        inside = self._places
+        places = (0.5 * (low + high) + 0.5 * (high - low) * inside).reshape(-1)
         x = self.grain * np.arange(self.steps + 2)[:, None] + places
-        upto = [np.asarray(partial_moment(self.law, k, x.reshape(-1))).reshape(x.shape) for k in (0, 1, 2)]
+        upto = [moments_upto(self.law, k, x.reshape(-1)).reshape(x.shape) for k in (0, 1, 2)]
         none, first, second = (_tails(np.diff(moment, axis=0)) for moment in upto)
         recycled = second - 2.0 * self.grain * _tails(first) + 2.0 * self.grain**2 * _tails(_tails(none))
         prolonged = self.grain / (1.0 - self.rate * upto[1][1:-1])
         stretched = np.vstack((np.zeros((2, len(places))), np.cumsum(prolonged, axis=0)))[:-1]
-        shape = (self.steps + 1, len(self.parts) - 1, len(PLACES))
+        shape = (self.steps + 1, len(self.parts) - 1, len(inside))
         later = np.vstack((recycled[1:], np.zeros((1, len(places)))))
-        return later.reshape(shape) @ TO_POLYNOMIAL, stretched.reshape(shape) @ TO_POLYNOMIAL
+        to_polynomial = np.linalg.inv(np.polynomial.legendre.legvander(inside, len(inside) - 1)).T
+        return later.reshape(shape) @ to_polynomial, stretched.reshape(shape) @ to_polynomial
 
     def __call__(self, x: Floats) -> tuple[Floats, Floats]:
         """Both sums at these sizes; one by one if they are few.
@@ -97,7 +106,7 @@ class StepSums:
         >>> [float(found[0]) for found in sums(np.array([0.75]))], float(sums(np.array([1.75]))[1][0])
         ([1.0, 0.5], 2.0)
         """
-        if len(x) <= (len(self.parts) - 1) * len(PLACES):
+        if len(x) <= (len(self.parts) - 1) * len(self._places):
             return self._recycled(x), self._stretched(x)
         recycled, stretched = self._polynomials
         step = np.floor(x / self.grain * (1.0 + NEAR)).astype(int)
@@ -118,8 +127,8 @@ class StepSums:
         """The polynomials at a place of a step; at an end of two parts, that of the part on this side of it."""
         off = NEAR * self.grain * (1.0 if side == "right" else -1.0)
         part = np.clip(np.searchsorted(self.parts, place + off, side=side) - 1, 0, len(self.parts) - 2)
-        low, high = self.parts[part], self.parts[part + 1]
-        powers = np.polynomial.legendre.legvander((2.0 * place - low - high) / (high - low), len(PLACES) - 1)
+        low, high, degree = self.parts[part], self.parts[part + 1], len(self._places) - 1
+        powers = np.polynomial.legendre.legvander((2.0 * place - low - high) / (high - low), degree)
         return np.asarray((powers * polynomials[np.minimum(step, self.steps), part]).sum(axis=1))
 
     def _recycled(self, x: Floats) -> Floats:
@@ -138,6 +147,31 @@ class StepSums:
         ends = np.minimum(left[:, None] + self.grain * j * (1.0 - 1e-13), x[:, None])
         times = self.grain / (1.0 - self.rate * partial_moment(self.law, 1, ends))
         return np.asarray(np.where(j < begun[:, None], times, 0.0).sum(axis=1))
+
+
+def moments_upto(law: Distribution, k: int, x: Floats) -> Floats:
+    """E[S^k; S <= x] at increasing x: of each component it is worked out only where it changes.
+
+    >>> from qmodel.workload import Uniform
+    >>> moments_upto(Uniform(1.0, 3.0), 1, np.array([0.5, 2.0, 9.0])).tolist()
+    [0.0, 0.75, 2.0]
+    """
+    found = np.zeros_like(x)
+    for share, part in weighted_components(law):
+        low, high = _changes_between(part)
+        first, last = np.searchsorted(x, (low, high))
+        found[first:last] += share * partial_moment(part, k, x[first:last])
+        found[last:] += share * part.moment(k) if last < len(x) else 0.0
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _changes_between(part: Distribution) -> tuple[float, float]:
+    """Sizes outside which next to no request is."""
+    low, high = part.support()
+    if part.atoms():
+        return low, math.nextafter(high, math.inf)
+    return float(part.quantile(UNFELT)), float(part.upper_quantile(UNFELT))
 
 
 def _apart(places: Floats) -> Floats:
