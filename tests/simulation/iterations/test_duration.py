@@ -21,7 +21,7 @@ def loop() -> ModuleType:
 
 def tables(whole: bool) -> ComposedTime:
     """Two curves and a grid bent in every axis; with one level of the head, and a hole, unless `whole`."""
-    axes = tuple(map(np.array, ([0.0, 64.0, 512.0], [0.0, 256.0], [1.0, 4.0, 16.0], [16.0, 64.0, 256.0])))
+    axes = tuple(map(np.array, ([0.0, 64.0, 512.0], [0.0, 64.0, 256.0], [1.0, 4.0, 16.0], [16.0, 64.0, 256.0])))
     chunk, history, decodes, context = (axis.reshape([-1 if i == j else 1 for j in range(4)]) for i, axis in
                                         enumerate(axes))  # fmt: skip
     grid = 1e-4 * (np.sqrt(chunk) + np.sqrt(history) + decodes * np.sqrt(context))
@@ -55,10 +55,22 @@ def test_tables(loop: ModuleType, whole: bool) -> None:
 
 def test_terms_one_by_one(loop: ModuleType) -> None:
     """Drafts are verified beside the token they follow: 5 sequences with 2 drafts are 15 queries."""
-    times = times_of(Rules(IterationTime(0.01, 2e-4, 3e-7, 4e-5, per_query_key=5e-9), Engine(), 16))
+    taken = IterationTime(0.01, 2e-4, 3e-7, 4e-5, per_query_key=5e-9)
+    times = times_of(Rules(taken, Engine(), 16))._replace(draft=1e-3)
     found, inside = loop.duration(times, 5.0, 700.0, 2, 90, 30.0, 2)
     pairs = (15 + 90) * (700 + 90 + 60)
     assert inside
-    assert found == pytest.approx(
-        0.01 + 2e-4 * 17 + 3e-7 * 700 + 4e-5 * 90 + 2 * times.draft + 5e-9 * pairs, rel=1e-12
-    )
+    assert found == pytest.approx(0.01 + 2e-4 * 17 + 3e-7 * 700 + 4e-5 * 90 + 2e-3 + 5e-9 * pairs, rel=1e-12)
+
+
+def test_what_rests_on_a_cell_that_was_not_measured(loop: ModuleType) -> None:
+    """Each of the sixteen corners around a point missing in turn; one farther off is nothing to it."""
+    table = tables(True).attention
+    assert table is not None
+    times = times_of(Rules(ComposedTime(attention=table), Engine(), 16))
+    for cell in np.ndindex(table.taken_s.shape):
+        known = np.ones(table.taken_s.shape, dtype=bool)
+        known[cell] = False
+        _, measured = loop.duration(times._replace(known=known), 2.0, 2.0 * 100.0, 1, 100, 50.0, 0)
+        around = cell[0] in (1, 2) and cell[1] in (0, 1) and cell[2] in (0, 1) and cell[3] in (1, 2)
+        assert measured == (not around)
