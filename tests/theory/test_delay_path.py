@@ -10,6 +10,7 @@ from qmodel.theory.numerics import transforms
 from qmodel.theory.numerics.inversion import BlendedLaw, InvertedLaw
 from qmodel.theory.one_server import preemptive_priority
 from qmodel.theory.one_server.busy_period import prolonged
+from qmodel.theory.one_server.delay_path import is_known_at
 from qmodel.theory.one_server.np_priority import positive_wait
 from qmodel.theory.supply import merged
 from qmodel.workload import (
@@ -171,3 +172,19 @@ def test_percentiles_near_zero():
         at_once.percentile(50.0) == 0.0 and BlendedLaw([0.5, 0.5], [at_once, at_once], 1.0).percentile(50.0) == 0.0
     )
     assert at_once.percentile(80.0) == pytest.approx(np.log(2.0), rel=1e-6)
+
+
+def test_how_far_to_the_left_transforms_are_known():
+    """At s = -1 + i e, next to the negative axis, and at an angle of 0.6 pi."""
+    next_to, at_angle = np.array([-1.0 + 1e-3j]), np.array([np.exp(0.6j * np.pi)])
+    for law in (Lognormal(1.0, 4.0), Lognormal(1.0, 4.0).scaled(2.0)):
+        assert is_known_at(law, at_angle) and not is_known_at(law, next_to)
+    assert is_known_at(Weibull(1.0, 3.0), next_to) and not is_known_at(Weibull(1.0, 0.3), next_to)
+    assert is_known_at(Deterministic(2.9), next_to) and not is_known_at(Deterministic(3.1), next_to)
+
+
+def test_preemptive_lcfs_of_data_and_their_law_in_the_limit():
+    law = Empirical(-np.log1p(-(np.arange(2000) + 0.5) / 2000))
+    data, limit = (result_of(one(0.6, size, LCFSPreemptive())).classes[0].law for size in (law, Exponential(1.0)))
+    for t in (0.2, 1.0, 5.0, 40.0):
+        assert data.cdf(t) == pytest.approx(limit.cdf(t), abs=6e-4)
