@@ -14,6 +14,7 @@ from qmodel.service.transform import EarlyExit
 from qmodel.theory import analyse
 from qmodel.theory.numerics import euler
 from qmodel.theory.numerics.roots import interpolated
+from qmodel.theory.size_order import remaining_time
 from qmodel.theory.size_order.remaining_time import RemainingTime, _roots
 from qmodel.theory.size_order.size_atoms import PointMasses, point_masses
 from qmodel.theory.size_order.size_law import PointLaw, SizeLaw, laws_by_size
@@ -299,6 +300,17 @@ def test_roots_of_the_long_way_and_the_short():
     assert np.abs(gap).max() < 1e-9
     rows = theta[row] - s
     assert (rows.real > -1e-12).all()
+
+
+@pytest.mark.parametrize("atoms", [(), (0.02, 400.0)])
+def test_roots_far_from_those_before_are_searched_by_all_weights(atoms, monkeypatch):
+    """Where no series is short enough, one panel or atom at a time."""
+    law = Exponential(1.0)
+    sizes = SizesUpto.of(law, {0.5, 2.0}, (np.array(atoms), np.full(len(atoms), 0.1)), 500.0, (100.0, 500.0))
+    s = euler.contour(5.0, 16)
+    found = RemainingTime(sizes, 0.8, s).theta
+    monkeypatch.setattr(remaining_time, "FAR", 0.0)
+    assert RemainingTime(sizes, 0.8, s).theta == pytest.approx(found, rel=1e-7)
 
 
 def test_point_masses_in_a_table():
