@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qmodel.engine_process import THREAD_VARIABLES, environment, keep_memory, leaving, own_cores
+from qmodel.engine_process import THREAD_VARIABLES, environment, keep_memory, leaving, own_cores, stay_awake
 
 TURNS, MIB_A_TURN = 50, 24
 COUNT_FAULTS = f"""
@@ -85,8 +85,7 @@ def test_a_system_that_binds_no_process_gives_none(monkeypatch: pytest.MonkeyPat
 SETTLED = """
 import os
 from qmodel.engine_process import settle
-settle()
-print(sorted(os.sched_getaffinity(0)))
+print(settle(), sorted(os.sched_getaffinity(0)))
 """
 
 
@@ -96,7 +95,14 @@ def test_a_settled_process_is_on_its_cores_alone(bound: bool) -> None:
     allowed = sorted(os.sched_getaffinity(0))
     env = environment(1, cores=allowed[:1] if bound else ())
     done = subprocess.run([sys.executable, "-c", SETTLED], capture_output=True, text=True, timeout=60, env=env)
-    assert done.stdout.strip() == str(allowed[:1] if bound else allowed)
+    assert done.stdout.strip() == f"{bound} {allowed[:1] if bound else allowed}"
+
+
+def test_staying_awake_lasts_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("qmodel.engine_process.time.monotonic", lambda: next(clock))
+    stay_awake(5.0)
+    assert next(clock) == 6  # begun at 0, looked at 1 to 5
 
 
 def test_who_leaves_an_engine_its_cores_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

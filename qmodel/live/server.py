@@ -257,9 +257,9 @@ def _told_as(error: Exception) -> tuple[str, str, str]:
 
 def main(control_fd: int, arrivals_fd: int, records_fd: int) -> None:
     """Build the engine that the first message names, then serve orders until the other end closes."""
-    settle()
+    own_cores = settle()
     control, outbox = Connection(control_fd), Outbox(Connection(records_fd))
-    inbox = Inbox(arrivals_fd)
+    inbox = Inbox(arrivals_fd, polls=own_cores)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         setup = control.recv()
         try:

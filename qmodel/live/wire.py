@@ -10,10 +10,12 @@ Orders are pickled: they travel only between a process and its own child, over a
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import select
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -89,11 +91,12 @@ class Record:
 class Inbox:
     """The server's end of the arrivals pipe.
 
-    `closed` once the last request was announced, `stopped` once the run is to end. Raises EOFError when the load
-    generator is gone.
+    `closed` once the last request was announced, `stopped` once the run is to end. One that `polls` does not sleep
+    while it waits. Raises EOFError when the load generator is gone.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, polls: bool = False) -> None:
+        self._polls = polls
         os.set_blocking(descriptor, False)
         self._descriptor, self._rest = descriptor, b""
         self._poll = select.poll()
@@ -108,8 +111,13 @@ class Inbox:
             pass
 
     def wait(self, most_s: float | None = None) -> None:
-        """Sleep until something arrives, at most so long."""
-        self._poll.poll(None if most_s is None else 1e3 * max(0.0, most_s))
+        """Wait until something arrives, at most so long."""
+        if self._polls:
+            end = math.inf if most_s is None else time.monotonic() + most_s
+            while not self._poll.poll(0) and time.monotonic() < end:
+                pass
+        else:
+            self._poll.poll(None if most_s is None else 1e3 * max(0.0, most_s))
 
     def arrived(self) -> list[int]:
         """Indices of the requests that have arrived since the last call; does not wait."""

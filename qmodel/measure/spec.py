@@ -85,7 +85,8 @@ class MeasurementSpec(_Table):
     `relative_precision` of the median, or `cell_budget_s` (all blocks, warm-up apart) or `max_replicates` is
     spent; never fewer than `min_replicates`, unless the total `budget_s` is over. `setup_timeout_s` bounds
     building the target and preparing a cell, `trial_timeout_s` each repetition. With `own_cores` the target is
-    bound to the last cores of the machine, one for each thread, here and in the live runs of a study.
+    bound to the last cores of the machine, one for each thread, here and in the live runs of a study, and keeps
+    them awake while it waits.
     """
 
     threads: Count = 1

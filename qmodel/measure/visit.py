@@ -25,6 +25,8 @@ LONGEST_GAP = 10.0
 _SIGN_OF_LIFE_S = 0.1
 
 Tell = Callable[[dict[str, Any]], None]
+Rest = Callable[[float], None]
+"""Spends the seconds of an idle gap."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,16 @@ class VisitOrder:
     earlier_s: list[float] = field(default_factory=list)
 
 
-def measure(target: Target, order: VisitOrder, file: rows.RowFile, tell: Tell) -> dict[str, Any]:
+def measure(
+    target: Target, order: VisitOrder, file: rows.RowFile, tell: Tell, rest: Rest = time.sleep
+) -> dict[str, Any]:
     """Carry out a visit; returns what came of it: `status`, new latencies and the times spent.
 
-    Raises InputError for levels that make no sense and OSError when rows cannot be written.
+    `rest` spends the seconds between repetitions where there are idle gaps. Raises InputError for levels that make
+    no sense and OSError when rows cannot be written.
     """
     begun = time.perf_counter()
-    stay = _Stay(target, order, file, tell)
+    stay = _Stay(target, order, file, tell, rest)
     if stay.enough(0.0):
         return stay.outcome(rows.OK, begun, begun)
     try:
@@ -99,6 +104,7 @@ class _Stay:
     order: VisitOrder
     file: rows.RowFile
     tell: Tell
+    rest: Rest
 
     def __post_init__(self) -> None:
         self.new_s: list[float] = []
@@ -119,7 +125,7 @@ class _Stay:
         gaps, mean = random.Random(self.order.seed), self.order.idle_gap_s
         while not self.enough(time.perf_counter() - begun):
             if mean:
-                time.sleep(min(gaps.expovariate(1 / mean), LONGEST_GAP * mean))
+                self.rest(min(gaps.expovariate(1 / mean), LONGEST_GAP * mean))
             started_at = time.time()
             seconds = _timed(trial)
             self._median.add(seconds)

@@ -12,27 +12,30 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from qmodel.engine_process import settle
+from qmodel.engine_process import settle, stay_awake
 from qmodel.errors import InputError
 from qmodel.measure.failure import is_out_of_memory, reason
 from qmodel.measure.options import check_options
 from qmodel.measure.rows import RowFile
 from qmodel.measure.targets.base import Target, make_target
-from qmodel.measure.visit import Tell, VisitOrder, measure
+from qmodel.measure.visit import Rest, Tell, VisitOrder, measure
 
 Receive = Callable[[], dict[str, Any] | None]
 _GRACE_S = 2
 
 
-def serve(receive: Receive, tell: Tell, keep: Callable[[Target], None] = lambda target: None) -> None:
+def serve(
+    receive: Receive, tell: Tell, keep: Callable[[Target], None] = lambda target: None, rest: Rest = time.sleep
+) -> None:
     """Build the target, then make visits until told to stop; every fault becomes a message.
 
-    `keep` is given the target as soon as it is there.
+    `keep` is given the target as soon as it is there; `rest` spends idle gaps.
     """
     setup = receive() or {}
     target = _build(setup, tell)
@@ -43,7 +46,7 @@ def serve(receive: Receive, tell: Tell, keep: Callable[[Target], None] = lambda 
         tell(_introduction(target))
         file = RowFile(Path(setup["csv"]), setup["header"])
         while order := receive():
-            _visit(target, VisitOrder(**order), file, tell)
+            _visit(target, VisitOrder(**order), file, tell, rest)
     finally:
         target.close()
 
@@ -78,9 +81,9 @@ def _introduction(target: Target) -> dict[str, Any]:
     }
 
 
-def _visit(target: Target, order: VisitOrder, file: RowFile, tell: Tell) -> None:
+def _visit(target: Target, order: VisitOrder, file: RowFile, tell: Tell, rest: Rest) -> None:
     try:
-        tell(measure(target, order, file, tell))
+        tell(measure(target, order, file, tell, rest))
     except InputError as error:
         tell(_refusal(error))
     except OSError as error:
@@ -95,7 +98,7 @@ def _refusal(error: InputError, *, unwritable: bool = False) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point of the process."""
-    settle()
+    own_cores = settle()
     orders, events = _take_channels()
     inbox: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
     targets: list[Target] = []
@@ -105,7 +108,7 @@ def main() -> None:
         events.write(json.dumps(message) + "\n")
         events.flush()
 
-    serve(inbox.get, tell, targets.append)
+    serve(inbox.get, tell, targets.append, stay_awake if own_cores else time.sleep)
 
 
 def _take_channels() -> tuple[IO[str], IO[str]]:

@@ -27,15 +27,16 @@ class AloneTime:
     factors: ClassVar[tuple[str, ...]] = ("input_tokens", "output_tokens")
     residual: ClassVar[Residual] = EXACT
     residual_scv: ClassVar[float] = 0.0
+    broadcasts: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:
         """Its coefficients."""
         return repr(self.taken)
 
-    def predict(self, levels: Mapping[str, Any]) -> float:
-        """Seconds of one request's whole service."""
-        inputs, outputs = float(levels["input_tokens"]), float(levels["output_tokens"])
+    def predict(self, levels: Mapping[str, Any]) -> Any:
+        """Seconds of one request's whole service; of many, where the levels are arrays."""
+        inputs, outputs = levels["input_tokens"], levels["output_tokens"]
         steps = outputs - 1.0
         context = steps * inputs + outputs * steps / 2.0
         counted = self.taken.per_prefill_token * inputs + self.taken.per_context_token * context

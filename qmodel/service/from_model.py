@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
     from qmodel.service.model import Residual
 
+    Floats = NDArray[np.float64]
+
 MAX_LEVELS = 64
 """A factor with more levels than these is stood for by so many; so are the times that noise is laid around."""
 
@@ -28,7 +29,7 @@ MAX_VALUES = 1024
 
 
 class FittedModel(Protocol):
-    """What a fitted service model offers here."""
+    """What a fitted service model offers here. Where it `broadcasts`, its `predict` takes arrays of levels too."""
 
     @property
     def fingerprint(self) -> str:
@@ -65,28 +66,42 @@ def service_law(
         raise InputError(
             place, f"lacks the model's factor '{missing[0]}'", "the model has " + ", ".join(model.factors)
         )
-    times: dict[float, float] = {}
-    for setting, probability in _settings(model.factors, factors, joint):
-        seconds = float(model.predict(setting))
-        if not (math.isfinite(seconds) and seconds > 0):
-            raise InputError(place, f"the model predicts {seconds} s", "keep the factors inside the range it saw")
-        times[seconds] = times.get(seconds, 0.0) + probability
-    return _with_residual(times, model.residual)
+    settings, masses = _grid(model.factors, factors, joint)
+    seconds = _predicted(model, settings, masses.size)
+    if not (good := np.isfinite(seconds) & (seconds > 0)).all():
+        fault = f"the model predicts {seconds[~good][0]} s"
+        raise InputError(place, fault, "keep the factors inside the range it saw")
+    times, which = np.unique(seconds, return_inverse=True)
+    together = np.bincount(which.ravel(), masses)
+    return _with_residual(dict(zip(times.tolist(), together.tolist(), strict=True)), model.residual)
 
 
-def _settings(
+def _predicted(model: FittedModel, settings: Mapping[str, Floats], count: int) -> Floats:
+    """Seconds at so many settings: at all of them in one call where the model says that its levels `broadcast`."""
+    if getattr(model, "broadcasts", False):
+        return np.broadcast_to(np.asarray(model.predict(settings), dtype=float), count)
+    rows = ({name: float(column[row]) for name, column in settings.items()} for row in range(count))
+    return np.array([float(model.predict(setting)) for setting in rows])
+
+
+def _grid(
     names: Sequence[str], laws: Mapping[str, Distribution], joint: JointLengths | None
-) -> Iterator[tuple[dict[str, float], float]]:
-    """Levels of the named factors, every combination, with its probability."""
+) -> tuple[dict[str, Floats], Floats]:
+    """Levels of the named factors, every combination, and the probability of each."""
     points = {name: levels(laws[name]) for name in names}
-    together: list[tuple[dict[str, float], float]] = [({}, 1.0)]
+    parts: list[tuple[tuple[str, ...], Floats]] = []
     if joint is not None and set(LENGTHS) <= set(names):
         pairs = joint.pairs(laws, {name: points.pop(name) for name in LENGTHS})
-        together = [(dict(zip(LENGTHS, (first, second), strict=True)), p) for first, second, p in pairs]
-    for combination in itertools.product(*points.values()):
-        alone = {name: value for name, (value, _) in zip(points, combination, strict=True)}
-        probability = math.prod(p for _, p in combination)
-        yield from ((alone | lengths, p * probability) for lengths, p in together)
+        parts.append((LENGTHS, np.array(list(pairs))))
+    parts += [((name,), np.array(pairs)) for name, pairs in points.items()]
+    settings: dict[str, Floats] = {}
+    masses = np.ones(1)
+    for own, table in parts:
+        *values, share = table.T
+        before = {name: np.repeat(column, share.size) for name, column in settings.items()}
+        settings = before | {name: np.tile(v, masses.size) for name, v in zip(own, values, strict=True)}
+        masses = np.repeat(masses, share.size) * np.tile(share, masses.size)
+    return settings, masses
 
 
 def _with_residual(times: Mapping[float, float], residual: Residual) -> Distribution:

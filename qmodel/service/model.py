@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -118,6 +118,7 @@ class ServiceModel:
     data_sha256: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     floor: Form | None = None
+    broadcasts: ClassVar[bool] = True
 
     @classmethod
     def affine(

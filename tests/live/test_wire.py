@@ -65,8 +65,19 @@ def test_the_two_words(pipe):
     assert (inbox.closed, inbox.stopped) == (False, False)
 
 
-def test_a_closed_pipe_ends_the_run(pipe):
-    inbox = Inbox(pipe[0])
+def test_one_that_polls_waits_for_arrivals_and_for_its_time(pipe, monkeypatch):
+    inbox, looks = Inbox(pipe[0], polls=True), iter([*range(5)])
+    os.write(pipe[1], pack_index(7))
+    inbox.wait()
+    assert inbox.arrived() == [7]
+    monkeypatch.setattr("qmodel.live.wire.time.monotonic", lambda: next(looks))
+    inbox.wait(3.0)
+    assert next(looks) == 4  # begun at 0, looked at 1, 2 and 3
+
+
+@pytest.mark.parametrize("polls", [False, True])
+def test_a_closed_pipe_ends_the_run(pipe, polls):
+    inbox = Inbox(pipe[0], polls)
     os.close(pipe[1])
     inbox.wait()
     with pytest.raises(EOFError):

@@ -143,20 +143,19 @@ def test_garbage_collector_rests_while_timing(file: RowFile) -> None:
     assert gc.isenabled()
 
 
-def test_idle_gaps_are_exponential_sleeps(file: RowFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    gaps: list[float] = []
-    monkeypatch.setattr(time, "sleep", gaps.append)
-    run(scattered(), file, idle_gap_s=0.005, most=2000, precision=0.0)
+def test_idle_gaps_are_exponential_rests(file: RowFile) -> None:
+    def rests(**changed: Any) -> list[float]:
+        gaps: list[float] = []
+        measure(Fake(scattered()), order(**changed), file, lambda event: None, gaps.append)
+        return gaps
+
+    gaps = rests(idle_gap_s=0.005, most=2000, precision=0.0)
     assert len(gaps) == 2000
     assert np.mean(gaps) == pytest.approx(0.005, rel=0.09)  # 4 standard errors
     assert np.std(gaps) == pytest.approx(0.005, rel=0.15)
     assert max(gaps) <= 0.05
-    again: list[float] = []
-    monkeypatch.setattr(time, "sleep", again.append)
-    run(scattered(), file, idle_gap_s=0.005, most=2000, precision=0.0)
-    assert again == gaps
-    run(steady, file)
-    assert len(again) == 2000  # back to back never sleeps
+    assert rests(idle_gap_s=0.005, most=2000, precision=0.0) == gaps
+    assert rests() == []  # back to back
 
 
 class OutOfMemoryError(RuntimeError):

@@ -11,7 +11,7 @@ from qmodel.cli.plan_table import plan_lines
 from qmodel.errors import InputError
 from qmodel.planning import Kind, plan
 from qmodel.planning.candidates import Setting
-from qmodel.planning.expected_work import Run, dealt, drawn, fleet_by_work, services
+from qmodel.planning.expected_work import Run, drawn, fleet_by_work, services
 from qmodel.planning.fleets import Carried
 from qmodel.planning.judging import Judge
 from qmodel.planning.slo import bounds_of
@@ -22,6 +22,7 @@ from qmodel.policy.routing import Routing
 from qmodel.scenario import Scenario, System
 from qmodel.service.iteration_time import IterationTime
 from qmodel.simulation import replay
+from qmodel.simulation.dealing import dealt
 from qmodel.workload import Closed, Deterministic, Exponential, Poisson, RequestClass
 
 FAST = Kind("fast", {"class.jobs.service.mean": "0.25"}, price=3.5)

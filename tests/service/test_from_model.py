@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from qmodel.workload import (
     Uniform,
     Weibull,
 )
+from qmodel.workload.joint_lengths import Copula
 
 
 @dataclass
@@ -51,6 +53,18 @@ class Formula:
         return self.residual.scv
 
     def predict(self, levels: Mapping[str, float]) -> float:
+        return self.function(**levels)
+
+
+@dataclass
+class Broadcasting(Formula):
+    """The same, which takes arrays of levels, and counts how often it is asked."""
+
+    broadcasts: bool = True
+    asked: int = 0
+
+    def predict(self, levels: Mapping[str, Any]) -> Any:
+        self.asked += 1
         return self.function(**levels)
 
 
@@ -215,3 +229,28 @@ class TestMapped:
 
     def test_a_continuous_law_by_its_levels(self) -> None:
         assert mapped(Exponential(2.0), lambda x: 3 * x).mean == pytest.approx(6.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("correlated", [False, True])
+def test_a_model_that_takes_arrays_is_asked_once_for_the_same_law(correlated: bool) -> None:
+    def seconds(input_tokens: Any, output_tokens: Any, batch_size: Any) -> Any:
+        return 0.01 + 0.001 * output_tokens * batch_size + 1e-6 * input_tokens**2
+
+    names = ("input_tokens", "output_tokens", "batch_size")
+    laws: dict[str, Distribution] = {
+        "input_tokens": Lognormal(300.0, 2.0),
+        "output_tokens": Exponential(100.0),
+        "batch_size": Discrete((1.0, 2.0, 4.0), (0.5, 0.3, 0.2)),
+    }
+    joint = Copula(0.6) if correlated else None
+    once = Broadcasting(seconds, names)
+    found = service_law(once, laws, "class", joint)
+    each = service_law(Formula(seconds, names), laws, "class", joint)
+    assert once.asked == 1
+    assert [moment(found, k) for k in (1, 2, 3)] == pytest.approx([moment(each, k) for k in (1, 2, 3)], rel=1e-12)
+
+
+def test_one_level_for_all_is_one_time() -> None:
+    """A model whose answer has no shape, as where its factors make no difference."""
+    law = service_law(Broadcasting(lambda steps: 0.25, ("steps",)), {"steps": Uniform(1.0, 9.0)}, "class")
+    assert law == Deterministic(0.25)

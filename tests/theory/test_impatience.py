@@ -15,6 +15,7 @@ from qmodel.theory.state import impatience, offered_wait
 from qmodel.theory.state.impatience import Memoryless
 from qmodel.theory.state.offered_wait import OfferedWait, Stream, extrapolated, offered_waits
 from qmodel.workload import (
+    BoundedPareto,
     Deterministic,
     Discrete,
     Empirical,
@@ -123,7 +124,7 @@ def test_values_of_data_are_all_points(patience):
     """Fifty values: two pairs of grids agree, which they do only if every jump is a point."""
     values = tuple(np.random.default_rng(1).lognormal(-0.3, 0.8, 50).round(4).tolist())
     stream = Stream(0.95, Empirical(values), patience)
-    waits = offered_waits([stream]).waits
+    waits = offered_waits([stream]).waits[1:]
     finer = [OfferedWait(wait.streams, wait.end, 2 * wait.points) for wait in waits]
     pairs = [extrapolated([w.mean_wait(stream) for w in found]) for found in (waits, finer)]
     assert waits[0].grid[1].sum() >= 50 and pairs[0] == pytest.approx(pairs[1], rel=1e-5)
@@ -134,8 +135,8 @@ def test_every_law_balances_work():
     for size in (Deterministic(1.0), H2, Mixture((0.5, 0.5), (Deterministic(0.2), Exponential(1.8)))):
         found = analyse(scenario((1.3, size, Discrete((0.5, 2.0), (0.4, 0.6)))), percentiles=())
         stream = Stream(1.3, size, Discrete((0.5, 2.0), (0.4, 0.6)))
-        busy = 1 - extrapolated([queue.solved[0] for queue in offered_waits([stream]).waits])
-        assert found.utilisation == pytest.approx(busy, rel=1e-5)
+        idle, error = offered_waits([stream]).told(lambda wait: wait.solved[0])
+        assert found.utilisation == pytest.approx(1 - idle, rel=1e-5) and error < 1e-4
 
 
 CASES = {
@@ -221,6 +222,34 @@ def test_errors_are_told(monkeypatch):
     assert analyse(asked, percentiles=()).method == "approximation"
     monkeypatch.setattr(impatience, "HOPELESS", 0.0)
     assert "too far apart" in analyse(asked).reason
+
+
+@pytest.mark.parametrize("unit", [1.0, 3.7, 1e-3, 1e3])
+def test_sums_of_values_that_differ_by_rounding_are_one_jump(unit):
+    """Sums of tenths meet in many ways, each rounded in its own; their number is that of tenths."""
+    values = tuple(unit * x for x in (0.1, 0.2, 0.3))
+    queue = offered_wait.OfferedWait(
+        (Stream(1 / unit, Discrete(values, (0.2, 0.3, 0.5)), Deterministic(0.7 * unit)),), 8.0 * unit, 75
+    )
+    x, before = queue.grid
+    assert before.sum() == 16  # 0.1 .. 1.2 from sizes alone, to 1.6 from the patience of 0.7
+    assert np.diff(np.unique(x[:-1][before[:-1]])).min() == pytest.approx(0.1 * unit, rel=1e-9)
+
+
+def test_the_error_that_is_told_covers_the_error():
+    """The mean is what a finer grid gives, but for that error."""
+    sizes = Discrete(tuple(0.0775 * v for v in (0.5, 1.0, 4.0)), (0.4, 0.4, 0.2))
+    stream = Stream(1.6, Mixture((0.6, 0.4), (sizes, Exponential(1.0))), Deterministic(3.1))
+    grids = offered_waits([stream])
+    best = OfferedWait((stream,), grids.law.end, 8 * grids.law.points // 4)
+    assert abs(grids.mean_wait(stream) / best.mean_wait(stream) - 1) < grids.error(stream) < 2e-3
+    assert abs(grids.served(stream) - best.served(stream)) < grids.error(stream)
+
+
+def test_shares_stay_between_nothing_and_all():
+    """Where hardly anybody leaves the extrapolated share is within rounding of 0, and not below."""
+    stream = Stream(0.7, BoundedPareto(0.1, 100.0, 1.2), Exponential(500.0))
+    assert 0.0 <= 1.0 - offered_waits([stream]).served(stream) < 0.02
 
 
 def test_many_jumps_are_thinned():

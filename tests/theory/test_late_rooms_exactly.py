@@ -98,7 +98,7 @@ class TestEngine:
         prompts = Points(np.array([50.0, 150.0]), np.array([0.5, 0.5]))
         output = Points.of(Deterministic(OUTPUT))
         made = BatchingEngine(TAKEN, together([0.01], [(prompts, prompts, output)]), cap=CAP, budget=10**7)
-        mean, variance = made._tokens_ahead
+        mean, variance = made.prompts._tokens_ahead
         assert mean == pytest.approx(0.01 * made.residuals * 100.0, rel=1e-9)
         assert variance == pytest.approx(0.01 * made.residuals * (50.0**2 + 150.0**2) / 2.0, rel=1e-9)
 
@@ -107,26 +107,41 @@ class TestEngine:
         assert batching_engine(tokens_engine(kv_capacity_tokens=capacity)).cap == cap
 
 
+def asked(scv=1.0, mean=200.0):
+    """Outputs of this law, one request a second."""
+    return SimpleNamespace(rate=1.0, outputs=SimpleNamespace(scv=scv, moment=lambda k: mean))
+
+
 def seen(**given):
     """An engine by what `outside_range` looks at, well inside the range but for what is given."""
     usual = {
-        "load": 0.5, "budget_load": 0.01, "prompt_scale": 0.1, "occupancy": np.array([1.0]), "wait": 0.0,
-        "ttft": 1.0, "at_cap": 0.5, "cap": 64, "packed": False,
-        "demand": SimpleNamespace(outputs=SimpleNamespace(scv=1.0)),
+        "load": 0.5, "prompts": SimpleNamespace(budget_load=0.01, scale=0.1), "wait": 0.0,
+        "occupancy": np.array([1.0]),
+        "ttft": 1.0, "at_cap": 0.5, "cap": 64, "packed": False, "pausing": 0.2, "seen": np.ones(1),
+        "iteration": np.ones(1), "demand": asked(),
     }  # fmt: skip
     return SimpleNamespace(**usual | given)
 
 
-FIXED = SimpleNamespace(outputs=SimpleNamespace(scv=0.1))
+def asking(scale):
+    """Prompts that fill a fifth of the budget, of so large a share of an iteration each."""
+    return SimpleNamespace(budget_load=0.2, scale=scale)
+
+
+FIXED = asked(scv=0.1)
 
 
 @pytest.mark.parametrize(
     ("inside", "outside", "said"),
     [
         ({"load": 0.955}, {"load": 0.956}, "load"),
-        ({"budget_load": 0.2, "prompt_scale": 0.66}, {"budget_load": 0.2, "prompt_scale": 0.67}, "budget"),
+        ({"prompts": asking(0.66)}, {"prompts": asking(0.67)}, "budget"),
         ({"cap": 12, "demand": FIXED}, {"cap": 11, "demand": FIXED}, "11 places"),
         ({"at_cap": 0.1, "wait": 0.06}, {"at_cap": 0.09, "wait": 0.06}, "few requests"),
+        ({"demand": asked(mean=10.1)}, {"demand": asked(mean=9.9)}, "a prompt takes"),
+        ({"wait": 0.11, "pausing": 0.25}, {"wait": 0.11, "pausing": 0.26}, "prompts take 26%"),
+        ({"wait": 0.11, "demand": asked(mean=20.0)}, {"wait": 0.11, "demand": asked(mean=19.9)}, "few tokens"),
+        ({"wait": 0.10, "demand": asked(mean=19.9)}, {"wait": 0.11, "demand": asked(mean=19.9)}, "few tokens"),
         ({"occupancy": np.array([0.999, 0.001])}, {"occupancy": np.array([0.998, 0.002])}, "memory"),
     ],
 )

@@ -16,9 +16,9 @@ from qmodel.service.system import System
 from qmodel.simulation import simulate
 from qmodel.study.batching import capacity
 from qmodel.theory import analyse
-from qmodel.theory.batch.continuous_batching import progeny
 from qmodel.theory.batch.engine_answer import batching_engine
 from qmodel.theory.batch.packed_attention import beyond, occupancy, pairs_at_cap, pausing
+from qmodel.theory.batch.progeny import progeny
 from qmodel.theory.batch.token_demand import Points, together
 from qmodel.theory.batch.token_times import FirstTokenLaw, ResponseLaw
 from qmodel.workload import Deterministic, Exponential, Lognormal, Poisson, RequestClass, Uniform
@@ -114,7 +114,7 @@ class TestSpeedByState:
     def test_clusters_between_the_states_worked_out(self):
         engine = engine_of(cap=100, rate=2.0)
         pauses = np.asarray(engine.pauses)
-        table = beyond(PACKED, engine.demand, pauses, progeny)
+        table = beyond(PACKED, engine.demand, pauses)
         mean, square = engine.demand.prefills.moment(1), engine.demand.prefills.moment(2)
         each = PACKED.per_prefill_token + PACKED.per_query_key * 37 * (1.0 + engine.demand.context)
         pair = PACKED.per_query_key
@@ -128,7 +128,7 @@ class TestSpeedByState:
 
     def test_one_place_has_one_law_of_clusters_beside_the_empty_engine(self):
         engine = engine_of(cap=1, rate=0.05)
-        assert beyond(PACKED, engine.demand, np.asarray(engine.pauses)[:1], progeny).shape[0] == 1
+        assert beyond(PACKED, engine.demand, np.asarray(engine.pauses)[:1]).shape[0] == 1
         assert engine.occupancy.sum() == pytest.approx(1.0)
 
     def test_a_law_over_many_powers_of_ten_keeps_its_ratios(self):

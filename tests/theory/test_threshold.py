@@ -15,7 +15,7 @@ from qmodel.theory.state import threshold_wait
 from qmodel.theory.state.threshold import threshold_chain
 from qmodel.theory.state.threshold_begun import Step
 from qmodel.theory.state.threshold_wait import TaggedWait
-from qmodel.workload import Deterministic, Exponential, Gamma, Hyperexponential, Mixture
+from qmodel.workload import BoundedPareto, Deterministic, Exponential, Gamma, Hyperexponential, Mixture
 from tests.theory import queues
 from tests.theory.scenarios import ORACLES, means, one, request_class, several
 
@@ -251,9 +251,10 @@ def test_transform_of_the_wait(law, condition, load):
 @pytest.mark.parametrize("rate", [1e-9, 1e-5])
 @pytest.mark.parametrize("policy", [FCFS(), *BOTH], ids=lambda p: p.name)
 @pytest.mark.parametrize("above", [4, 20])
-def test_tiny_rates_leave_digits_of_the_wait(policy, rate, above):
+@pytest.mark.parametrize("high", [Hyperexponential(1.0, 3.0), BoundedPareto(0.1, 100.0, 1.86)], ids=repr)
+def test_tiny_rates_leave_digits_of_the_wait(policy, rate, above, high):
     """lambda E[S^2] / 2 of those who are before one, in first order."""
-    laws = [Hyperexponential(1.0, 3.0), Exponential(1.0)]
+    laws = [high, Exponential(1.0)]
     answer = analyse(several([(rate, law) for law in laws], policy, transforms=[swap(0.6, above)]), percentiles=())
     plain = analyse(several([(rate, law) for law in laws], policy), percentiles=())
     for part, other in zip(answer.classes, plain.classes, strict=True):

@@ -38,12 +38,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import gammaincc, gammaln
 
 from qmodel.service.iteration_time import IterationTime, query_keys
 from qmodel.theory.batch import packed_attention
 from qmodel.theory.batch.engine_fluctuations import variance_ratio
-from qmodel.theory.batch.token_demand import Demand, Points
+from qmodel.theory.batch.progeny import progeny
+from qmodel.theory.batch.prompt_queue import PromptQueue
+from qmodel.theory.batch.token_demand import Demand
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
 
 NEGLIGIBLE = 1e-15
 MOST_STATES = 200_000
-WALK = 200
-KNOTS = 25
-"""Lengths of prompts at which the time to prefill is worked out; between them it is interpolated."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ class BatchingEngine:
     @cached_property
     def _packed_form(self) -> Floats:
         """The same where clusters depend on the number present."""
-        more = packed_attention.beyond(self.taken, self.demand, np.asarray(self.pauses), progeny)
+        more = packed_attention.beyond(self.taken, self.demand, np.asarray(self.pauses))
         leaving = np.array([self._leaving(n) for n in range(self.cap + 1)])
         return packed_attention.occupancy(self.demand.rate, more, leaving, self.cap + 4 * more.shape[1] + 50)
 
@@ -302,79 +300,15 @@ class BatchingEngine:
         found[0] *= self.idle_pausing
         return found
 
-    def prefill(self, tokens: float) -> Floats:
-        """Mean seconds from admission to the first token, by the number running, with so many prompt tokens."""
-        together = tokens + self.others * self.demand.prefills.moment(1)
-        first = self.beside(np.arange(self.cap + 1.0), together)
-        if self.packed:  # the mean of the square of the prompts beside it
-            first = first + self.taken.per_query_key * self.others * self.demand.prefills.moment(2)
-        return np.asarray(first + self._more_iterations(tokens) * self.iteration)
-
     @cached_property
-    def _room(self) -> Floats:
-        """Prompt tokens that fit into an iteration beside the decoding requests, by the number running."""
-        return np.maximum(self.budget - np.arange(self.cap + 1.0), 1.0)
-
-    def _more_iterations(self, tokens: float) -> Floats:
-        """Mean number of further iterations that a prompt needs, which the budget cuts or prompts ahead push back.
-
-        Prompt tokens ahead, of an earlier iteration or the same one, are taken as gamma with their two moments.
-        """
-        mean, variance = self._tokens_ahead
-        more, filled = np.zeros(self.cap + 1), self._room.copy()
-        while (filled - tokens < mean + 8.0 * np.sqrt(variance)).any() and filled.max() < 1e9:
-            left = np.maximum(filled - tokens, 0.0)
-            over = gammaincc(mean**2 / variance, left * mean / variance)
-            more += np.where(filled < tokens, 1.0, over)
-            filled = filled + self._room
-        return more
-
-    @cached_property
-    def _tokens_ahead(self) -> tuple[Floats, Floats]:
-        """Mean and variance of the prompt tokens before an arrival's own: a backlog, and those of its iteration.
-
-        The backlog is a random walk reflected at 0: E[M] = sum_k E[(S_k - k room)^+] / k, its variance likewise
-        with squares (Spitzer), S_k the tokens that come in k iterations.
-        """
-        came = self.demand.rate * self.residuals
-        mean = np.maximum(came * self.demand.prefills.moment(1), 1e-12)
-        variance = np.maximum(came * self.demand.prefills.moment(2), 1e-12)
-        for k in range(1, WALK + 1):
-            first, second = _excess(k * self._arriving[0], k * self._arriving[1], k * self._room)
-            mean, variance = mean + first / k, variance + second / k
-            if (first < 1e-4).all():
-                break
-        return mean, variance
-
-    @cached_property
-    def _arriving(self) -> tuple[Floats, Floats]:
-        """Mean and variance of the prompt tokens that come in an iteration, by the number running."""
-        came = self.demand.rate * self.iteration
-        return came * self.demand.prefills.moment(1), came * self.demand.prefills.moment(2)
-
-    @property
-    def budget_load(self) -> float:
-        """Share of the room for prompts, in an average iteration, that is asked for."""
-        return float(self.seen @ (self._arriving[0] / self._room))
-
-    @property
-    def prompt_scale(self) -> float:
-        """E[I^2] / E[I], the prompt that a prompt token belongs to, over the room for prompts."""
-        prompts = self.demand.prefills
-        return prompts.moment(2) / prompts.moment(1) / float(self.seen @ self._room)
+    def prompts(self) -> PromptQueue:
+        """Prompts as they share iterations and their token budget."""
+        return PromptQueue(self)
 
     @cached_property
     def first_token(self) -> float:
         """Mean seconds from admission to the first token."""
-        return self.mean_prefill(self.demand.prefills)
-
-    def mean_prefill(self, prompts: Points) -> float:
-        """The same for prompts of these lengths."""
-        lengths = np.unique(prompts.values)
-        if lengths.size > KNOTS:
-            lengths = np.quantile(lengths, np.linspace(0.0, 1.0, KNOTS))
-        means = [float(self.seen @ self.prefill(length)) for length in lengths]
-        return float(prompts.weights @ np.interp(prompts.values, lengths, means))
+        return self.prompts.mean_prefill(self.demand.prefills)
 
     @property
     def ttft(self) -> float:
@@ -393,37 +327,3 @@ class BatchingEngine:
     def response(self) -> float:
         """Mean seconds from arrival to the last token."""
         return self.wait + self.residual + self.running / self.demand.rate
-
-
-def _excess(mean: Floats, variance: Floats, level: Floats) -> tuple[Floats, Floats]:
-    """E[(X - level)^+] and E[((X - level)^+)^2] of gamma X with this mean and variance."""
-    shape, scale = mean**2 / variance, variance / mean
-    beyond = [gammaincc(shape + i, level / scale) for i in range(3)]
-    first = mean * beyond[1] - level * beyond[0]
-    second = shape * (shape + 1) * scale**2 * beyond[2] - 2 * level * mean * beyond[1] + level**2 * beyond[0]
-    return np.maximum(first, 0.0), np.maximum(second, 0.0)
-
-
-def progeny(mean: float, scv: float) -> Floats:
-    """Law of the total progeny of one; each has a Poisson number of children, its mean gamma-distributed.
-
-    P(K = k) = P(k parents have k - 1 children) / k (Dwass).
-
-    >>> progeny(0.0, 1.0).tolist()
-    [0.0, 1.0]
-    >>> law = progeny(0.5, 0.0)
-    >>> round(float(law @ np.arange(law.size)), 6)
-    2.0
-    """
-    if mean <= 0:
-        return np.array([0.0, 1.0])
-    k = np.arange(1.0, 20_000.0)
-    if scv < 1e-9:
-        logs = (k - 1) * np.log(k * mean) - k * mean - gammaln(k + 1.0)
-    else:
-        shape, odds = k / scv, mean * scv / (1.0 + mean * scv)
-        ways = gammaln(shape + k - 1) - gammaln(shape) - gammaln(k)
-        logs = ways + (k - 1) * math.log(odds) + shape * math.log1p(-odds) - np.log(k)
-    law = np.exp(logs)
-    law = law[: int(np.nonzero(law > NEGLIGIBLE)[0].max()) + 1]
-    return np.concatenate(([0.0], law / law.sum()))

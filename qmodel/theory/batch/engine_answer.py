@@ -30,6 +30,11 @@ MOST_LOAD, MOST_PROMPTS = 0.955, 0.12
 MOST_WAITING, MOST_PAUSING, MOST_OF_DECODING, MOST_VARIANCE, MOST_JAMMED = 0.01, 0.1, 0.08, 1.04, 0.6
 """Where queries times keys cost time: of the wait in TTFT, of prompts in time and in a request's, of the widening,
 and of the load where a full engine is the slower one."""
+MOST_OF_DECODING_LINEAR, MOST_PAUSING_AND_WAITING, FEWEST_OUTPUTS, WAITING = 0.02, 0.25, 20.0, 0.1
+"""Where they cost none: of a prompt in its request's decoding; where waits for a place are more than WAITING of
+TTFT, also of prompts in time, and of the mean output."""
+FIXED = 0.5
+"""Squared coefficient of variation of outputs that hardly vary."""
 UNBOUNDED = 10**9
 BESIDE = ("max_batched_tokens", "kv_block_tokens", "power_w", "idle_power_w", "whole_prompt", "prefix_caching")
 """Settings of an engine that leave its order and its iterations as they are."""
@@ -106,13 +111,20 @@ def outside_range(engine: BatchingEngine, holds: int) -> str | None:
     """Why the approximation was not checked there, None if it was."""
     if engine.load > MOST_LOAD:
         return f"load {engine.load:.3g} is above {MOST_LOAD}"
-    if engine.budget_load > MOST_PROMPTS and engine.prompt_scale > 2.0 / 3.0:
-        return f"prompts take {engine.budget_load:.0%} of the iterations' token budget"
+    if engine.prompts.budget_load > MOST_PROMPTS and engine.prompts.scale > 2.0 / 3.0:
+        return f"prompts take {engine.prompts.budget_load:.0%} of the iterations' token budget"
     if float(engine.occupancy[math.ceil(0.7 * holds) :].sum()) > 1e-3:
         return f"memory for about {holds} requests binds"
     waiting = engine.wait / engine.ttft
     if engine.packed:
         return _packed_outside(engine, waiting)
+    share = _prompt(engine)[1]
+    if share > MOST_OF_DECODING_LINEAR:
+        return f"a prompt takes {share:.0%} of what its request's decoding does"
+    if waiting > WAITING and engine.pausing > MOST_PAUSING_AND_WAITING:
+        return f"requests wait for a place, and prompts take {engine.pausing:.0%} of the time"
+    if waiting > WAITING and engine.demand.outputs.moment(1) < FEWEST_OUTPUTS:
+        return "requests wait for a place, and make few tokens"
     if engine.demand.outputs.scv > 1.2 and waiting > 0.02:
         return f"requests wait for a place and output lengths vary (scv {engine.demand.outputs.scv:.2g})"
     if engine.at_cap < 0.1 and waiting > 0.05:
@@ -149,15 +161,29 @@ def _prompt(engine: BatchingEngine) -> tuple[float, float]:
 def _lawful(engine: BatchingEngine) -> tuple[bool, bool]:
     """Whether the laws of E2E and TPOT, and of TTFT, hold to 10 % at the 99th percentile.
 
-    Where queries times keys cost time, those of E2E did while a prompt took less than 0.3 % of a request's
-    decoding, and that of TTFT while it took less than 0.4 iterations and 0.2 %, with outputs that vary no more
-    than exponential ones.
+    Those of E2E did where outputs vary or prompts take less than 0.3 of the time. Where queries times keys cost
+    time, those of E2E did while a prompt took less than 0.3 % of a request's decoding, and that of TTFT while it
+    took less than 0.4 iterations and 0.2 %, with outputs that vary no more than exponential ones.
     """
-    if not engine.packed:
-        return True, True
     iterations, share = _prompt(engine)
-    even = engine.demand.outputs.scv <= 1.2
-    return share < 0.003, even and share < 0.002 and iterations < 0.4
+    scv = engine.demand.outputs.scv
+    if not engine.packed:
+        return scv >= FIXED or engine.pausing <= 0.3, _first_lawful(engine, iterations)
+    return share < 0.003, scv <= 1.2 and share < 0.002 and iterations < 0.4
+
+
+def _first_lawful(engine: BatchingEngine, iterations: float) -> bool:
+    """Whether the law of TTFT holds where pairs cost no time.
+
+    It did for prompts of less than 0.4 iterations, or of one where they fit into the budget and leave two thirds of
+    the time to decoding; not where waiting requests of one short length are served in step.
+    """
+    outputs, longest = engine.demand.outputs, engine.demand.prefills.quantile(0.99)
+    if engine.prompts.budget_load > 0.4:
+        return False
+    if outputs.scv < FIXED and outputs.moment(1) < 100.0 and engine.at_cap > 0.01:
+        return False
+    return iterations < 0.4 or (iterations < 1.0 and engine.pausing < 0.35 and longest < 1.5 * engine.budget)
 
 
 def _result(scenario: Scenario, engine: BatchingEngine) -> Result:
@@ -165,7 +191,7 @@ def _result(scenario: Scenario, engine: BatchingEngine) -> Result:
     whole, first_too = _lawful(engine)
     for served, (_, prompts, outputs) in zip(scenario.served, _points(scenario), strict=True):
         waiting = engine.wait + engine.residual  # until its first iteration, as the simulator counts it
-        first = waiting + engine.mean_prefill(prompts)
+        first = waiting + engine.prompts.mean_prefill(prompts)
         response = first + (outputs.moment(1) - 1.0) * engine.per_token
         tokens = served.rate * outputs.moment(1)
         extra: dict[str, float | None] = {

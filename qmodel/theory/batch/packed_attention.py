@@ -34,11 +34,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qmodel.theory.batch.progeny import progeny
 from qmodel.theory.batch.token_demand import Demand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from qmodel.service.iteration_time import IterationTime
@@ -85,12 +84,10 @@ def pausing(taken: IterationTime, demand: Demand, decoding: Floats) -> Floats:
     return np.asarray(np.minimum(1.0 - 0.5 * (rest + np.sqrt(inside)), MOST_PAUSING))
 
 
-def beyond(
-    taken: IterationTime, demand: Demand, pauses: Floats, progeny: Callable[[float, float], Floats]
-) -> Floats:
+def beyond(taken: IterationTime, demand: Demand, pauses: Floats) -> Floats:
     """P(K > m) of the clusters that start with n present, by n and m = 0, 1, ...
 
-    K is `progeny` of one whose children are Poisson over the time of a prompt beside n.
+    K is the total progeny of one whose children are Poisson over the time of a prompt beside n.
     """
     mean, square = prompt_moments(taken, demand, np.arange(pauses.size, dtype=float))
     scv = square / mean**2 - 1.0

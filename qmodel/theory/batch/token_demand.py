@@ -53,6 +53,16 @@ class Points:
         """E[X^order] over the points."""
         return float(self.weights @ self.values**order)
 
+    def quantile(self, level: float) -> float:
+        """The least of the values that so much of the weight is at or below.
+
+        >>> Points(np.array([9.0, 5.0, 7.0]), np.array([0.25, 0.5, 0.25])).quantile(0.6)
+        7.0
+        """
+        order = np.argsort(self.values)
+        place = int(np.searchsorted(np.cumsum(self.weights[order]), level))
+        return float(self.values[order][min(place, order.size - 1)])
+
     @property
     def scv(self) -> float:
         """Squared coefficient of variation."""

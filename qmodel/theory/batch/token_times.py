@@ -117,7 +117,7 @@ class ResponseLaw:
 
     @cached_property
     def _first(self) -> float:
-        return self.engine.mean_prefill(self.prompts)
+        return self.engine.prompts.mean_prefill(self.prompts)
 
     def _decoded(self, seconds: float, waited: bool) -> float:
         """P(all tokens after the first take at most so long)."""

@@ -50,9 +50,9 @@ LEAVING = "a request leaves when its patience ends before its service begins; re
 FORGOTTEN = 45.0
 """exp(-45) of the largest density does not count."""
 EVEN_PANELS = 200
-GOOD, HOPELESS = 2e-3, 0.05
-"""Estimated relative error before extrapolation up to which the integral equation's results are called exact
-(extrapolated they are a hundred times nearer), and from which they are not given."""
+GOOD, HOPELESS = 1e-5, 0.05
+"""Estimated relative error up to which the integral equation's results are called exact, and from which they are
+not given."""
 
 
 @dataclass(frozen=True)
@@ -195,19 +195,20 @@ def _exponential(law: Distribution | None) -> bool:
 def _general(classes: Sequence[ServedClass], grids: Grids, streams: Sequence[Stream]) -> Result | NotAnalysable:
     served, waits = [grids.served(s) for s in streams], [grids.mean_wait(s) for s in streams]
     error = max(*(grids.error(s) for s in streams), grids.waits[-1].beyond)
+    of_law = [max(grids.law_error(s), error) for s in streams]
     if not error < HOPELESS:
         return NotAnalysable("patience and service are too far apart for one grid", "laws with lighter tails")
     return Result(
         classes=tuple(
-            _class(c, share, wait, partial(grids.law.cdf, s), error)
-            for c, s, share, wait in zip(classes, streams, served, waits, strict=True)
+            _class(c, share, wait, partial(grids.law.cdf, s), off)
+            for c, s, share, wait, off in zip(classes, streams, served, waits, of_law, strict=True)
         ),
         name="M/G/1+G FCFS: offered wait by level crossing",
         source="Brill & Posner 1977; Baccelli, Boyer & Hebuterne 1984",
         assumptions=(POISSON, INDEPENDENT, "one server", LEAVING),
         method="exact" if error < GOOD else "approximation",
         utilisation=math.fsum(s.rate * share * s.size.mean for s, share in zip(streams, served, strict=True)),
-        notes=(f"integral equation solved on a grid, estimated relative error {error:.0e} before extrapolation",),
+        notes=(f"integral equation solved on a grid, estimated relative error {error:.0e}",),
     )
 
 

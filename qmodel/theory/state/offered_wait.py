@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -38,6 +39,8 @@ FINEST = 0.01
 """Width of the first cell, in mean sizes, if all cells but for that were alike."""
 MOST_JUMPS, FEW_JUMPS = 100, 20
 """Jumps that are points of the grid; how many hardly add to them."""
+SAME = 1e-9
+"""Jumps nearer to each other than this, relative to the grid's length, are one."""
 BEYOND = 1e-8
 """Share of the mean offered wait that may lie beyond the grid."""
 FAR = 1e-3
@@ -65,6 +68,20 @@ def _marks(law: Distribution) -> list[float]:
     return [value for value, _ in law.atoms()[:MOST_JUMPS]] + ends
 
 
+def _told_apart(marks: list[float], values: Collection[float], least: float) -> list[float]:
+    """All of `marks`, and of `values` those that are further than `least` from what is there: sums are rounded.
+
+    >>> _told_apart([0.3], [0.1 + 0.2, 0.6, 0.4 + 0.2], 1e-9)
+    [0.3, 0.6]
+    """
+    kept = list(marks)
+    for value in sorted(values):
+        place = bisect_left(kept, value)
+        if all(abs(value - other) > least for other in kept[max(place - 1, 0) : place + 1]):
+            kept.insert(place, value)
+    return kept
+
+
 def _survival(law: Distribution, x: Vector, before: NDArray[np.bool_]) -> Vector:
     mass = dict(law.atoms())
     at = np.array([mass.get(float(value), 0.0) for value in x]) if mass else 0.0
@@ -86,7 +103,7 @@ class OfferedWait:
         steps = np.expm1(grading * np.arange(self.points + 1) / self.points) / math.expm1(grading)
         jumps = [jump for jump in self._jumps() if 0 < jump < self.end]
         near = np.abs(np.subtract.outer(steps * self.end, jumps)).min(axis=1, initial=math.inf)
-        kept = (steps * self.end)[(near > 1e-9 * self.end) | (steps == 0) | (steps == 1)]
+        kept = (steps * self.end)[(near > SAME * self.end) | (steps == 0) | (steps == 1)]
         x = np.sort(np.concatenate((kept, jumps, jumps)))
         return x, np.append(np.diff(x) == 0, False)
 
@@ -94,11 +111,12 @@ class OfferedWait:
         """Atoms and ends of sizes and patience, and sums of two to four of them, where f or its slope jumps."""
         sizes = {value for stream in self.streams for value in _marks(stream.size)}
         limits = {value for s in self.streams if s.patience is not None for value in _marks(s.patience)}
-        found = sorted(sizes | limits)
+        marks = found = sorted(sizes | limits)
         for _ in range(3):
-            found = sorted(set(found) | {a + b for a, b in itertools.product(found, sizes) if a + b < self.end})
+            sums = {a + b for a, b in itertools.product(found, sizes) if a + b < self.end}
+            found = _told_apart(marks, sums.union(found), SAME * self.end)
             if len(found) > MOST_JUMPS:
-                return sorted(sizes | limits)[:MOST_JUMPS]
+                return marks[:MOST_JUMPS]
         return found
 
     @cached_property
@@ -202,21 +220,37 @@ def _integrals(law: Distribution, u: Vector) -> tuple[Vector, Vector, Vector]:
 
 @dataclass(frozen=True)
 class Grids:
-    """The offered wait on grids twice as fine each, and on the finest that the law of a response is read from."""
+    """The offered wait on three grids, twice as fine each, and on the finest that a response's law is read from.
 
-    waits: tuple[OfferedWait, ...]
+    Results are extrapolated from all three where f is smooth, from the last two where it has jumps.
+    """
+
+    waits: tuple[OfferedWait, OfferedWait, OfferedWait]
     law: OfferedWait
+    smooth: bool
 
     def served(self, stream: Stream) -> float:
         """As `OfferedWait.served`, extrapolated."""
-        return extrapolated([wait.served(stream) for wait in self.waits])
+        return min(max(self.told(lambda wait: wait.served(stream))[0], 0.0), 1.0)
 
     def mean_wait(self, stream: Stream) -> float:
         """As `OfferedWait.mean_wait`, extrapolated."""
-        return extrapolated([wait.mean_wait(stream) for wait in self.waits])
+        return self.told(lambda wait: wait.mean_wait(stream))[0]
+
+    def told(self, result: Callable[[OfferedWait], float]) -> tuple[float, float]:
+        """The result, and how far it is from the one without the finest grid."""
+        values = [result(wait) for wait in self.waits]
+        told = extrapolated(values if self.smooth else values[1:])
+        return told, abs(told - extrapolated(values[:-1]))
 
     def error(self, stream: Stream) -> float:
-        """Relative error of the grid for the law, before extrapolation."""
+        """Estimated relative error of the mean wait, or error of the share that is served."""
+        share = self.told(lambda wait: wait.served(stream))[1]
+        wait, off = self.told(lambda wait: wait.mean_wait(stream))
+        return max(share, off / max(abs(wait), 1e-300))
+
+    def law_error(self, stream: Stream) -> float:
+        """Estimated error of the law in probability, which is not extrapolated."""
         fine = self.waits[-1]
         share = abs(self.served(stream) - fine.served(stream))
         wait = abs(1.0 - fine.mean_wait(stream) / self.mean_wait(stream))
@@ -245,7 +279,8 @@ def offered_waits(streams: Sequence[Stream]) -> Grids:
         if coarse.beyond < BEYOND:
             break
         end *= LONGER
-    more = [OfferedWait(tuple(streams), end, FEWEST << k) for k in range(1, 4)]
-    if not any(_marks(stream.size) for stream in streams):
-        return Grids((coarse, *more[:2]), more[2])
-    return Grids(tuple(more[:2] if coarse.grid[1].sum() > FEW_JUMPS else more[1:]), more[2])
+    second, third, finest = (OfferedWait(tuple(streams), end, FEWEST << k) for k in range(1, 4))
+    smooth = not any(_marks(stream.size) for stream in streams)
+    if smooth or coarse.grid[1].sum() > FEW_JUMPS:
+        return Grids((coarse, second, third), finest, smooth)
+    return Grids((second, third, finest), finest, smooth)

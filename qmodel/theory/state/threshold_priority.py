@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+ROUNDING = 1e-12
+"""Mean number above K, relative to K, below which it is rounding; rare arrivals are outweighed by that."""
+
+
 @dataclass(frozen=True)
 class Services:
     """Of one priority, per step of the chain: services begun, long ones, and own requests left behind."""
@@ -110,6 +114,8 @@ class LowChain(ABC):
         """From the end of a step back down to K, all services long, each step alike."""
         near, places = row[: self.above + 1], np.arange(self.above + 1) - self.above
         up = row[MEAN] - self.above - near @ places
+        if up < ROUNDING * self.above:
+            return Services(), Services()
         up_squared = row[SQUARE] - 2 * self.above * row[MEAN] + self.above**2 - near @ places**2
         step = self.clearing.far_after(self.during_long, 0, 0)
         begun, left, joining = self.long_service()

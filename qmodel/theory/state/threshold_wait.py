@@ -42,7 +42,7 @@ GROWN = 1e7
 """Growth of rounding errors, as binomials, from which on the table of K_{j,i} is not made one i by another."""
 FEW = 4
 """Threshold up to which few points give the coefficients alpha_a, at a radius that costs them five digits."""
-NEGLIGIBLE = 1e-12
+NEGLIGIBLE = 1e-9
 """Probability of positions, and transform from there on, that are left out."""
 BLOCK = 256
 MOST_TERMS = 4096
