@@ -138,6 +138,8 @@ FIXED = asked(scv=0.1)
         ({"prompts": asking(0.66)}, {"prompts": asking(0.67)}, "budget"),
         ({"cap": 12, "demand": FIXED}, {"cap": 11, "demand": FIXED}, "11 places"),
         ({"at_cap": 0.1, "wait": 0.06}, {"at_cap": 0.09, "wait": 0.06}, "few requests"),
+        ({"pausing": 0.45}, {"pausing": 0.46}, "prompts take 46%"),
+        ({"pausing": 0.3, "demand": FIXED}, {"pausing": 0.31, "demand": FIXED}, "prompts take 31%"),
         ({"demand": asked(mean=10.1)}, {"demand": asked(mean=9.9)}, "a prompt takes"),
         ({"wait": 0.11, "pausing": 0.25}, {"wait": 0.11, "pausing": 0.26}, "prompts take 26%"),
         ({"wait": 0.11, "demand": asked(mean=20.0)}, {"wait": 0.11, "demand": asked(mean=19.9)}, "few tokens"),

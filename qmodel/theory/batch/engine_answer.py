@@ -30,9 +30,10 @@ MOST_LOAD, MOST_PROMPTS = 0.955, 0.12
 MOST_WAITING, MOST_PAUSING, MOST_OF_DECODING, MOST_VARIANCE, MOST_JAMMED = 0.01, 0.1, 0.08, 1.04, 0.6
 """Where queries times keys cost time: of the wait in TTFT, of prompts in time and in a request's, of the widening,
 and of the load where a full engine is the slower one."""
-MOST_OF_DECODING_LINEAR, MOST_PAUSING_AND_WAITING, FEWEST_OUTPUTS, WAITING = 0.02, 0.25, 20.0, 0.1
-"""Where they cost none: of a prompt in its request's decoding; where waits for a place are more than WAITING of
-TTFT, also of prompts in time, and of the mean output."""
+MOST_OF_DECODING_LINEAR, MOST_PAUSING_LINEAR, MOST_PAUSING_FIXED = 0.02, 0.45, 0.3
+MOST_PAUSING_AND_WAITING, FEWEST_OUTPUTS, WAITING = 0.25, 20.0, 0.1
+"""Where they cost none: of a prompt in its request's decoding, and of prompts in time (where outputs hardly vary);
+where waits for a place are more than WAITING of TTFT, of prompts in time again, and of the mean output."""
 FIXED = 0.5
 """Squared coefficient of variation of outputs that hardly vary."""
 UNBOUNDED = 10**9
@@ -121,6 +122,8 @@ def outside_range(engine: BatchingEngine, holds: int) -> str | None:
     share = _prompt(engine)[1]
     if share > MOST_OF_DECODING_LINEAR:
         return f"a prompt takes {share:.0%} of what its request's decoding does"
+    if engine.pausing > (MOST_PAUSING_LINEAR if engine.demand.outputs.scv >= FIXED else MOST_PAUSING_FIXED):
+        return f"prompts take {engine.pausing:.0%} of the time"
     if waiting > WAITING and engine.pausing > MOST_PAUSING_AND_WAITING:
         return f"requests wait for a place, and prompts take {engine.pausing:.0%} of the time"
     if waiting > WAITING and engine.demand.outputs.moment(1) < FEWEST_OUTPUTS:
@@ -161,29 +164,29 @@ def _prompt(engine: BatchingEngine) -> tuple[float, float]:
 def _lawful(engine: BatchingEngine) -> tuple[bool, bool]:
     """Whether the laws of E2E and TPOT, and of TTFT, hold to 10 % at the 99th percentile.
 
-    Those of E2E did where outputs vary or prompts take less than 0.3 of the time. Where queries times keys cost
-    time, those of E2E did while a prompt took less than 0.3 % of a request's decoding, and that of TTFT while it
-    took less than 0.4 iterations and 0.2 %, with outputs that vary no more than exponential ones.
+    Where queries times keys cost time, those of E2E did while a prompt took less than 0.3 % of a request's
+    decoding, and that of TTFT while it took less than 0.4 iterations and 0.2 %, with outputs that vary no more
+    than exponential ones.
     """
     iterations, share = _prompt(engine)
-    scv = engine.demand.outputs.scv
     if not engine.packed:
-        return scv >= FIXED or engine.pausing <= 0.3, _first_lawful(engine, iterations)
-    return share < 0.003, scv <= 1.2 and share < 0.002 and iterations < 0.4
+        return True, _first_lawful(engine, iterations)
+    even = engine.demand.outputs.scv <= 1.2
+    return share < 0.003, even and share < 0.002 and iterations < 0.4
 
 
 def _first_lawful(engine: BatchingEngine, iterations: float) -> bool:
     """Whether the law of TTFT holds where pairs cost no time.
 
-    It did for prompts of less than 0.4 iterations, or of one where they fit into the budget and leave two thirds of
-    the time to decoding; not where waiting requests of one short length are served in step.
+    It did for prompts of less than 0.4 iterations, or of one where they fit into the budget and leave 0.7 of the
+    time to decoding; not where waiting requests of one short length are served in step.
     """
     outputs, longest = engine.demand.outputs, engine.demand.prefills.quantile(0.99)
-    if engine.prompts.budget_load > 0.4:
+    if engine.prompts.budget_load > 0.25:
         return False
     if outputs.scv < FIXED and outputs.moment(1) < 100.0 and engine.at_cap > 0.01:
         return False
-    return iterations < 0.4 or (iterations < 1.0 and engine.pausing < 0.35 and longest < 1.5 * engine.budget)
+    return iterations < 0.4 or (iterations < 1.0 and engine.pausing < 0.3 and longest < 1.5 * engine.budget)
 
 
 def _result(scenario: Scenario, engine: BatchingEngine) -> Result:
