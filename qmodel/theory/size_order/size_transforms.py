@@ -151,25 +151,34 @@ class Levels:
         level = np.searchsorted(ends[1:], work.sizes.x * (1 - 1e-13), side="left")
         kept = np.ascontiguousarray(work.kept.T)
         met = np.unique([*level, *(level + 1)])
-        found = [_limited_at(work, kept, float(ends[k])) for k in met]
+        total, slope, load = _limited_at(work, kept, ends[met])
         places = np.searchsorted(met, level)
-        new, slope = (np.array([row[i] for row in found])[places] for i in (0, 1))
-        old, load = (np.array([row[i] for row in found])[places + 1] for i in (0, 2))
         rate = work.rate * (level > 0)[:, None].astype(float)
-        return Streams(new, slope, old, 0.0, rate, 1.0 - load[:, None])
+        return Streams(total[places], slope[places], total[places + 1], 0.0, rate, 1.0 - load[places + 1, None])
 
 
-def _limited_at(work: Work, kept: Complex, end: float) -> tuple[Complex, Complex, float]:
-    """M, its derivative and the load of min(S, end)."""
-    law, theta, rate = work.sizes.law, work.theta, work.rate
-    x = work.sizes.x
-    if math.isinf(end):
-        return rate * (1.0 - whole_transform(law, theta)), np.zeros_like(theta), rate * law.mean
-    weights = work.sizes.weights(law) * (x <= end * (1 + 1e-13))
-    larger = float(law.sf(end)) * np.exp(-theta * end)
-    seen = float(weights.sum()) + float(law.sf(min(end, work.reach)))
-    total = rate * (seen - kept @ weights - larger)
-    return total, rate * (kept @ (weights * x) + larger * end), rate * _limited_mean(law, end)
+def _limited_at(work: Work, kept: Complex, ends: Floats) -> tuple[Complex, Complex, Floats]:
+    """M, its derivative and the load of min(S, end), one row for each end in order; the last may be infinite."""
+    law, theta, rate, sizes = work.sizes.law, work.theta, work.rate, work.sizes
+    total, slope = (np.zeros((len(ends), len(theta)), dtype=complex) for _ in range(2))
+    finite = int(np.isfinite(ends).sum())
+    within = sizes.weights(law)[:, None] * (sizes.x[:, None] <= ends[:finite] * (1 + 1e-13))
+    sums = (kept @ np.concatenate((within, sizes.x[:, None] * within), axis=1)).T
+    for k, end in enumerate(ends[:finite].tolist()):
+        larger = _beyond(law, end) * np.exp(-theta * end)
+        seen = float(within[:, k].sum()) + _beyond(law, min(end, work.reach))
+        total[k] = rate * (seen - sums[k] - larger)
+        slope[k] = rate * (sums[finite + k] + larger * end)
+    if finite < len(ends):
+        total[-1] = rate * (1.0 - whole_transform(law, theta))
+    loads = [rate * (_limited_mean(law, end) if end < math.inf else law.mean) for end in ends.tolist()]
+    return total, slope, np.array(loads)
+
+
+@lru_cache(maxsize=256)
+def _beyond(law: Distribution, end: float) -> float:
+    """P(S > end)."""
+    return float(law.sf(end))
 
 
 @lru_cache(maxsize=256)
