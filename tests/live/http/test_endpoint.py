@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import socket
 import time
@@ -222,7 +223,7 @@ def test_a_client_that_reads_nothing_is_cut_off(scenario):
 
 
 def test_a_client_that_stalls_in_mid_request_is_let_go_and_holds_nobody_up(scenario, monkeypatch):
-    monkeypatch.setattr("qmodel.live.endpoint.app.SLOWEST_BODY_S", 0.5)
+    monkeypatch.setattr(importlib.import_module("qmodel.live.endpoint.app"), "SLOWEST_BODY_S", 0.5)
     with serving(scenario) as running:
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10.0) as stalled:
